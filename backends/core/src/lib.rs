@@ -1,0 +1,1 @@
+//! Kernel IR, lowering, fusion, buffer plan and the backend interface.

@@ -1,0 +1,1 @@
+//! CPU target: Cranelift code and a tile runtime.

@@ -1,0 +1,112 @@
+//! Which instruction set the tile operations use.
+//!
+//! Invariant: [`Isa::host`] is found once and never changes while the program runs, and only sets that the processor
+//! has are ever offered. Deliberately absent: any way to switch in mid-run.
+
+use std::sync::OnceLock;
+
+/// An instruction set for which tile operations are compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isa {
+    /// What the target triple guarantees.
+    Portable,
+    /// 256-bit vectors with fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// 512-bit vectors.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Isa {
+    /// All instruction sets that the processor has, the best one last.
+    pub(crate) fn available() -> &'static [Isa] {
+        static AVAILABLE: OnceLock<Vec<Isa>> = OnceLock::new();
+        AVAILABLE.get_or_init(detect)
+    }
+
+    /// The best instruction set that the processor has.
+    pub(crate) fn host() -> Isa {
+        Isa::available().last().copied().unwrap_or(Isa::Portable)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Vec<Isa> {
+    let mut found = vec![Isa::Portable];
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        found.push(Isa::Avx2);
+        let wide = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl");
+        if wide {
+            found.push(Isa::Avx512);
+        }
+    }
+    found
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect() -> Vec<Isa> {
+    vec![Isa::Portable]
+}
+
+/// The scalar arithmetic of [`Isa::Portable`]: fused only where the target triple has the instruction.
+#[cfg(not(target_arch = "aarch64"))]
+pub(crate) type PortableScalars = super::math::Unfused;
+/// The scalar arithmetic of [`Isa::Portable`]: fused only where the target triple has the instruction.
+#[cfg(target_arch = "aarch64")]
+pub(crate) type PortableScalars = super::math::Fused;
+
+/// Defines a module of one `extern "C"` function for every instruction set, all from one `#[inline(always)]` body that
+/// takes the scalar arithmetic as its type argument, and `address(isa)` to choose among them.
+///
+/// The loops stand inside the `#[target_feature]` functions after inlining: outside of them they would not use the
+/// instruction set at all.
+macro_rules! for_every_isa {
+    ($(#[$doc:meta])* $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? = $body:ident[$($type:ty),*]) => {
+        $(#[$doc])*
+        pub(crate) mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            use $crate::runtime::isa::{Isa, PortableScalars};
+            #[cfg(target_arch = "x86_64")]
+            use $crate::runtime::math::Fused;
+
+            /// Any one of these functions.
+            pub(crate) type Function = unsafe extern "C" fn($($kind),*) $(-> $result)?;
+
+            unsafe extern "C" fn portable($($argument: $kind),*) $(-> $result)? {
+                // SAFETY: the caller keeps the contract of the body.
+                unsafe { $body::<$($type,)* PortableScalars>($($argument),*) }
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe extern "C" fn avx2($($argument: $kind),*) $(-> $result)? {
+                // SAFETY: the caller keeps the contract of the body.
+                unsafe { $body::<$($type,)* Fused>($($argument),*) }
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,avx512f,avx512dq,avx512bw,avx512vl")]
+            unsafe extern "C" fn avx512($($argument: $kind),*) $(-> $result)? {
+                // SAFETY: the caller keeps the contract of the body.
+                unsafe { $body::<$($type,)* Fused>($($argument),*) }
+            }
+
+            /// The function for that instruction set, which the processor must have.
+            pub(crate) fn function(isa: Isa) -> Function {
+                match isa {
+                    Isa::Portable => portable,
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => avx2,
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => avx512,
+                }
+            }
+        }
+    };
+}
+pub(crate) use for_every_isa;

@@ -1,0 +1,39 @@
+//! The tensor IR of carousel.
+//!
+//! A [`Module`] is a list of [`Function`]s, each a [`Graph`] of [`Node`]s over named [`Axis`]es; a recurrence is a
+//! [`Scan`] node whose body is again a graph. Operands precede users and callees precede callers, so that every pass
+//! is a loop. The crate knows nothing of rewriting, differentiation or backends.
+//!
+//! Map: [`ops`] is the op table; [`types`](Type), [`size`](Size) and [`graph`](Graph) are the data;
+//! [`infer`](infer::infer) gives types, [`verify()`] checks the invariants, [`Builder`] makes graphs from Rust, and
+//! [`diagnostic`](Diagnostic) is how problems reach people.
+
+mod attribute;
+mod build;
+mod diagnostic;
+mod graph;
+pub mod infer;
+mod init;
+mod name;
+mod number;
+pub mod ops;
+pub mod scan;
+mod size;
+mod types;
+mod verify;
+
+pub use attribute::{Attribute, Attributes};
+pub use build::Builder;
+pub use diagnostic::{Diagnostic, RenderStyle, Severity, Source, Sources, Span, nearest};
+pub use graph::{
+    AxisTable, Decay, Direction, Function, FunctionId, FunctionKind, Graph, Input, Module, Node, Output,
+    Residuals, Role, Scan, Types, ValueId,
+};
+pub use infer::TypeError;
+pub use init::Init;
+pub use name::{Axis, Name};
+pub use number::Number;
+pub use ops::{Arity, Class, Domain, Op, OpKind};
+pub use size::Size;
+pub use types::{Axes, DType, Type};
+pub use verify::{verify, verify_graph};

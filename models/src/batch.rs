@@ -1,0 +1,144 @@
+//! Batches of tokens: random windows to train on, consecutive ones to validate on.
+//!
+//! Invariant: a training batch depends only on the text, the seed and the step; nothing is carried from one batch
+//! to the next, so a run resumes from its step number alone.
+
+use crate::corpus::Part;
+use crate::philox::{Philox, Stream, below, join};
+
+/// Rows of consecutive tokens, each with the token that follows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Number of rows.
+    pub rows: usize,
+    /// Tokens of a row.
+    pub context: usize,
+    /// Tokens, row by row.
+    pub inputs: Vec<i32>,
+    /// The token after each of them.
+    pub labels: Vec<i32>,
+}
+
+impl Batch {
+    /// Number of predicted tokens: the weight of the batch's mean loss.
+    pub fn tokens(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn from_starts(tokens: &[i32], context: usize, starts: impl Iterator<Item = usize>) -> Batch {
+        let mut batch = Batch { rows: 0, context, inputs: Vec::new(), labels: Vec::new() };
+        for start in starts {
+            batch.rows += 1;
+            batch.inputs.extend_from_slice(&tokens[start..start + context]);
+            batch.labels.extend_from_slice(&tokens[start + 1..start + context + 1]);
+        }
+        batch
+    }
+}
+
+/// The batch of a training step: windows at random places, all places equally likely.
+pub fn training_batch(part: &Part, rows: usize, seed: u64, step: u64) -> Batch {
+    let generator = Philox::new(seed, Stream::Data);
+    let places = (part.tokens().len() - part.context()) as u64;
+    let starts = (0..rows as u64).map(|row| {
+        let [low, high, ..] = generator.block_at(step, row);
+        below(join(low, high), places) as usize
+    });
+    Batch::from_starts(part.tokens(), part.context(), starts)
+}
+
+/// How much of a text is validated on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it: every token but the first is predicted once. The last batch may have a shorter context.
+    Whole,
+    /// At most this many windows from its beginning.
+    Windows(usize),
+}
+
+/// Consecutive windows that do not overlap, in batches of up to `rows`.
+pub fn validation_batches(part: &Part, rows: usize, extent: Extent) -> impl Iterator<Item = Batch> {
+    assert!(rows > 0, "a batch has at least one row");
+    let (tokens, context) = (part.tokens(), part.context());
+    let predicted = tokens.len() - 1;
+    let (windows, rest) = match extent {
+        Extent::Whole => (predicted / context, predicted % context),
+        Extent::Windows(limit) => (limit.min(predicted / context), 0),
+    };
+    let full = (0..windows).step_by(rows).map(move |first| {
+        let last = windows.min(first + rows);
+        Batch::from_starts(tokens, context, (first..last).map(|window| window * context))
+    });
+    let remainder = (rest > 0).then(|| Batch::from_starts(tokens, rest, std::iter::once(windows * context)));
+    full.chain(remainder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::Text;
+    use crate::tokenizer::ByteTokenizer;
+
+    /// A text whose token at a place tells the place.
+    fn counting(length: u8, context: usize) -> Part {
+        let text = Text::from_bytes("t".into(), (0..length).collect()).unwrap();
+        Part::whole(&text, &ByteTokenizer, context).unwrap()
+    }
+
+    #[test]
+    fn labels_follow_inputs() {
+        let batch = training_batch(&counting(200, 7), 5, 1, 0);
+        assert_eq!((batch.rows, batch.inputs.len(), batch.tokens()), (5, 35, 35));
+        for row in 0..5 {
+            for place in 0..7 {
+                let index = row * 7 + place;
+                assert_eq!(batch.labels[index], batch.inputs[index] + 1);
+                assert_eq!(batch.inputs[index], batch.inputs[row * 7] + place as i32);
+            }
+        }
+    }
+
+    #[test]
+    fn batches_depend_on_seed_and_step_only() {
+        let part = counting(200, 7);
+        assert_eq!(training_batch(&part, 8, 1, 5), training_batch(&part, 8, 1, 5));
+        assert_eq!(training_batch(&part, 8, 1, 5).inputs[..28], training_batch(&part, 4, 1, 5).inputs);
+        assert_ne!(training_batch(&part, 8, 1, 5), training_batch(&part, 8, 1, 6));
+        assert_ne!(training_batch(&part, 8, 1, 5), training_batch(&part, 8, 2, 5));
+    }
+
+    #[test]
+    fn every_place_is_reached_the_last_included() {
+        let part = counting(12, 4);
+        let mut seen = [false; 12];
+        for step in 0..100 {
+            for row in training_batch(&part, 4, 0, step).inputs.chunks(4) {
+                seen[row[0] as usize] = true;
+            }
+        }
+        assert_eq!(seen.iter().position(|&s| !s), Some(8));
+        // The only window there is.
+        assert_eq!(training_batch(&counting(5, 4), 2, 0, 0).labels, [1, 2, 3, 4, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn validation_predicts_every_token_once() {
+        for (length, context, rows) in [(50, 7, 3), (50, 7, 100), (8, 7, 1), (50, 49, 2), (43, 7, 3)] {
+            let part = counting(length, context);
+            let labels: Vec<i32> =
+                validation_batches(&part, rows, Extent::Whole).flat_map(|batch| batch.labels).collect();
+            assert_eq!(labels, (1..i32::from(length)).collect::<Vec<_>>(), "{length} {context} {rows}");
+        }
+    }
+
+    #[test]
+    fn validation_stops_at_its_limit() {
+        let part = counting(50, 7);
+        let sizes = |limit| -> Vec<(usize, usize)> {
+            validation_batches(&part, 3, Extent::Windows(limit)).map(|b| (b.rows, b.context)).collect()
+        };
+        assert_eq!(sizes(4), [(3, 7), (1, 7)]);
+        assert_eq!(sizes(1000), [(3, 7), (3, 7), (1, 7)]);
+        assert!(sizes(0).is_empty());
+    }
+}

@@ -1,0 +1,235 @@
+//! Initial values of parameters, evaluated on the host.
+//!
+//! Invariant: a value depends only on the seed, the parameter's path and the value's place in the parameter, never
+//! on other parameters: adding a parameter to a model leaves all others as they were. It does not decide which
+//! initialiser a parameter has; that is written in the model's source.
+
+use crate::hash::fnv1a;
+use crate::philox::{Philox, Stream, join, normal_pair, unit_interval};
+
+/// How a parameter begins.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Init {
+    /// All zero.
+    Zeros,
+    /// All one.
+    Ones,
+    /// All the same number.
+    Constant(f64),
+    /// Independent normal numbers.
+    Normal {
+        /// Their mean.
+        mean: f64,
+        /// Their standard deviation.
+        std: f64,
+    },
+    /// Independent numbers, equally likely anywhere in an interval.
+    Uniform {
+        /// Least value, included.
+        low: f64,
+        /// Greatest value, excluded before rounding to f32.
+        high: f64,
+    },
+    /// Equally spaced numbers along one axis, the same along all others.
+    Linspace {
+        /// The first value.
+        low: f64,
+        /// The last value; with a single place only `low` is used.
+        high: f64,
+        /// Name of the axis; the last one if there is none.
+        axis: Option<String>,
+    },
+}
+
+/// One axis of a parameter, in declared order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AxisSize {
+    /// Name of the axis.
+    pub name: String,
+    /// Its size.
+    pub size: usize,
+}
+
+/// Why an initialiser does not fit its parameter.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum InitError {
+    /// The initialiser names an axis that the parameter lacks.
+    #[error("initialiser of parameter `{parameter}`: there is no axis `{axis}`; its axes are {axes}")]
+    NoSuchAxis {
+        /// Path of the parameter.
+        parameter: String,
+        /// The axis that was named.
+        axis: String,
+        /// The axes that it has.
+        axes: String,
+    },
+    /// The initialiser runs along an axis of a scalar.
+    #[error("initialiser of parameter `{parameter}`: linspace needs an axis, but the parameter is a scalar")]
+    Scalar {
+        /// Path of the parameter.
+        parameter: String,
+    },
+    /// A number of the initialiser is infinite or not a number.
+    #[error("initialiser of parameter `{parameter}`: {name} is {value}; it must be a finite number")]
+    NotFinite {
+        /// Path of the parameter.
+        parameter: String,
+        /// Which number.
+        name: &'static str,
+        /// What it is.
+        value: f64,
+    },
+    /// A standard deviation below zero.
+    #[error("initialiser of parameter `{parameter}`: the standard deviation is {value}; it must not be negative")]
+    NegativeDeviation {
+        /// Path of the parameter.
+        parameter: String,
+        /// What it is.
+        value: f64,
+    },
+}
+
+/// The initial values of the parameter with this path, in row-major order of its axes.
+pub fn initial_values(init: &Init, seed: u64, parameter: &str, axes: &[AxisSize]) -> Result<Vec<f32>, InitError> {
+    check_numbers(init, parameter)?;
+    let count = axes.iter().map(|axis| axis.size).product();
+    Ok(match init {
+        Init::Zeros => vec![0.0; count],
+        Init::Ones => vec![1.0; count],
+        Init::Constant(value) => vec![*value as f32; count],
+        Init::Normal { mean, std } => random(count, seed, parameter, |[a, b, c, d]| {
+            let ([w, x], [y, z]) = (normal_pair(a, b), normal_pair(c, d));
+            [w, x, y, z].map(|unit| mean + std * unit)
+        }),
+        Init::Uniform { low, high } => random(count, seed, parameter, |[a, b, c, d]| {
+            [join(a, b), join(c, d)].map(|bits| low + (high - low) * unit_interval(bits))
+        }),
+        Init::Linspace { low, high, axis } => {
+            linspace(*low, *high, count, axes, axis_index(parameter, axes, axis.as_deref())?)
+        }
+    })
+}
+
+/// Fills `count` places from consecutive blocks of the parameter's own counters.
+fn random<const N: usize>(
+    count: usize,
+    seed: u64,
+    parameter: &str,
+    values: impl Fn([u32; 4]) -> [f64; N],
+) -> Vec<f32> {
+    let (generator, path) = (Philox::new(seed, Stream::Initialisation), fnv1a(parameter.as_bytes()));
+    let blocks = (0..).flat_map(|index| values(generator.block_at(path, index)));
+    blocks.take(count).map(|value| value as f32).collect()
+}
+
+fn axis_index(parameter: &str, axes: &[AxisSize], name: Option<&str>) -> Result<usize, InitError> {
+    let Some(name) = name else {
+        return axes.len().checked_sub(1).ok_or_else(|| InitError::Scalar { parameter: parameter.into() });
+    };
+    axes.iter().position(|axis| axis.name == name).ok_or_else(|| InitError::NoSuchAxis {
+        parameter: parameter.into(),
+        axis: name.into(),
+        axes: axes.iter().map(|axis| axis.name.as_str()).collect::<Vec<_>>().join(", "),
+    })
+}
+
+fn linspace(low: f64, high: f64, count: usize, axes: &[AxisSize], along: usize) -> Vec<f32> {
+    let size = axes[along].size;
+    let stride: usize = axes[along + 1..].iter().map(|axis| axis.size).product();
+    let last = size.saturating_sub(1).max(1) as f64;
+    // Both ends are met exactly: each value is a mean of the two, weighted.
+    let at = |index: usize| low * ((last - index as f64) / last) + high * (index as f64 / last);
+    (0..count).map(|place| at(place / stride % size) as f32).collect()
+}
+
+fn check_numbers(init: &Init, parameter: &str) -> Result<(), InitError> {
+    let numbers: &[(&'static str, f64)] = match init {
+        Init::Zeros | Init::Ones => &[],
+        Init::Constant(value) => &[("the constant", *value)],
+        Init::Normal { mean, std } => &[("the mean", *mean), ("the standard deviation", *std)],
+        Init::Uniform { low, high } | Init::Linspace { low, high, axis: _ } => &[("the low end", *low), ("the high end", *high)],
+    };
+    for &(name, value) in numbers {
+        if !value.is_finite() {
+            return Err(InitError::NotFinite { parameter: parameter.into(), name, value });
+        }
+    }
+    match init {
+        Init::Normal { mean: _, std } if *std < 0.0 => {
+            Err(InitError::NegativeDeviation { parameter: parameter.into(), value: *std })
+        }
+        Init::Zeros
+        | Init::Ones
+        | Init::Constant(_)
+        | Init::Normal { .. }
+        | Init::Uniform { .. }
+        | Init::Linspace { .. } => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn axes(sizes: &[(&str, usize)]) -> Vec<AxisSize> {
+        sizes.iter().map(|&(name, size)| AxisSize { name: name.into(), size }).collect()
+    }
+
+    fn moments(values: &[f32]) -> (f64, f64) {
+        let n = values.len() as f64;
+        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        (mean, (values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n).sqrt())
+    }
+
+    #[test]
+    fn normal_has_its_moments() {
+        let values =
+            initial_values(&Init::Normal { mean: 0.5, std: 2.0 }, 1, "w", &axes(&[("i", 401), ("o", 99)])).unwrap();
+        assert_eq!(values.len(), 401 * 99);
+        let (mean, std) = moments(&values);
+        // Four standard errors.
+        assert!((mean - 0.5).abs() < 4.0 * 2.0 / (values.len() as f64).sqrt(), "{mean}");
+        assert!((std - 2.0).abs() < 4.0 * 2.0 / (2.0 * values.len() as f64).sqrt(), "{std}");
+    }
+
+    #[test]
+    fn uniform_fills_its_interval() {
+        let values = initial_values(&Init::Uniform { low: -1.0, high: 3.0 }, 1, "w", &axes(&[("o", 20_000)])).unwrap();
+        assert!(values.iter().all(|v| (-1.0..=3.0).contains(v)));
+        let (mean, std) = moments(&values);
+        assert!((mean - 1.0).abs() < 0.05 && (std - 4.0 / 12f64.sqrt()).abs() < 0.05, "{mean} {std}");
+    }
+
+    #[test]
+    fn values_depend_on_seed_and_path_and_place_only() {
+        let normal = Init::Normal { mean: 0.0, std: 1.0 };
+        let draw = |seed, path, n| initial_values(&normal, seed, path, &axes(&[("o", n)])).unwrap();
+        assert_eq!(draw(1, "layer.0.up", 9), draw(1, "layer.0.up", 100)[..9]);
+        assert_ne!(draw(1, "layer.0.up", 9), draw(2, "layer.0.up", 9));
+        assert_ne!(draw(1, "layer.0.up", 9), draw(1, "layer.1.up", 9));
+    }
+
+    #[test]
+    fn linspace_runs_along_the_named_axis() {
+        let shape = axes(&[("h", 2), ("d", 3)]);
+        let along = |axis: Option<&str>| {
+            initial_values(&Init::Linspace { low: 3.0, high: 6.0, axis: axis.map(Into::into) }, 0, "b", &shape).unwrap()
+        };
+        assert_eq!(along(None), [3.0, 4.5, 6.0, 3.0, 4.5, 6.0]);
+        assert_eq!(along(Some("h")), [3.0, 3.0, 3.0, 6.0, 6.0, 6.0]);
+        let single = Init::Linspace { low: 3.0, high: 6.0, axis: None };
+        assert_eq!(initial_values(&single, 0, "b", &axes(&[("h", 1)])).unwrap(), [3.0]);
+        assert!(initial_values(&single, 0, "b", &axes(&[("h", 0)])).unwrap().is_empty());
+    }
+
+    #[test]
+    fn misfits_are_named() {
+        let linspace = Init::Linspace { low: 0.0, high: 1.0, axis: Some("x".into()) };
+        let message = initial_values(&linspace, 0, "cell.b", &axes(&[("h", 2)])).unwrap_err().to_string();
+        assert!(message.contains("cell.b") && message.contains("`x`") && message.contains("are h"), "{message}");
+        let scalar = Init::Linspace { low: 0.0, high: 1.0, axis: None };
+        assert_eq!(initial_values(&scalar, 0, "b", &[]), Err(InitError::Scalar { parameter: "b".into() }));
+        assert!(initial_values(&Init::Normal { mean: 0.0, std: -1.0 }, 0, "b", &[]).is_err());
+        assert!(initial_values(&Init::Constant(f64::NAN), 0, "b", &[]).is_err());
+    }
+}

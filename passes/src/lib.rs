@@ -1,0 +1,1 @@
+//! Rewrites over the IR: canonical form by equality saturation, common subexpressions, dead code.

@@ -37,6 +37,11 @@ impl<'m> Builder<'m> {
         Builder { module: &[], graph, problems: Vec::new(), span: Span::default() }
     }
 
+    /// Goes on with a graph that calls functions of `module`.
+    pub fn resume(module: &'m Module, graph: Graph) -> Builder<'m> {
+        Builder { module: &module.functions, graph, problems: Vec::new(), span: Span::default() }
+    }
+
     /// The graph so far.
     pub fn graph(&self) -> &Graph {
         &self.graph

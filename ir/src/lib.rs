@@ -17,8 +17,10 @@ mod init;
 mod name;
 mod number;
 pub mod ops;
+pub mod philox;
 pub mod scan;
 mod size;
+pub mod transform;
 mod types;
 mod verify;
 

@@ -226,7 +226,7 @@ ops! {
     ScatterAdd { /** The axis of the result that is addressed. */ axis: Axis, /** Axes of the index that vanish. */ over: Axes } = "scatter_add" / 2, Indexed, Any;
 
     // ---- random numbers ----
-    /// Uniform f32 in \[0, 1): Philox4x32-10 under the key (seed, hash of stream), at the counter (step, row-major index).
+    /// Uniform f32 in \[0, 1): element i (row-major) is [`crate::philox::uniform`] of seed, stream, step and i.
     Uniform { /** Which stream. */ stream: Name, /** Axes of the result. */ axes: Axes } = "uniform" / 2, Leaf, Any;
     /// A new u32 seed from a seed and a number, for one of several calls.
     FoldIn { /** The number. */ number: u32 } = "fold_in" / 1, Leaf, Any;

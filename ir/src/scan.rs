@@ -44,7 +44,7 @@ fn first_uses(body: &Graph) -> Vec<Option<(usize, usize)>> {
 }
 
 /// The body with only the inputs `order`, in that order, as its first nodes.
-fn with_inputs(body: &Graph, order: &[usize]) -> Graph {
+pub(crate) fn with_inputs(body: &Graph, order: &[usize]) -> Graph {
     let mut graph = Graph { axes: body.axes.clone(), ..Graph::default() };
     let mut new_index = vec![None; body.inputs.len()];
     let old_nodes: Vec<Option<&crate::Node>> = {

@@ -72,8 +72,9 @@ pub struct LearningRate {
     pub max: f64,
     /// The lowest rate as a part of the highest.
     pub min_factor: f64,
-    /// Steps of linear warm-up from 0.
-    pub warmup: u64,
+    /// Steps of linear warm-up from 0; a tenth of the decay, at most 100, if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<u64>,
     /// The step from which on the rate is lowest; the last one if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decay_until: Option<u64>,
@@ -111,7 +112,10 @@ pub struct SampleConfig {
 
 /// The value of a compile-time parameter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a whole number, a number, text in quotes, true or false, or a list of these")]
+#[serde(
+    untagged,
+    expecting = "expected a whole number, a number, text in quotes, true or false, or a list of these"
+)]
 pub enum ParameterValue {
     /// `true` or `false`.
     Boolean(bool),
@@ -152,7 +156,7 @@ impl Default for TrainingConfig {
 
 impl Default for LearningRate {
     fn default() -> LearningRate {
-        LearningRate { max: 3e-3, min_factor: 0.1, warmup: 50, decay_until: None }
+        LearningRate { max: 3e-3, min_factor: 0.1, warmup: None, decay_until: None }
     }
 }
 
@@ -172,7 +176,8 @@ impl TrainingConfig {
     /// The schedule of the learning rate.
     pub fn schedule(&self) -> Schedule {
         let LearningRate { max, min_factor, warmup, decay_until } = self.learning_rate;
-        Schedule { max, min_factor, warmup, decay_until: decay_until.unwrap_or(self.steps) }
+        let decay_until = decay_until.unwrap_or(self.steps);
+        Schedule { max, min_factor, warmup: warmup.unwrap_or((decay_until / 10).min(100)), decay_until }
     }
 
     /// How much of the held-back text is validated on during training.
@@ -183,6 +188,17 @@ impl TrainingConfig {
     /// Whether something that happens every `every` steps, and at the end, happens after `done` updates.
     pub fn is_due(&self, every: u64, done: u64) -> bool {
         done == self.steps || (every > 0 && done.is_multiple_of(every))
+    }
+}
+
+impl ParameterValue {
+    /// Whether every number in it is finite.
+    pub fn is_finite(&self) -> bool {
+        match self {
+            ParameterValue::Float(number) => number.is_finite(),
+            ParameterValue::List(values) => values.iter().all(ParameterValue::is_finite),
+            ParameterValue::Boolean(_) | ParameterValue::Integer(_) | ParameterValue::Text(_) => true,
+        }
     }
 }
 

@@ -194,7 +194,12 @@ pub struct Corpus {
 
 impl Corpus {
     /// Cuts off the last `held_back` part (between 0 and 1) of the text's bytes.
-    pub fn new(text: &Text, tokenizer: &dyn Tokenizer, held_back: f64, context: usize) -> Result<Corpus, TextError> {
+    pub fn new(
+        text: &Text,
+        tokenizer: &dyn Tokenizer,
+        held_back: f64,
+        context: usize,
+    ) -> Result<Corpus, TextError> {
         let (head, tail) = text.bytes().split_at(border(text.bytes(), held_back));
         let advice = "take a longer text or a shorter context, or change the part held back";
         Ok(Corpus {
@@ -239,7 +244,8 @@ mod tests {
         for held_back in [0.1, 0.11, 0.115, 0.2] {
             let corpus = Corpus::new(&text(euros.as_bytes()), &ByteTokenizer, held_back, 4).unwrap();
             assert_eq!(corpus.held_back.tokens()[0], 0xe2);
-            let whole: Vec<i32> = corpus.train.tokens().iter().chain(corpus.held_back.tokens()).copied().collect();
+            let whole: Vec<i32> =
+                corpus.train.tokens().iter().chain(corpus.held_back.tokens()).copied().collect();
             assert_eq!(whole, ByteTokenizer.encode(euros.as_bytes()));
         }
     }

@@ -4,42 +4,10 @@
 //! on other parameters: adding a parameter to a model leaves all others as they were. It does not decide which
 //! initialiser a parameter has; that is written in the model's source.
 
+use carousel_ir::{Init, Number};
+
 use crate::hash::fnv1a;
 use crate::philox::{Philox, Stream, join, normal_pair, unit_interval};
-
-/// How a parameter begins.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Init {
-    /// All zero.
-    Zeros,
-    /// All one.
-    Ones,
-    /// All the same number.
-    Constant(f64),
-    /// Independent normal numbers.
-    Normal {
-        /// Their mean.
-        mean: f64,
-        /// Their standard deviation.
-        std: f64,
-    },
-    /// Independent numbers, equally likely anywhere in an interval.
-    Uniform {
-        /// Least value, included.
-        low: f64,
-        /// Greatest value, excluded before rounding to f32.
-        high: f64,
-    },
-    /// Equally spaced numbers along one axis, the same along all others.
-    Linspace {
-        /// The first value.
-        low: f64,
-        /// The last value; with a single place only `low` is used.
-        high: f64,
-        /// Name of the axis; the last one if there is none.
-        axis: Option<String>,
-    },
-}
 
 /// One axis of a parameter, in declared order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,12 +31,6 @@ pub enum InitError {
         /// The axes that it has.
         axes: String,
     },
-    /// The initialiser runs along an axis of a scalar.
-    #[error("initialiser of parameter `{parameter}`: linspace needs an axis, but the parameter is a scalar")]
-    Scalar {
-        /// Path of the parameter.
-        parameter: String,
-    },
     /// A number of the initialiser is infinite or not a number.
     #[error("initialiser of parameter `{parameter}`: {name} is {value}; it must be a finite number")]
     NotFinite {
@@ -80,7 +42,9 @@ pub enum InitError {
         value: f64,
     },
     /// A standard deviation below zero.
-    #[error("initialiser of parameter `{parameter}`: the standard deviation is {value}; it must not be negative")]
+    #[error(
+        "initialiser of parameter `{parameter}`: the standard deviation is {value}; it must not be negative"
+    )]
     NegativeDeviation {
         /// Path of the parameter.
         parameter: String,
@@ -90,22 +54,26 @@ pub enum InitError {
 }
 
 /// The initial values of the parameter with this path, in row-major order of its axes.
-pub fn initial_values(init: &Init, seed: u64, parameter: &str, axes: &[AxisSize]) -> Result<Vec<f32>, InitError> {
+pub fn initial_values(
+    init: &Init,
+    seed: u64,
+    parameter: &str,
+    axes: &[AxisSize],
+) -> Result<Vec<f32>, InitError> {
     check_numbers(init, parameter)?;
     let count = axes.iter().map(|axis| axis.size).product();
     Ok(match init {
-        Init::Zeros => vec![0.0; count],
-        Init::Ones => vec![1.0; count],
-        Init::Constant(value) => vec![*value as f32; count],
+        Init::Constant(value) => vec![value.get() as f32; count],
         Init::Normal { mean, std } => random(count, seed, parameter, |[a, b, c, d]| {
             let ([w, x], [y, z]) = (normal_pair(a, b), normal_pair(c, d));
-            [w, x, y, z].map(|unit| mean + std * unit)
+            [w, x, y, z].map(|unit| mean.get() + std.get() * unit)
         }),
         Init::Uniform { low, high } => random(count, seed, parameter, |[a, b, c, d]| {
-            [join(a, b), join(c, d)].map(|bits| low + (high - low) * unit_interval(bits))
+            let width = high.get() - low.get();
+            [join(a, b), join(c, d)].map(|bits| low.get() + width * unit_interval(bits))
         }),
         Init::Linspace { low, high, axis } => {
-            linspace(*low, *high, count, axes, axis_index(parameter, axes, axis.as_deref())?)
+            linspace(low.get(), high.get(), count, axes, axis_index(parameter, axes, axis.as_str())?)
         }
     })
 }
@@ -122,10 +90,7 @@ fn random<const N: usize>(
     blocks.take(count).map(|value| value as f32).collect()
 }
 
-fn axis_index(parameter: &str, axes: &[AxisSize], name: Option<&str>) -> Result<usize, InitError> {
-    let Some(name) = name else {
-        return axes.len().checked_sub(1).ok_or_else(|| InitError::Scalar { parameter: parameter.into() });
-    };
+fn axis_index(parameter: &str, axes: &[AxisSize], name: &str) -> Result<usize, InitError> {
     axes.iter().position(|axis| axis.name == name).ok_or_else(|| InitError::NoSuchAxis {
         parameter: parameter.into(),
         axis: name.into(),
@@ -143,24 +108,24 @@ fn linspace(low: f64, high: f64, count: usize, axes: &[AxisSize], along: usize) 
 }
 
 fn check_numbers(init: &Init, parameter: &str) -> Result<(), InitError> {
-    let numbers: &[(&'static str, f64)] = match init {
-        Init::Zeros | Init::Ones => &[],
+    let numbers: &[(&'static str, Number)] = match init {
         Init::Constant(value) => &[("the constant", *value)],
         Init::Normal { mean, std } => &[("the mean", *mean), ("the standard deviation", *std)],
-        Init::Uniform { low, high } | Init::Linspace { low, high, axis: _ } => &[("the low end", *low), ("the high end", *high)],
+        Init::Uniform { low, high } | Init::Linspace { low, high, axis: _ } => {
+            &[("the low end", *low), ("the high end", *high)]
+        }
     };
     for &(name, value) in numbers {
+        let value = value.get();
         if !value.is_finite() {
             return Err(InitError::NotFinite { parameter: parameter.into(), name, value });
         }
     }
     match init {
-        Init::Normal { mean: _, std } if *std < 0.0 => {
-            Err(InitError::NegativeDeviation { parameter: parameter.into(), value: *std })
+        Init::Normal { mean: _, std } if std.get() < 0.0 => {
+            Err(InitError::NegativeDeviation { parameter: parameter.into(), value: std.get() })
         }
-        Init::Zeros
-        | Init::Ones
-        | Init::Constant(_)
+        Init::Constant(_)
         | Init::Normal { .. }
         | Init::Uniform { .. }
         | Init::Linspace { .. } => Ok(()),
@@ -184,7 +149,8 @@ mod tests {
     #[test]
     fn normal_has_its_moments() {
         let values =
-            initial_values(&Init::Normal { mean: 0.5, std: 2.0 }, 1, "w", &axes(&[("i", 401), ("o", 99)])).unwrap();
+            initial_values(&Init::Normal { mean: 0.5.into(), std: (2.0).into() }, 1, "w", &axes(&[("i", 401), ("o", 99)]))
+                .unwrap();
         assert_eq!(values.len(), 401 * 99);
         let (mean, std) = moments(&values);
         // Four standard errors.
@@ -194,7 +160,8 @@ mod tests {
 
     #[test]
     fn uniform_fills_its_interval() {
-        let values = initial_values(&Init::Uniform { low: -1.0, high: 3.0 }, 1, "w", &axes(&[("o", 20_000)])).unwrap();
+        let values =
+            initial_values(&Init::Uniform { low: (-1.0).into(), high: (3.0).into() }, 1, "w", &axes(&[("o", 20_000)])).unwrap();
         assert!(values.iter().all(|v| (-1.0..=3.0).contains(v)));
         let (mean, std) = moments(&values);
         assert!((mean - 1.0).abs() < 0.05 && (std - 4.0 / 12f64.sqrt()).abs() < 0.05, "{mean} {std}");
@@ -202,7 +169,7 @@ mod tests {
 
     #[test]
     fn values_depend_on_seed_and_path_and_place_only() {
-        let normal = Init::Normal { mean: 0.0, std: 1.0 };
+        let normal = Init::Normal { mean: 0.0.into(), std: (1.0).into() };
         let draw = |seed, path, n| initial_values(&normal, seed, path, &axes(&[("o", n)])).unwrap();
         assert_eq!(draw(1, "layer.0.up", 9), draw(1, "layer.0.up", 100)[..9]);
         assert_ne!(draw(1, "layer.0.up", 9), draw(2, "layer.0.up", 9));
@@ -212,24 +179,31 @@ mod tests {
     #[test]
     fn linspace_runs_along_the_named_axis() {
         let shape = axes(&[("h", 2), ("d", 3)]);
-        let along = |axis: Option<&str>| {
-            initial_values(&Init::Linspace { low: 3.0, high: 6.0, axis: axis.map(Into::into) }, 0, "b", &shape).unwrap()
+        let along = |axis: &str| {
+            initial_values(
+                &Init::Linspace { low: 3.0.into(), high: 6.0.into(), axis: axis.into() },
+                0,
+                "b",
+                &shape,
+            )
+            .unwrap()
         };
-        assert_eq!(along(None), [3.0, 4.5, 6.0, 3.0, 4.5, 6.0]);
-        assert_eq!(along(Some("h")), [3.0, 3.0, 3.0, 6.0, 6.0, 6.0]);
-        let single = Init::Linspace { low: 3.0, high: 6.0, axis: None };
+        assert_eq!(along("d"), [3.0, 4.5, 6.0, 3.0, 4.5, 6.0]);
+        assert_eq!(along("h"), [3.0, 3.0, 3.0, 6.0, 6.0, 6.0]);
+        let single = Init::Linspace { low: 3.0.into(), high: 6.0.into(), axis: "h".into() };
         assert_eq!(initial_values(&single, 0, "b", &axes(&[("h", 1)])).unwrap(), [3.0]);
         assert!(initial_values(&single, 0, "b", &axes(&[("h", 0)])).unwrap().is_empty());
     }
 
     #[test]
     fn misfits_are_named() {
-        let linspace = Init::Linspace { low: 0.0, high: 1.0, axis: Some("x".into()) };
+        let linspace = Init::Linspace { low: 0.0.into(), high: 1.0.into(), axis: "x".into() };
         let message = initial_values(&linspace, 0, "cell.b", &axes(&[("h", 2)])).unwrap_err().to_string();
-        assert!(message.contains("cell.b") && message.contains("`x`") && message.contains("are h"), "{message}");
-        let scalar = Init::Linspace { low: 0.0, high: 1.0, axis: None };
-        assert_eq!(initial_values(&scalar, 0, "b", &[]), Err(InitError::Scalar { parameter: "b".into() }));
-        assert!(initial_values(&Init::Normal { mean: 0.0, std: -1.0 }, 0, "b", &[]).is_err());
-        assert!(initial_values(&Init::Constant(f64::NAN), 0, "b", &[]).is_err());
+        assert!(
+            message.contains("cell.b") && message.contains("`x`") && message.contains("are h"),
+            "{message}"
+        );
+        assert!(initial_values(&Init::Normal { mean: 0.0.into(), std: (-1.0).into() }, 0, "b", &[]).is_err());
+        assert!(initial_values(&Init::Constant(f64::NAN.into()), 0, "b", &[]).is_err());
     }
 }

@@ -1,18 +1,29 @@
-//! xLSTM models written in .xl: cells, blocks, data, checkpoints, training, generation.
+//! xLSTM models written in `.xl`: cells, blocks and models, and what trains and runs them.
 //!
-//! The modules here are the host side of a model: text and batches, configuration, schedule, initial values,
-//! checkpoints, metrics and sampling. They know nothing of graphs or machine code.
+//! Two layers. The host side knows nothing of graphs: [`corpus`], [`batch`], [`tokenizer`], [`config`], [`schedule`],
+//! [`checkpoint`], [`metrics`], [`progress`], [`sample`]. On top of it and of the compiler: [`library`] (the built-in
+//! `.xl` files), [`compile`](mod@compile) (the pipeline), [`model`], [`parameters`], [`optimizer`], [`train`],
+//! [`evaluate`](mod@evaluate), [`generate`](mod@generate).
 
 pub mod batch;
 pub mod checkpoint;
+pub mod compile;
 pub mod config;
 pub mod corpus;
+pub mod evaluate;
+pub mod generate;
 pub mod hash;
 pub mod init;
+pub mod library;
 pub mod metrics;
+pub mod model;
+pub mod optimizer;
+pub mod parameters;
 pub mod philox;
 pub mod progress;
+pub mod reference_target;
 pub mod sample;
 pub mod schedule;
 pub mod tokenizer;
+pub mod train;
 pub mod utf8;

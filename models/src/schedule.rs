@@ -45,7 +45,11 @@ mod tests {
     fn warms_up_from_zero_and_decays_to_the_floor() {
         let expected = [(0, 0.0), (5, 5e-4), (10, 1e-3), (60, 5.5e-4), (110, 1e-4), (1_000_000, 1e-4)];
         for (step, rate) in expected {
-            assert!(close(SCHEDULE.learning_rate(step), rate), "step {step}: {}", SCHEDULE.learning_rate(step));
+            assert!(
+                close(SCHEDULE.learning_rate(step), rate),
+                "step {step}: {}",
+                SCHEDULE.learning_rate(step)
+            );
         }
         // cos(pi/4): a value that neither a linear nor a quadratic decay would give.
         let quarter = 1e-4 + (1.0 + std::f64::consts::FRAC_1_SQRT_2) / 2.0 * 9e-4;
@@ -58,5 +62,22 @@ mod tests {
         assert!(close(no_warmup.learning_rate(0), 1e-3));
         let only_warmup = Schedule { warmup: 20, decay_until: 20, ..SCHEDULE };
         assert!(close(only_warmup.learning_rate(19), 9.5e-4) && close(only_warmup.learning_rate(20), 1e-4));
+    }
+
+    /// Rates recorded from the published implementation in float64 (`train/adamw_1_1` of the reference vectors).
+    #[test]
+    fn agrees_with_the_published_implementation() {
+        let schedule = Schedule { max: 0.01, min_factor: 0.1, warmup: 4, decay_until: 16 };
+        let recorded = [
+            (1, 0.0025),
+            (4, 0.010_000_000_000_000_002),
+            (5, 0.009_846_666_218_300_808),
+            (9, 0.006_664_685_702_961_344),
+            (15, 0.001_153_333_781_699_193),
+            (16, 0.001),
+        ];
+        for (step, rate) in recorded {
+            assert!((schedule.learning_rate(step) / rate - 1.0).abs() < 1e-14, "step {step}");
+        }
     }
 }

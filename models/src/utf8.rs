@@ -55,8 +55,14 @@ mod tests {
 
     #[test]
     fn equals_lossy_decoding_however_it_is_cut() {
-        let cases: [&[u8]; 6] =
-            ["plain".as_bytes(), "aé€😀z".as_bytes(), b"a\xffb\xc3", b"\xf0\x9f\x98", b"\xf0\x9fA\x80\x80", b""];
+        let cases: [&[u8]; 6] = [
+            "plain".as_bytes(),
+            "aé€😀z".as_bytes(),
+            b"a\xffb\xc3",
+            b"\xf0\x9f\x98",
+            b"\xf0\x9fA\x80\x80",
+            b"",
+        ];
         for bytes in cases {
             for piece in 1..=bytes.len().max(1) {
                 assert_eq!(streamed(bytes, piece), String::from_utf8_lossy(bytes), "{bytes:?} by {piece}");

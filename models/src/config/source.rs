@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::TrainingConfig;
 use super::validate::{Problem, problems};
-use super::{ParameterValue, TrainingConfig};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,8 @@ impl TrainingConfig {
             let failed = |message: String| ConfigError::Override { assignment: assignment.clone(), message };
             assign(&mut table, assignment).map_err(failed)?;
             // After each one, so that the error is this override's.
-            config = table.clone().try_into().map_err(|error: toml::de::Error| failed(error.message().into()))?;
+            config =
+                table.clone().try_into().map_err(|error: toml::de::Error| failed(error.message().into()))?;
         }
         config.validated()
     }
@@ -90,13 +91,6 @@ impl TrainingConfig {
     pub fn validated(self) -> Result<TrainingConfig, ConfigError> {
         let problems = problems(&self);
         if problems.is_empty() { Ok(self) } else { Err(ConfigError::Invalid(problems)) }
-    }
-}
-
-impl ParameterValue {
-    /// Reads a value as it is written after `--set key=`: TOML, or else plain text.
-    pub fn parse(text: &str) -> ParameterValue {
-        value(text).try_into().unwrap_or_else(|_| ParameterValue::Text(text.into()))
     }
 }
 
@@ -133,6 +127,7 @@ fn value(text: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ParameterValue;
     use super::*;
 
     fn parse(text: &str, overrides: &[&str]) -> Result<TrainingConfig, ConfigError> {
@@ -151,10 +146,13 @@ mod tests {
     #[test]
     fn file_then_overrides_in_order() {
         let text = "steps = 100\nbatch = 2\n[learning_rate]\nmax = 0.01\n[model]\ndim = 64\nlayers = [1, 0]\nf = \"x\"\n";
-        let config =
-            parse(text, &["steps=70", "learning_rate.warmup=7", "model.tied=true", "text=a b.txt", "steps=80"]).unwrap();
+        let config = parse(
+            text,
+            &["steps=70", "learning_rate.warmup=7", "model.tied=true", "text=a b.txt", "steps=80"],
+        )
+        .unwrap();
         assert_eq!((config.steps, config.batch), (80, 2));
-        assert_eq!((config.learning_rate.max, config.learning_rate.warmup), (0.01, 7));
+        assert_eq!((config.learning_rate.max, config.learning_rate.warmup), (0.01, Some(7)));
         assert_eq!(config.text, Some("a b.txt".into()));
         assert_eq!(config.model["tied"], ParameterValue::Boolean(true));
         assert_eq!(config.model["dim"], ParameterValue::Integer(64));
@@ -166,7 +164,11 @@ mod tests {
 
     #[test]
     fn survives_toml_and_json_exactly() {
-        let set = ["learning_rate.max=0.1234567890123456789", "model.a=[1, 2.0, \"x\"]", "learning_rate.decay_until=500"];
+        let set = [
+            "learning_rate.max=0.1234567890123456789",
+            "model.a=[1, 2.0, \"x\"]",
+            "learning_rate.decay_until=500",
+        ];
         let config = parse("", &set).unwrap();
         assert_eq!(parse(&toml::to_string(&config).unwrap(), &[]).unwrap(), config);
         let json = serde_json::to_string(&config).unwrap();
@@ -221,7 +223,11 @@ mod tests {
 
     #[test]
     fn warmup_must_end_before_the_decay() {
-        assert!(message("steps = 20", &[]).contains("`learning_rate.warmup` is 50; it must be at most `steps`"));
+        assert!(
+            message("steps = 20", &["learning_rate.warmup=50"])
+                .contains("`learning_rate.warmup` is 50; it must be at most `steps`")
+        );
         assert!(parse("steps = 20", &["learning_rate.warmup=20"]).is_ok());
+        assert_eq!(parse("steps = 20", &[]).unwrap().schedule().warmup, 2);
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::{ParameterValue, TrainingConfig};
+use super::TrainingConfig;
 
 /// A value outside its range.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,16 +40,24 @@ pub(super) fn problems(config: &TrainingConfig) -> Vec<Problem> {
     require(clip >= 0.0 && clip.is_finite(), "clip", &clip, "0 (no clipping) or a positive number");
     require(config.log_every >= 1, "log_every", &config.log_every, "at least 1");
     require(!is_empty(&config.out), "out", &"empty", "the path of a folder");
-    for (key, path) in [("model_file", &config.model_file), ("cell_file", &config.cell_file), ("text", &config.text)] {
+    for (key, path) in
+        [("model_file", &config.model_file), ("cell_file", &config.cell_file), ("text", &config.text)]
+    {
         require(!path.as_deref().is_some_and(is_empty), key, &"empty", "the path of a file, or absent");
     }
 
     let last = rate.decay_until.unwrap_or(config.steps);
     let last_name = if rate.decay_until.is_some() { "learning_rate.decay_until" } else { "steps" };
     require(rate.max > 0.0 && rate.max <= 100.0, "learning_rate.max", &rate.max, "above 0 and at most 100");
-    require((0.0..=1.0).contains(&rate.min_factor), "learning_rate.min_factor", &rate.min_factor, "from 0 to 1");
+    require(
+        (0.0..=1.0).contains(&rate.min_factor),
+        "learning_rate.min_factor",
+        &rate.min_factor,
+        "from 0 to 1",
+    );
     let allowed = format!("at most `{last_name}`, which is {last}");
-    require(rate.warmup <= last, "learning_rate.warmup", &rate.warmup, &allowed);
+    let warmup = config.schedule().warmup;
+    require(warmup <= last, "learning_rate.warmup", &warmup, &allowed);
 
     require((0.0..1.0).contains(&adamw.beta1), "adamw.beta1", &adamw.beta1, "at least 0 and below 1");
     require((0.0..1.0).contains(&adamw.beta2), "adamw.beta2", &adamw.beta2, "at least 0 and below 1");
@@ -63,23 +71,25 @@ pub(super) fn problems(config: &TrainingConfig) -> Vec<Problem> {
     let temperature = sample.temperature;
     let usable = temperature >= 0.0 && temperature.is_finite();
     require(usable, "sample.temperature", &temperature, "0 (most likely token) or a positive number");
-    require(sample.top_p > 0.0 && sample.top_p <= 1.0, "sample.top_p", &sample.top_p, "above 0 and at most 1");
-    require(!sample.prompt.is_empty() || sample.length == 0, "sample.prompt", &"empty", "at least one character");
+    require(
+        sample.top_p > 0.0 && sample.top_p <= 1.0,
+        "sample.top_p",
+        &sample.top_p,
+        "above 0 and at most 1",
+    );
+    require(
+        !sample.prompt.is_empty() || sample.length == 0,
+        "sample.prompt",
+        &"empty",
+        "at least one character",
+    );
 
     for (name, value) in &config.model {
-        require(is_finite(value), &format!("model.{name}"), &"infinite or not a number", "finite");
+        require(value.is_finite(), &format!("model.{name}"), &"infinite or not a number", "finite");
     }
     problems
 }
 
 fn is_empty(path: &Path) -> bool {
     path.as_os_str().is_empty()
-}
-
-fn is_finite(value: &ParameterValue) -> bool {
-    match value {
-        ParameterValue::Float(number) => number.is_finite(),
-        ParameterValue::List(values) => values.iter().all(is_finite),
-        ParameterValue::Boolean(_) | ParameterValue::Integer(_) | ParameterValue::Text(_) => true,
-    }
 }

@@ -52,15 +52,8 @@ fn detect() -> Vec<Isa> {
     vec![Isa::Portable]
 }
 
-/// The scalar arithmetic of [`Isa::Portable`]: fused only where the target triple has the instruction.
-#[cfg(not(target_arch = "aarch64"))]
-pub(crate) type PortableScalars = super::math::Unfused;
-/// The scalar arithmetic of [`Isa::Portable`]: fused only where the target triple has the instruction.
-#[cfg(target_arch = "aarch64")]
-pub(crate) type PortableScalars = super::math::Fused;
-
 /// Defines a module of one `extern "C"` function for every instruction set, all from one `#[inline(always)]` body that
-/// takes the scalar arithmetic as its type argument, and `address(isa)` to choose among them.
+/// takes the [`Registers`](super::simd::Registers) as its last type argument, and `address(isa)` to choose among them.
 ///
 /// The loops stand inside the `#[target_feature]` functions after inlining: outside of them they would not use the
 /// instruction set at all.
@@ -70,30 +63,29 @@ macro_rules! for_every_isa {
         pub(crate) mod $name {
             #[allow(unused_imports)]
             use super::*;
-            use $crate::runtime::isa::{Isa, PortableScalars};
-            #[cfg(target_arch = "x86_64")]
-            use $crate::runtime::math::Fused;
+            use $crate::runtime::isa::Isa;
+            use $crate::runtime::simd;
 
             /// Any one of these functions.
             pub(crate) type Function = unsafe extern "C" fn($($kind),*) $(-> $result)?;
 
             unsafe extern "C" fn portable($($argument: $kind),*) $(-> $result)? {
                 // SAFETY: the caller keeps the contract of the body.
-                unsafe { $body::<$($type,)* PortableScalars>($($argument),*) }
+                unsafe { $body::<$($type,)* simd::PortableRegisters>($($argument),*) }
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             unsafe extern "C" fn avx2($($argument: $kind),*) $(-> $result)? {
                 // SAFETY: the caller keeps the contract of the body.
-                unsafe { $body::<$($type,)* Fused>($($argument),*) }
+                unsafe { $body::<$($type,)* simd::Avx2Registers>($($argument),*) }
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,avx512f,avx512dq,avx512bw,avx512vl")]
             unsafe extern "C" fn avx512($($argument: $kind),*) $(-> $result)? {
                 // SAFETY: the caller keeps the contract of the body.
-                unsafe { $body::<$($type,)* Fused>($($argument),*) }
+                unsafe { $body::<$($type,)* simd::Avx512Registers>($($argument),*) }
             }
 
             /// The function for that instruction set, which the processor must have.

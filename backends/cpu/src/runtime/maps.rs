@@ -5,9 +5,12 @@
 
 use super::isa::for_every_isa;
 use super::math::{self, Scalars};
+use super::simd::Registers;
 
 /// Elements that are computed between loading and storing, so that `dst` may be `src` without a check for overlap.
 const BLOCK: usize = 64;
+/// The same for what is left.
+const SHORT: usize = 16;
 
 /// An elementwise function, as a type so that it is inlined into each loop.
 trait Map {
@@ -15,39 +18,36 @@ trait Map {
 }
 
 #[inline(always)]
-unsafe fn map<M: Map, S: Scalars>(dst: *mut f32, src: *const f32, n: usize) {
+unsafe fn map<M: Map, R: Registers>(dst: *mut f32, src: *const f32, n: usize) {
     let mut at = 0;
     while n - at >= BLOCK {
         // SAFETY: at + BLOCK <= n, for which both pointers are valid.
-        unsafe { map_block::<BLOCK, M, S>(dst.add(at), src.add(at)) };
+        unsafe { map_block::<BLOCK, M, R>(dst.add(at), src.add(at)) };
         at += BLOCK;
     }
-    while n - at >= 16 {
-        // SAFETY: at + 16 <= n.
-        unsafe { map_block::<16, M, S>(dst.add(at), src.add(at)) };
-        at += 16;
+    while n - at >= SHORT {
+        // SAFETY: at + SHORT <= n.
+        unsafe { map_block::<SHORT, M, R>(dst.add(at), src.add(at)) };
+        at += SHORT;
     }
-    while n - at >= 4 {
-        // SAFETY: at + 4 <= n.
-        unsafe { map_block::<4, M, S>(dst.add(at), src.add(at)) };
-        at += 4;
-    }
-    while at < n {
-        // SAFETY: at < n.
-        unsafe { map_block::<1, M, S>(dst.add(at), src.add(at)) };
-        at += 1;
+    if at < n {
+        // One vector with idle lanes is faster than the rest one by one.
+        let mut block = [1.0f32; SHORT];
+        // SAFETY: fewer than SHORT elements are left, and the block is neither source nor destination.
+        unsafe {
+            std::ptr::copy_nonoverlapping(src.add(at), block.as_mut_ptr(), n - at);
+            map_block::<SHORT, M, R>(block.as_mut_ptr(), block.as_ptr());
+            std::ptr::copy_nonoverlapping(block.as_ptr(), dst.add(at), n - at);
+        }
     }
 }
 
 #[inline(always)]
-unsafe fn map_block<const N: usize, M: Map, S: Scalars>(
-    dst: *mut f32,
-    src: *const f32,
-) {
+unsafe fn map_block<const N: usize, M: Map, R: Registers>(dst: *mut f32, src: *const f32) {
     // SAFETY: the caller has N elements at both pointers.
     let mut block = unsafe { src.cast::<[f32; N]>().read() };
     for x in &mut block {
-        *x = M::apply::<S>(*x);
+        *x = M::apply::<R::Scalars>(*x);
     }
     // SAFETY: as above.
     unsafe { dst.cast::<[f32; N]>().write(block) };

@@ -2,7 +2,7 @@
 //!
 //! Invariant: plain `extern "C"` functions on raw pointers, which never panic and never keep a pointer; the instruction
 //! set is chosen once per process, and what they compute depends on their arguments alone. It knows nothing of the IR or
-//! the kernel IR: names and addresses, [`symbols`], are all that the code generator takes from here, besides the
+//! the kernel IR: names and addresses, [`symbols::symbols`], are all that the code generator takes from here, besides the
 //! definitions in [`math`], which it can also emit in line.
 
 mod cumulative;
@@ -12,8 +12,7 @@ pub(crate) mod math;
 mod matrix;
 mod philox;
 mod reductions;
-mod symbols;
+mod simd;
+pub(crate) mod symbols;
 #[cfg(test)]
 mod test_numbers;
-
-pub(crate) use symbols::{Symbol, symbols};

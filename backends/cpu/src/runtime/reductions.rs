@@ -1,15 +1,15 @@
 //! Sums and maxima of contiguous tiles.
 //!
-//! Invariant: the order of the additions depends on `n` alone, so every instruction set gives the same bits: 32 running
-//! sums, added pairwise at the end. A NaN anywhere is the maximum.
+//! Invariant: the order of the additions depends on `n` alone, so every instruction set gives the same bits: in f32, four
+//! vectors of 32 running sums, added pairwise at the end; in f64 one after the other. A NaN anywhere is the maximum.
 //!
 //! Contract of every function here, `f(src, n)`: the pointer is valid for `n` elements and aligned to one element.
 //! Nothing can panic or allocate. The sum of nothing is 0, its maximum -infinity.
 
 use super::isa::for_every_isa;
-use super::math::Scalars;
+use super::simd::{Registers, Vector, Wide};
 
-/// Running results, enough to hide the latency of an addition in the widest registers.
+/// Running results in a vector.
 const LANES: usize = 32;
 
 /// What the reductions and cumulative operations need of f32 and f64.
@@ -51,56 +51,80 @@ impl<T: Real> Fold<T> for Max {
     }
 }
 
+/// Four vectors of running results side by side, folded onto each other at the end.
+macro_rules! reduce_f32 {
+    ($name:ident, $fold:ident, $neutral:expr, |$all:ident| $finish:expr) => {
+        #[inline(always)]
+        unsafe fn $name<R: Registers>(src: *const f32, n: usize) -> f32 {
+            let mut lanes = [Wide::<R>::splat($neutral); 4];
+            let mut at = 0;
+            while n - at >= 4 * LANES {
+                for part in 0..4 {
+                    let from = src.wrapping_add(at + part * LANES);
+                    // SAFETY: at + 4 LANES <= n, for which the pointer is valid.
+                    lanes[part] = lanes[part].$fold(unsafe { Wide::<R>::load(from) });
+                }
+                at += 4 * LANES;
+            }
+            while n - at >= LANES {
+                // SAFETY: at + LANES <= n.
+                lanes[0] = lanes[0].$fold(unsafe { Wide::<R>::load(src.add(at)) });
+                at += LANES;
+            }
+            if at < n {
+                let mut last = [$neutral; LANES];
+                // SAFETY: fewer than LANES elements are left.
+                unsafe {
+                    std::ptr::copy_nonoverlapping(src.add(at), last.as_mut_ptr(), n - at);
+                    lanes[1] = lanes[1].$fold(Wide::<R>::load(last.as_ptr()));
+                }
+            }
+            let $all = lanes[0].$fold(lanes[1]).$fold(lanes[2].$fold(lanes[3]));
+            $finish
+        }
+    };
+}
+reduce_f32!(sum_lanes, add, 0.0f32, |all| all.sum());
+reduce_f32!(max_lanes, max, f32::NEG_INFINITY, |all| {
+    let mut lanes = [0.0f32; LANES];
+    // SAFETY: as many elements as lanes.
+    unsafe { all.store(lanes.as_mut_ptr()) };
+    let mut max = lanes[0];
+    for lane in lanes {
+        max = <Max as Fold<f32>>::fold(max, lane);
+    }
+    max
+});
+
 #[inline(always)]
-unsafe fn reduce<T: Real, F: Fold<T>, S: Scalars>(src: *const T, n: usize) -> T {
+unsafe fn reduce<F: Fold<f64>>(src: *const f64, n: usize) -> f64 {
+    let mut sum = F::NEUTRAL;
+    for at in 0..n {
+        // SAFETY: at < n, for which the pointer is valid.
+        sum = F::fold(sum, unsafe { src.add(at).read() });
+    }
+    sum
+}
+
+/// The sum of a tile.
+pub(super) unsafe extern "C" fn sum_f64(src: *const f64, n: usize) -> f64 {
     // SAFETY: the caller's contract.
-    let all = unsafe { std::slice::from_raw_parts(src, n) };
-    let (blocks, rest) = all.as_chunks::<LANES>();
-    let mut lanes = [F::NEUTRAL; LANES];
-    for block in blocks {
-        for (lane, &x) in lanes.iter_mut().zip(block) {
-            *lane = F::fold(*lane, x);
-        }
-    }
-    // A padded copy, for an index known only at run time would keep the lanes in memory.
-    let mut last = [F::NEUTRAL; LANES];
-    for (lane, &x) in last.iter_mut().zip(rest) {
-        *lane = x;
-    }
-    for (lane, &x) in lanes.iter_mut().zip(&last) {
-        *lane = F::fold(*lane, x);
-    }
-    fold_lanes::<T, F, LANES>(lanes)
+    unsafe { reduce::<Sum>(src, n) }
 }
 
-/// The two halves folded onto each other until one element is left.
-#[inline(always)]
-pub(super) fn fold_lanes<T: Real, F: Fold<T>, const N: usize>(mut lanes: [T; N]) -> T {
-    let mut width = N / 2;
-    while width > 0 {
-        for at in 0..width {
-            lanes[at] = F::fold(lanes[at], lanes[at + width]);
-        }
-        width /= 2;
-    }
-    lanes[0]
+/// The maximum of a tile.
+pub(super) unsafe extern "C" fn max_f64(src: *const f64, n: usize) -> f64 {
+    // SAFETY: the caller's contract.
+    unsafe { reduce::<Max>(src, n) }
 }
 
 for_every_isa!(
     /// The sum of a tile.
-    sum_f32(src: *const f32, n: usize) -> f32 = reduce[f32, Sum]
-);
-for_every_isa!(
-    /// The sum of a tile.
-    sum_f64(src: *const f64, n: usize) -> f64 = reduce[f64, Sum]
+    sum_f32(src: *const f32, n: usize) -> f32 = sum_lanes[]
 );
 for_every_isa!(
     /// The maximum of a tile.
-    max_f32(src: *const f32, n: usize) -> f32 = reduce[f32, Max]
-);
-for_every_isa!(
-    /// The maximum of a tile.
-    max_f64(src: *const f64, n: usize) -> f64 = reduce[f64, Max]
+    max_f32(src: *const f32, n: usize) -> f32 = max_lanes[]
 );
 
 #[cfg(test)]
@@ -114,8 +138,10 @@ mod tests {
         for n in (0..100).chain([512, 1000, 4097]) {
             let x = numbers(n, 7 + n as u32, -1.0, 1.0);
             // SAFETY: n elements.
-            let sums: Vec<f32> =
-                Isa::available().iter().map(|&isa| unsafe { sum_f32::function(isa)(x.as_ptr(), n) }).collect();
+            let sums: Vec<f32> = Isa::available()
+                .iter()
+                .map(|&isa| unsafe { sum_f32::function(isa)(x.as_ptr(), n) })
+                .collect();
             let exact: f64 = x.iter().map(|&x| f64::from(x)).sum();
             for &sum in &sums {
                 assert_eq!(sum.to_bits(), sums[0].to_bits(), "n = {n}");
@@ -146,11 +172,9 @@ mod tests {
     #[test]
     fn reductions_work_on_f64() {
         let x: Vec<f64> = numbers(333, 5, -1.0, 1.0).into_iter().map(f64::from).collect();
-        for &isa in Isa::available() {
-            // SAFETY: 333 elements.
-            let (sum, max) = unsafe { (sum_f64::function(isa)(x.as_ptr(), 333), max_f64::function(isa)(x.as_ptr(), 333)) };
-            assert!((sum - x.iter().sum::<f64>()).abs() < 1e-12);
-            assert_eq!(max, x.iter().copied().fold(f64::NEG_INFINITY, f64::max));
-        }
+        // SAFETY: 333 elements.
+        let (sum, max) = unsafe { (sum_f64(x.as_ptr(), 333), max_f64(x.as_ptr(), 333)) };
+        assert!((sum - x.iter().sum::<f64>()).abs() < 1e-12);
+        assert_eq!(max, x.iter().copied().fold(f64::NEG_INFINITY, f64::max));
     }
 }

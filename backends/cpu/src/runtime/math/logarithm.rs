@@ -83,6 +83,9 @@ fn log1p_inside<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
     let lost = e.sub(smaller, back);
     let (m, exponent) = e.split(u);
     let down = e.neg(exponent);
+    // Where the scale would be denormal it becomes 0: nothing that was lost counts there.
+    let lowest = e.constant(-127.0);
+    let down = e.max(lowest, down);
     let scale = e.pow2(down);
     let f = e.sub(m, one);
     let f = e.fma(lost, scale, f);

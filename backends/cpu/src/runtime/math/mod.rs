@@ -4,7 +4,7 @@
 //! by Rust or emitted for Cranelift. The bounds on the error stand in the tests.
 
 mod double;
-mod emit;
+pub(crate) mod emit;
 mod error_function;
 mod exponential;
 mod logarithm;
@@ -13,7 +13,7 @@ mod scalar;
 mod tests;
 
 pub(crate) use double::{erf as erf_f64, logsigmoid as logsigmoid_f64, sigmoid as sigmoid_f64};
-pub(crate) use emit::{Emit, ROUND, SQRT_HALF_BITS};
+pub(crate) use emit::Emit;
 pub(crate) use error_function::erf;
 pub(crate) use exponential::{exp, expm1, sigmoid, tanh};
 pub(crate) use logarithm::{log, log1p, logsigmoid};

@@ -7,14 +7,14 @@
 use super::emit::{Emit, ROUND, SQRT_HALF_BITS};
 
 /// Any arithmetic on plain f32 numbers.
-pub(crate) trait Scalars: Emit<Value = f32, Mask = bool> + Default {}
-impl<S: Emit<Value = f32, Mask = bool> + Default> Scalars for S {}
+pub(crate) trait Scalars: Emit<Value = f32, Mask = bool> + Copy + Default {}
+impl<S: Emit<Value = f32, Mask = bool> + Copy + Default> Scalars for S {}
 
 /// Scalars with the fused multiply-add.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Fused;
 /// Scalars for processors without a fused multiply-add, where it would be a library call.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Unfused;
 
 macro_rules! emit_on_scalars {

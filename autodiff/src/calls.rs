@@ -1,0 +1,274 @@
+//! Called functions: each is derived once, as a function that also returns what the backward pass needs, and a
+//! backward function.
+//!
+//! Invariants: derivation is memoised by the callee, the outputs that have cotangents, and the inputs that need
+//! gradients, so that the calls of one block share the result. The callee's inputs are passed again rather than
+//! saved; what is cheap to make from inputs and saved values is made again. A function marked
+//! [`Residuals::Recompute`] saves nothing, and its forward function is itself.
+
+use crate::expr::{Expr, Tape};
+use crate::joint::{Joint, Seeds, joint};
+use crate::sweep::{self, DerivedCalls};
+use crate::{Options, checkpoint};
+use carousel_ir::transform::{rename_axes, without_dead_code};
+use carousel_ir::{
+    Axes, Axis, Class, Function, FunctionId, FunctionKind, Graph, Input, Module, Name, Node, Op, Output,
+    Residuals, Role, Size, Types, ValueId,
+};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// What was derived of a function.
+pub(crate) struct Derived {
+    /// Takes the inputs; returns the outputs, then the saved values.
+    pub(crate) forward: FunctionId,
+    /// Takes the saved values, the inputs `passed` and the cotangents of the outputs `cotangents`; returns the
+    /// gradients of the inputs `gradients`.
+    backward: FunctionId,
+    saved: usize,
+    passed: Vec<usize>,
+    cotangents: Vec<usize>,
+    gradients: Vec<usize>,
+}
+
+/// A function, which of its outputs have cotangents, which of its inputs need gradients.
+type Request = (FunctionId, Vec<bool>, Vec<bool>);
+
+/// The module that grows, and what has been derived so far.
+pub(crate) struct Context<'o> {
+    pub(crate) module: Module,
+    pub(crate) options: &'o Options,
+    derived: HashMap<Request, Rc<Derived>>,
+}
+
+impl<'o> Context<'o> {
+    pub(crate) fn new(module: Module, options: &'o Options) -> Context<'o> {
+        Context { module, options, derived: HashMap::new() }
+    }
+}
+
+/// The contributions to the operands of a call.
+pub(crate) fn vjp(
+    tape: &Tape<'_>,
+    derived: &Derived,
+    types: &Types,
+    operands: &[ValueId],
+    results: &[ValueId],
+    cotangents: &[Option<ValueId>],
+) -> Vec<(usize, ValueId)> {
+    let saved = &results[types.len()..types.len() + derived.saved];
+    let passed = derived.passed.iter().map(|i| operands[*i]);
+    let given = derived.cotangents.iter().map(|i| match cotangents[*i] {
+        Some(given) => Expr::new(tape, given).full(&types[*i].axes).value,
+        None => sweep::zeros(tape, &types[*i]),
+    });
+    let arguments: Vec<ValueId> = saved.iter().copied().chain(passed).chain(given).collect();
+    let gradients = tape.borrow_mut().call(derived.backward, &arguments);
+    derived.gradients.iter().copied().zip(gradients).collect()
+}
+
+/// Derives the callees of those calls of `graph` through which a gradient goes.
+pub(crate) fn derive_calls(
+    context: &mut Context<'_>,
+    graph: &Graph,
+    varied: &[bool],
+    useful: &[bool],
+) -> DerivedCalls {
+    let mut cotangents: HashMap<ValueId, Vec<bool>> = HashMap::new();
+    for (value, node) in graph.iter() {
+        if let Op::Proj { index } = node.op
+            && useful[value.index()]
+        {
+            let tuple = node.operands[0];
+            let flags = cotangents.entry(tuple).or_insert_with(|| vec![false; graph[tuple].types.len()]);
+            flags[index as usize] = true;
+        }
+    }
+    let mut calls = DerivedCalls::new();
+    for (value, node) in graph.iter() {
+        if let Op::Call { function } = node.op
+            && varied[value.index()]
+            && let Some(cotangents) = cotangents.remove(&value)
+        {
+            let needs = node.operands.iter().map(|o| varied[o.index()]).collect();
+            calls.insert(value, derive(context, (function, cotangents, needs)));
+        }
+    }
+    calls
+}
+
+fn derive(context: &mut Context<'_>, request: Request) -> Rc<Derived> {
+    if let Some(known) = context.derived.get(&request) {
+        return known.clone();
+    }
+    let (function, cotangents, needs) = &request;
+    let Function { name, residuals, graph: original, .. } = context.module[*function].clone();
+    let graph = checkpoint::apply(context, &original, cotangents, needs);
+    let mut joint = joint(context, &graph, Seeds::Inputs, cotangents, needs);
+    let (forward, saved) = match residuals {
+        Residuals::Recompute => (*function, Vec::new()),
+        Residuals::Save => {
+            joint.graph = with_own_axes(&joint.graph, &original, name);
+            let saved = saved_values(&joint);
+            let graph = forward_graph(&joint, &original, &saved);
+            (push(context, name, "fwd", graph), saved)
+        }
+    };
+    let (graph, passed) = backward_graph(&joint, &original, &saved);
+    let backward = push(context, name, "bwd", graph);
+    let chosen = |flags: &[bool]| (0..flags.len()).filter(|i| flags[*i]).collect::<Vec<_>>();
+    let has_gradient: Vec<bool> = joint.gradients.iter().map(Option::is_some).collect();
+    let derived = Rc::new(Derived {
+        forward,
+        backward,
+        saved: saved.len(),
+        passed,
+        cotangents: chosen(&joint.cotangents),
+        gradients: chosen(&has_gradient),
+    });
+    context.derived.insert(request, derived.clone());
+    derived
+}
+
+fn push(context: &mut Context<'_>, base: Name, what: &str, graph: Graph) -> FunctionId {
+    let name = context.module.fresh_name(&format!("{base}.{what}"));
+    context.module.push(Function { name, kind: FunctionKind::Block, residuals: Residuals::Save, graph })
+}
+
+/// Saved values cross the call, and there a name of an axis means the same on both sides: axes that are not part of
+/// the function's signature get names that no caller has.
+fn with_own_axes(graph: &Graph, original: &Graph, function: Name) -> Graph {
+    let inputs = original.inputs.iter().flat_map(|i| i.ty.axes.iter());
+    let signature: Axes = inputs.chain(original.outputs.iter().flat_map(|o| o.axes.iter())).collect();
+    let rename = |a: Axis| if signature.contains(a) { a } else { Axis::new(&format!("{function}.{a}")) };
+    rename_axes(graph, &rename)
+}
+
+/// The forward values that the backward part uses and that are not cheap to make again.
+fn saved_values(joint: &Joint) -> Vec<ValueId> {
+    let graph = &joint.graph;
+    let is_forward = |v: ValueId| v.index() < joint.forward_nodes;
+    // What depends on no input, and what follows from the inputs by moving elements alone.
+    let mut constant = vec![false; joint.forward_nodes];
+    let mut cheap = vec![false; joint.forward_nodes];
+    for (value, node) in graph.iter().take(joint.forward_nodes) {
+        let all = |flags: &[bool]| node.operands.iter().all(|o| flags[o.index()]);
+        let class = node.op.kind().class();
+        let is_input = matches!(node.op, Op::Input { .. });
+        let computes = matches!(class, Class::Elementwise | Class::View | Class::Leaf);
+        constant[value.index()] = !is_input && computes && all(&constant);
+        cheap[value.index()] = is_input || constant[value.index()] || (moves(node) && all(&cheap));
+    }
+    let made_again = |v: ValueId| {
+        let node = &graph[v];
+        cheap[v.index()] || (moves(node) && !matches!(node.op, Op::Slice { .. }))
+    };
+    let mut needed = vec![false; graph.nodes.len()];
+    joint.gradients.iter().flatten().for_each(|v| needed[v.index()] = true);
+    let mut saved = Vec::new();
+    for (value, node) in graph.iter().rev() {
+        if !needed[value.index()] {
+            continue;
+        }
+        if is_forward(value) && !made_again(value) {
+            saved.push(value);
+        } else {
+            node.operands.iter().for_each(|o| needed[o.index()] = true);
+        }
+    }
+    saved.reverse();
+    saved
+}
+
+/// Whether the node makes its result from its operands without computing much.
+fn moves(node: &Node) -> bool {
+    let random = matches!(node.op, Op::Uniform { .. } | Op::FoldIn { .. });
+    random || node.op.kind().class() == Class::View || matches!(node.op, Op::Cast { .. } | Op::Detach)
+}
+
+fn forward_graph(joint: &Joint, original: &Graph, saved: &[ValueId]) -> Graph {
+    let mut graph = joint.graph.clone();
+    graph.nodes.truncate(joint.forward_nodes);
+    graph.inputs.truncate(original.inputs.len());
+    for (output, &value) in original.outputs.iter().zip(&joint.outputs) {
+        graph.outputs.push(Output { value, ..output.clone() });
+    }
+    for (n, &value) in saved.iter().enumerate() {
+        let taken = |name| graph.outputs.iter().any(|o| o.name == name);
+        let name = crate::free_name(&format!("saved.{n}"), taken);
+        let axes = graph.ty(value).axes.clone();
+        graph.outputs.push(Output { name, value, axes });
+    }
+    without_dead_code(&graph)
+}
+
+/// The backward function, and which of the inputs it takes.
+fn backward_graph(joint: &Joint, original: &Graph, saved: &[ValueId]) -> (Graph, Vec<usize>) {
+    let old = &joint.graph;
+    let mut full = Graph { axes: old.axes.clone(), ..Graph::default() };
+    let mut renamed: Vec<Option<ValueId>> = vec![None; old.nodes.len()];
+    // Saved values first, then all inputs of the joint graph: the function's own, then the cotangents.
+    for (n, value) in saved.iter().enumerate() {
+        let taken = |name| old.inputs.iter().any(|i| i.name == name);
+        let name = crate::free_name(&format!("saved.{n}"), taken);
+        let ty = old.ty(*value).clone();
+        full.inputs.push(Input { name, ty: ty.clone(), role: Role::Argument });
+        let op = Op::Input { index: n as u32 };
+        full.nodes.push(Node {
+            op,
+            operands: Default::default(),
+            types: [ty].into_iter().collect(),
+            ..old[*value].clone()
+        });
+        renamed[value.index()] = Some(ValueId(n as u32));
+    }
+    full.inputs.extend(old.inputs.iter().cloned());
+    for (value, node) in old.iter() {
+        if renamed[value.index()].is_some() {
+            continue;
+        }
+        // What a saved value was made of may be missing; such nodes are not needed.
+        let Some(operands) = node.operands.iter().map(|o| renamed[o.index()]).collect() else { continue };
+        let mut node = Node { operands, ..node.clone() };
+        if let Op::Input { index } = &mut node.op {
+            *index += saved.len() as u32;
+        }
+        full.nodes.push(node);
+        renamed[value.index()] = Some(ValueId(full.nodes.len() as u32 - 1));
+    }
+    for (input, gradient) in original.inputs.iter().zip(&joint.gradients) {
+        let Some(gradient) = gradient else { continue };
+        let value = renamed[gradient.index()].expect("every operand was made");
+        let name = Name::new(&format!("grad.{}", input.name));
+        full.outputs.push(Output { name, value, axes: input.ty.axes.clone() });
+    }
+    let graph = without_dead_code(&full);
+    let passed = passed_inputs(&graph, original, saved.len());
+    let own = saved.len()..saved.len() + original.inputs.len();
+    let saved_inputs = 0..own.start;
+    let cotangents = own.end..full.inputs.len();
+    let order: Vec<usize> =
+        saved_inputs.chain(passed.iter().map(|i| own.start + i)).chain(cotangents).collect();
+    (carousel_ir::transform::with_inputs(&graph, &order), passed)
+}
+
+/// The function's inputs that the backward graph uses, and those without which a size would not be known in it.
+fn passed_inputs(graph: &Graph, original: &Graph, saved: usize) -> Vec<usize> {
+    let used = graph.input_values();
+    let mut passed: Vec<usize> = (0..original.inputs.len()).filter(|i| used[saved + i].is_some()).collect();
+    let symbol = |axis: Axis| match original.axes.get(axis) {
+        Some(Size::Symbol(name)) => Some(*name),
+        _other => None,
+    };
+    let symbols = |i: &usize| original.inputs[*i].ty.axes.iter().filter_map(symbol).collect::<Vec<_>>();
+    let mut known: Vec<Name> = passed.iter().flat_map(symbols).collect();
+    for i in 0..original.inputs.len() {
+        let new = symbols(&i).into_iter().filter(|s| !known.contains(s)).collect::<Vec<_>>();
+        if !new.is_empty() && !passed.contains(&i) {
+            known.extend(new);
+            passed.push(i);
+        }
+    }
+    passed.sort_unstable();
+    passed
+}

@@ -1,0 +1,171 @@
+//! Putting one kernel together: loop variables, dims and buffers are numbered in the order of their first use, so
+//! that equal work gives equal kernels whatever stands around it.
+
+use super::view::{Storage, StorageId, View, Whereabouts};
+use crate::kernel::{
+    Access, Atom, Buffer, BufferId, Dim, Kernel, Linear, Loop, Place, Statement, Var,
+};
+use carousel_ir::{Axis, DType, Size};
+use std::collections::BTreeSet;
+
+/// Indices of axes.
+pub(crate) type Env = Vec<(Axis, Linear)>;
+
+/// A kernel in the making.
+#[derive(Default)]
+pub(crate) struct KernelBuilder {
+    dims: Vec<Size>,
+    storages: Vec<StorageId>,
+    vars: u32,
+}
+
+/// A finished kernel with what its launch needs.
+pub(crate) struct Built {
+    pub(crate) kernel: Kernel,
+    /// Storages of its arguments, in order.
+    pub(crate) arguments: Vec<StorageId>,
+    /// Its dims.
+    pub(crate) dims: Vec<Size>,
+}
+
+/// Bytes of an element in memory.
+pub(crate) fn element_bytes(dtype: DType) -> u64 {
+    match dtype {
+        DType::F32 | DType::I32 | DType::U32 | DType::Bool => 4,
+        DType::F64 => 8,
+        DType::Bf16 => 2,
+    }
+}
+
+/// Bytes of a storage, rounded up to whole lines of 64.
+pub(crate) fn aligned_bytes(dtype: DType, elements: &Size) -> Size {
+    let lines = Size::product([Size::Known(element_bytes(dtype)), elements.clone()]).ceil_div(Size::Known(64));
+    Size::product([Size::Known(64), lines])
+}
+
+impl KernelBuilder {
+    /// A new loop variable.
+    pub(crate) fn var(&mut self) -> Var {
+        self.vars += 1;
+        Var(self.vars - 1)
+    }
+
+    /// A size as the kernel sees it.
+    pub(crate) fn dim(&mut self, size: &Size) -> Dim {
+        if let Some(n) = size.known() {
+            return Dim::Known(n);
+        }
+        let found = self.dims.iter().position(|s| s == size);
+        Dim::Argument(found.unwrap_or_else(|| {
+            self.dims.push(size.clone());
+            self.dims.len() - 1
+        }) as u32)
+    }
+
+    /// The size behind a dim.
+    pub(crate) fn size(&self, dim: Dim) -> Size {
+        match dim {
+            Dim::Known(n) => Size::Known(n),
+            Dim::Argument(i) => self.dims[i as usize].clone(),
+        }
+    }
+
+    /// The number of a storage's buffer.
+    pub(crate) fn buffer(&mut self, storage: StorageId) -> BufferId {
+        let found = self.storages.iter().position(|s| *s == storage);
+        BufferId(found.unwrap_or_else(|| {
+            self.storages.push(storage);
+            self.storages.len() - 1
+        }) as u32)
+    }
+
+    /// Adds `factor * size` to a linear expression.
+    pub(crate) fn add_size(&mut self, linear: &mut Linear, factor: i64, size: &Size) {
+        let dim = self.dim(size);
+        linear.add_term(factor, dim, Atom::One);
+    }
+
+    /// Adds `size * other` to a linear expression.
+    pub(crate) fn add_scaled(&mut self, linear: &mut Linear, other: &Linear, size: &Size) {
+        for term in &other.terms {
+            let dim = match (term.dim, size.known()) {
+                (dim, Some(1)) => dim,
+                (Dim::Known(n), _) => self.dim(&Size::product([Size::Known(n), size.clone()])),
+                (dim, _) => {
+                    let product = Size::product([self.size(dim), size.clone()]);
+                    self.dim(&product)
+                }
+            };
+            linear.add_term(term.coefficient, dim, term.atom.clone());
+        }
+    }
+
+    /// The element offset of a view at the indices of `env`; axes that `env` lacks count as 0.
+    pub(crate) fn address(&mut self, view: &View, env: &Env) -> Linear {
+        let mut linear = Linear::zero();
+        for (axis, stride) in &view.strides {
+            if let Some((_, index)) = env.iter().find(|(a, _)| a == axis) {
+                self.add_scaled(&mut linear, index, stride);
+            }
+        }
+        for (var, factor, stride) in &view.moves {
+            let dim = self.dim(stride);
+            linear.add_term(*factor, dim, Atom::Var(*var));
+        }
+        self.add_size(&mut linear, 1, &view.offset);
+        canonical(&mut linear);
+        linear
+    }
+
+    /// The kernel with this grid and body.
+    pub(crate) fn finish(
+        mut self,
+        name: String,
+        grid: Vec<Loop>,
+        body: Vec<Statement>,
+        storages: &[Storage],
+    ) -> Built {
+        let mut written = BTreeSet::new();
+        body.iter().for_each(|s| s.visit_writes(&mut |b| drop(written.insert(b))));
+        let (mut buffers, mut buffer_names, mut arguments) = (Vec::new(), Vec::new(), Vec::new());
+        let mut scratch = Size::Known(0);
+        for (number, id) in std::mem::take(&mut self.storages).into_iter().enumerate() {
+            let storage = &storages[id.0 as usize];
+            let place = match storage.whereabouts {
+                Whereabouts::Scratch => {
+                    let offset = self.dim(&scratch);
+                    scratch = Size::sum([scratch, aligned_bytes(storage.dtype, &storage.elements)]);
+                    Place::Scratch(offset)
+                }
+                Whereabouts::Input(_) | Whereabouts::Output(_) | Whereabouts::Frame => {
+                    arguments.push(id);
+                    Place::Argument(arguments.len() as u32 - 1)
+                }
+            };
+            // Every value is made once: what a kernel stores to, it does not need from before.
+            let stored = written.contains(&BufferId(number as u32));
+            let access = if stored { Access::Write } else { Access::Read };
+            let elements = self.dim(&storage.elements);
+            buffers.push(Buffer { dtype: storage.dtype, place, access, elements });
+            buffer_names.push(storage.name.clone());
+        }
+        let scratch_bytes = self.dim(&scratch);
+        let dims = self.dims.len() as u32;
+        let kernel = Kernel { name, buffer_names, buffers, dims, grid, scratch_bytes, body };
+        Built { kernel, arguments, dims: self.dims }
+    }
+}
+
+/// Puts the terms in one order, so that equal sums are equal.
+pub(crate) fn canonical(linear: &mut Linear) {
+    fn rank(atom: &Atom) -> (u8, u32) {
+        match atom {
+            Atom::Data { value, .. } => (0, value.0),
+            Atom::Quotient(..) => (1, 0),
+            Atom::Remainder(..) => (2, 0),
+            Atom::Var(var) => (3, var.0),
+            Atom::One => (4, 0),
+        }
+    }
+    linear.terms.sort_by_key(|t| (rank(&t.atom), t.dim));
+}

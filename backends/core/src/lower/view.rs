@@ -1,0 +1,137 @@
+//! Storages and strided views of them: how a value that lives in memory is addressed by its named axes.
+//!
+//! Invariant: an axis of a value that its view does not list has stride 0 (the value repeats along it). The list is in
+//! layout order, outermost first. Views never move data.
+
+use crate::kernel::Var;
+use carousel_ir::{Axis, AxisTable, DType, Op, Size};
+
+/// Memory of a function or of a kernel: an index into the function's list of storages.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub(crate) struct StorageId(pub(crate) u32);
+
+/// Where a storage lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Whereabouts {
+    /// The function's input number n.
+    Input(u32),
+    /// The function's output number n.
+    Output(u32),
+    /// The function's frame.
+    Frame,
+    /// Scratch memory of a grid point.
+    Scratch,
+}
+
+/// A piece of memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Storage {
+    pub(crate) dtype: DType,
+    pub(crate) elements: Size,
+    pub(crate) whereabouts: Whereabouts,
+    pub(crate) name: String,
+}
+
+/// A strided view of a storage.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct View {
+    pub(crate) storage: StorageId,
+    /// Elements before the first one.
+    pub(crate) offset: Size,
+    /// Loop variables that move the view: `factor * stride * variable` each.
+    pub(crate) moves: Vec<(Var, i64, Size)>,
+    /// Axes with their strides, in layout order.
+    pub(crate) strides: Vec<(Axis, Size)>,
+}
+
+/// Row-major strides of sizes, outermost first.
+pub(crate) fn row_major(sizes: &[Size]) -> Vec<Size> {
+    let mut strides = vec![Size::Known(1); sizes.len()];
+    for i in (0..sizes.len().saturating_sub(1)).rev() {
+        strides[i] = Size::product([strides[i + 1].clone(), sizes[i + 1].clone()]);
+    }
+    strides
+}
+
+impl View {
+    /// All of a storage, axes in this order.
+    pub(crate) fn whole(storage: StorageId, order: &[Axis], table: &AxisTable) -> View {
+        let sizes: Vec<Size> = order.iter().map(|a| table.size(*a).clone()).collect();
+        let strides = order.iter().copied().zip(row_major(&sizes)).collect();
+        View { storage, offset: Size::Known(0), moves: Vec::new(), strides }
+    }
+
+    /// The stride of an axis; 0 if the view repeats along it.
+    pub(crate) fn stride(&self, axis: Axis) -> Size {
+        self.strides.iter().find(|(a, _)| *a == axis).map_or(Size::Known(0), |(_, s)| s.clone())
+    }
+
+    /// The axes in layout order.
+    pub(crate) fn order(&self) -> Vec<Axis> {
+        self.strides.iter().map(|(a, _)| *a).collect()
+    }
+
+    /// The view at `axis = var`.
+    pub(crate) fn at(mut self, axis: Axis, var: Var) -> View {
+        if let Some(place) = self.strides.iter().position(|(a, _)| *a == axis) {
+            let (_, stride) = self.strides.remove(place);
+            self.moves.push((var, 1, stride));
+        }
+        self
+    }
+
+    /// What a view operation makes of it; `None` if the result is no strided view.
+    pub(crate) fn apply(mut self, op: &Op, table: &AxisTable) -> Option<View> {
+        let place = |view: &View, axis: Axis| view.strides.iter().position(|(a, _)| *a == axis);
+        match op {
+            Op::Rename { from, to } => {
+                if let Some(at) = place(&self, *from) {
+                    self.strides[at].0 = *to;
+                }
+                Some(self)
+            }
+            Op::Split { axis, into } => {
+                if let Some(at) = place(&self, *axis) {
+                    let (_, stride) = self.strides.remove(at);
+                    let sizes: Vec<Size> = into.iter().map(|a| table.size(a).clone()).collect();
+                    let parts = into.iter().zip(row_major(&sizes));
+                    let parts: Vec<_> =
+                        parts.map(|(a, s)| (a, Size::product([s, stride.clone()]))).collect();
+                    self.strides.splice(at..at, parts);
+                }
+                Some(self)
+            }
+            Op::Merge { axes, into } => self.merge(axes.as_slice(), *into, table),
+            Op::Slice { axis, to, start } => {
+                if let Some(at) = place(&self, *axis) {
+                    let stride = self.strides[at].1.clone();
+                    self.offset = Size::sum([self.offset, Size::product([start.clone(), stride])]);
+                    self.strides[at].0 = *to;
+                }
+                Some(self)
+            }
+            Op::Broadcast { axes: _ } | Op::Detach => Some(self),
+            _ => None,
+        }
+    }
+
+    /// Several axes as one, if their strides compose.
+    fn merge(mut self, axes: &[Axis], into: Axis, table: &AxisTable) -> Option<View> {
+        if axes.iter().all(|a| !self.strides.iter().any(|(b, _)| a == b)) {
+            return Some(self);
+        }
+        let real: Vec<Axis> = axes.iter().copied().filter(|a| *table.size(*a) != Size::Known(1)).collect();
+        for pair in real.windows(2) {
+            let inner = Size::product([self.stride(pair[1]), table.size(pair[1]).clone()]);
+            if self.stride(pair[0]) != inner || inner == Size::Known(0) {
+                return None;
+            }
+        }
+        let last = real.last().or(axes.last()).copied()?;
+        let stride = self.stride(last);
+        let at = self.strides.iter().position(|(a, _)| *a == last)?;
+        self.strides[at] = (into, stride);
+        self.strides.retain(|(a, _)| *a == into || !axes.contains(a));
+        Some(self)
+    }
+}

@@ -1,0 +1,29 @@
+//! What the schedule must know of the machine. None of it depends on the number of threads, so results do not either.
+
+/// Schedule parameters of a target.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Target {
+    /// About how many elements an elementwise or reducing grid point handles.
+    pub tile_elements: u64,
+    /// Rows of a matrix product's grid point.
+    pub product_rows: u64,
+    /// Columns of a matrix product's grid point.
+    pub product_columns: u64,
+    /// Contractions that are known to have fewer multiplications than this for each result row are fused as plain
+    /// reductions.
+    pub small_contraction: u64,
+    /// An inlined expression with more operations than this is stored instead.
+    pub inline_operations: u32,
+}
+
+impl Default for Target {
+    fn default() -> Target {
+        Target {
+            tile_elements: 4096,
+            product_rows: 128,
+            product_columns: 512,
+            small_contraction: 16,
+            inline_operations: 48,
+        }
+    }
+}

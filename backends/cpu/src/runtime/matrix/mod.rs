@@ -1,0 +1,191 @@
+//! Matrix products on tiles.
+//!
+//! Invariant: the way a product is computed depends on its shape and strides alone, never on values, threads or
+//! alignment, so equal calls give equal bits. One thread. Products with a vector and very small ones have kernels here;
+//! the rest goes to the crate `gemm`, which keeps its packing buffer per thread.
+//! Deliberately absent: batches and triangles, which are loops in generated code.
+//!
+//! Contract of both functions, `c = alpha c + beta a b`: `c` is valid for writes at `i c_rs + j c_cs` for all `i < m`,
+//! `j < n`, no two of these coinciding; `a` (m x k) and `b` (k x n) are valid for reads in the same sense and do not
+//! overlap `c`; all are aligned to one element. Strides are in elements. With `alpha` 0, `c` is not read, so it may hold
+//! anything, NaN included.
+
+// In the kernels, plain loops over indices: the closures of iterators and of array::map need not be inlined, and out of
+// line they would be compiled without the instruction set.
+mod columns;
+#[expect(clippy::needless_range_loop, reason = "iterators may not be inlined under a target feature")]
+mod dots;
+#[expect(clippy::needless_range_loop, reason = "iterators may not be inlined under a target feature")]
+mod small;
+
+use super::isa::for_every_isa;
+use super::simd::{Registers, Vector};
+
+/// A matrix in memory.
+#[derive(Clone, Copy)]
+struct View<P> {
+    /// The first element.
+    data: P,
+    /// Elements from one row to the next.
+    rows: isize,
+    /// Elements from one column to the next.
+    columns: isize,
+}
+
+impl<P> View<P> {
+    #[inline(always)]
+    fn transposed(self) -> View<P> {
+        View { data: self.data, rows: self.columns, columns: self.rows }
+    }
+}
+
+/// `c = alpha c + beta a b`, the arguments of all kernels.
+#[derive(Clone, Copy)]
+struct Product {
+    m: usize,
+    n: usize,
+    k: usize,
+    c: View<*mut f32>,
+    alpha: f32,
+    a: View<*const f32>,
+    b: View<*const f32>,
+    beta: f32,
+}
+
+impl Product {
+    /// The same product as `c' = alpha c' + beta b' a'`.
+    #[inline(always)]
+    fn transposed(self) -> Product {
+        Product {
+            m: self.n,
+            n: self.m,
+            k: self.k,
+            c: self.c.transposed(),
+            alpha: self.alpha,
+            a: self.b.transposed(),
+            b: self.a.transposed(),
+            beta: self.beta,
+        }
+    }
+
+    /// Stores the elements that begin at a row and column, given their sums of products.
+    ///
+    /// # Safety
+    /// As many elements of `c` as `V` has lanes must be contiguous there.
+    #[inline(always)]
+    unsafe fn finish<V: Vector>(&self, row: isize, column: isize, sum: V) {
+        let c = self.c.data.wrapping_offset(row * self.c.rows + column * self.c.columns);
+        let sum = V::splat(self.beta).mul(sum);
+        // SAFETY: the caller names elements of c.
+        unsafe {
+            if self.alpha == 0.0 { sum } else { V::splat(self.alpha).fma(V::load(c), sum) }.store(c);
+        }
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the calling convention of generated code")]
+unsafe fn product<R: Registers>(
+    m: usize,
+    n: usize,
+    k: usize,
+    c: *mut f32,
+    c_rs: isize,
+    c_cs: isize,
+    alpha: f32,
+    a: *const f32,
+    a_rs: isize,
+    a_cs: isize,
+    b: *const f32,
+    b_rs: isize,
+    b_cs: isize,
+    beta: f32,
+) {
+    let p = Product {
+        m,
+        n,
+        k,
+        c: View { data: c, rows: c_rs, columns: c_cs },
+        alpha,
+        a: View { data: a, rows: a_rs, columns: a_cs },
+        b: View { data: b, rows: b_rs, columns: b_cs },
+        beta,
+    };
+    // The larger matrix on the left, a vector on the right.
+    let tall = if n <= m { p } else { p.transposed() };
+    // Contiguous rows of b and c, if there are any.
+    let flat = if b_cs == 1 && c_cs == 1 { p } else { p.transposed() };
+    // SAFETY: the caller's contract, which is symmetrical under transposition.
+    unsafe {
+        if dots::suits(&tall) {
+            dots::kernel::function(R::ISA)(&tall);
+        } else if columns::suits(&tall) {
+            columns::kernel::function(R::ISA)(&tall);
+        } else if small::suits(&flat) {
+            small::kernel::function(R::ISA)(&flat);
+        } else {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                c,
+                c_cs,
+                c_rs,
+                alpha != 0.0,
+                a,
+                a_cs,
+                a_rs,
+                b,
+                b_cs,
+                b_rs,
+                alpha,
+                beta,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
+    }
+}
+
+for_every_isa!(
+    /// `c = alpha c + beta a b`; row and column strides (`rs`, `cs`) follow each matrix.
+    gemm_f32(
+        m: usize, n: usize, k: usize,
+        c: *mut f32, c_rs: isize, c_cs: isize, alpha: f32,
+        a: *const f32, a_rs: isize, a_cs: isize,
+        b: *const f32, b_rs: isize, b_cs: isize, beta: f32,
+    ) = product[]
+);
+
+/// [`gemm_f32`] on f64.
+pub(crate) unsafe extern "C" fn gemm_f64(
+    m: usize,
+    n: usize,
+    k: usize,
+    c: *mut f64,
+    c_rs: isize,
+    c_cs: isize,
+    alpha: f64,
+    a: *const f64,
+    a_rs: isize,
+    a_cs: isize,
+    b: *const f64,
+    b_rs: isize,
+    b_cs: isize,
+    beta: f64,
+) {
+    let none = gemm::Parallelism::None;
+    let read = alpha != 0.0;
+    // SAFETY: the caller's contract.
+    unsafe {
+        gemm::gemm(
+            m, n, k, c, c_cs, c_rs, read, a, a_cs, a_rs, b, b_cs, b_rs, alpha, beta, false, false, false,
+            none,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! Products against a plain loop in f64.
+
+use super::*;
+use crate::runtime::isa::Isa;
+use crate::runtime::philox::philox;
+use crate::runtime::test_numbers::numbers;
+
+/// How a matrix lies in memory: its strides, and how many elements that takes.
+fn layout(kind: u32, rows: usize, columns: usize) -> (isize, isize, usize) {
+    let (r, c) = (rows.max(1), columns.max(1));
+    let (rs, cs) = match kind % 4 {
+        0 => (c, 1),
+        1 => (1, r),
+        2 => (c + 5, 1),
+        _ => (2 * c + 1, 2),
+    };
+    (rs as isize, cs as isize, rs * r + cs * c)
+}
+
+fn compare(isa: Isa, [m, n, k]: [usize; 3], kinds: [u32; 3], alpha: f32, beta: f32) {
+    let (c_rs, c_cs, c_size) = layout(kinds[0], m, n);
+    let (a_rs, a_cs, a_size) = layout(kinds[1], m, k);
+    let (b_rs, b_cs, b_size) = layout(kinds[2], k, n);
+    let (a, b) = (numbers(a_size, 1, -1.0, 1.0), numbers(b_size, 2, -1.0, 1.0));
+    let mut before = numbers(c_size, 3, -1.0, 1.0);
+    if alpha == 0.0 {
+        before.fill(f32::NAN);
+    }
+    let mut c = before.clone();
+    let mut c64: Vec<f64> = before.iter().map(|&x| f64::from(x)).collect();
+    let (a64, b64): (Vec<f64>, Vec<f64>) =
+        (a.iter().map(|&x| f64::from(x)).collect(), b.iter().map(|&x| f64::from(x)).collect());
+    // SAFETY: the layouts have room for the strides.
+    unsafe {
+        let f = gemm_f32::function(isa);
+        f(m, n, k, c.as_mut_ptr(), c_rs, c_cs, alpha, a.as_ptr(), a_rs, a_cs, b.as_ptr(), b_rs, b_cs, beta);
+        let (alpha, beta) = (f64::from(alpha), f64::from(beta));
+        gemm_f64(
+            m,
+            n,
+            k,
+            c64.as_mut_ptr(),
+            c_rs,
+            c_cs,
+            alpha,
+            a64.as_ptr(),
+            a_rs,
+            a_cs,
+            b64.as_ptr(),
+            b_rs,
+            b_cs,
+            beta,
+        );
+    }
+    let what = format!("{isa:?} {m} x {n} x {k}, layouts {kinds:?}, alpha {alpha}, beta {beta}");
+    let mut written = vec![false; c_size];
+    for i in 0..m {
+        for j in 0..n {
+            let at = i * c_rs as usize + j * c_cs as usize;
+            written[at] = true;
+            let mut expected = if alpha == 0.0 { 0.0 } else { f64::from(alpha) * f64::from(before[at]) };
+            for p in 0..k {
+                let (x, y) = (i * a_rs as usize + p * a_cs as usize, p * b_rs as usize + j * b_cs as usize);
+                expected += f64::from(beta) * a64[x] * b64[y];
+            }
+            let bound = 3e-7 * (2.0 + k as f64).sqrt() * 4.0;
+            assert!((f64::from(c[at]) - expected).abs() <= bound, "{what}: ({i}, {j}) {} {expected}", c[at]);
+            assert!((c64[at] - expected).abs() <= 1e-12, "{what}: f64 ({i}, {j}) {} {expected}", c64[at]);
+        }
+    }
+    for at in 0..c_size {
+        assert!(written[at] || c[at].to_bits() == before[at].to_bits(), "{what}: wrote {at}, outside of c");
+    }
+}
+
+#[test]
+fn products_of_random_shapes_and_strides_agree_with_f64() {
+    let extents = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 47, 64, 70];
+    for case in 0..1500u32 {
+        let [x, y, z, w] = philox([case, 1], [0; 4]);
+        let pick = |word: u32| extents[word as usize % extents.len()];
+        let (alpha, beta) = ([0.0, 1.0, -0.5][w as usize % 3], [1.0, 0.25][(w >> 8) as usize % 2]);
+        let kinds = [w >> 10, w >> 12, w >> 14];
+        for &isa in Isa::available() {
+            compare(isa, [pick(x), pick(y), pick(z)], kinds, alpha, beta);
+        }
+    }
+}
+
+#[test]
+fn each_way_of_multiplying_agrees_with_f64() {
+    let shapes = [
+        [1, 1, 1],
+        [1, 1, 300],
+        [300, 1, 40],
+        [1, 300, 40],
+        [37, 1, 200],
+        [1, 65, 130],
+        [3, 129, 131],
+        [16, 40, 128],
+        [130, 13, 200],
+        [100, 90, 70],
+        [1, 16, 0],
+        [16, 0, 16],
+    ];
+    for shape in shapes {
+        for kinds in 0..64 {
+            for &isa in Isa::available() {
+                compare(isa, shape, [kinds, kinds >> 2, kinds >> 4], 0.0, 1.0);
+                compare(isa, shape, [kinds, kinds >> 2, kinds >> 4], 2.0, -0.5);
+            }
+        }
+    }
+}
+
+#[test]
+fn own_kernels_have_the_same_bits_wherever_multiply_add_is_fused() {
+    // Small, dot products, columns: (m, n, k) and whether b is transposed.
+    for ([m, n, k], transposed) in
+        [([13, 37, 11], false), ([50, 3, 333], true), ([1, 77, 50], false), ([1, 77, 50], true)]
+    {
+        let (a, b) = (numbers(m * k, 1, -1.0, 1.0), numbers(k * n, 2, -1.0, 1.0));
+        let (b_rs, b_cs) = if transposed { (1, k as isize) } else { (n as isize, 1) };
+        let results: Vec<Vec<u32>> = Isa::available()
+            .iter()
+            .filter(|&&isa| isa != Isa::Portable)
+            .map(|&isa| {
+                let mut c = vec![0.0f32; m * n];
+                // SAFETY: row-major matrices of these sizes.
+                unsafe {
+                    let f = gemm_f32::function(isa);
+                    f(
+                        m,
+                        n,
+                        k,
+                        c.as_mut_ptr(),
+                        n as isize,
+                        1,
+                        0.0,
+                        a.as_ptr(),
+                        k as isize,
+                        1,
+                        b.as_ptr(),
+                        b_rs,
+                        b_cs,
+                        1.0,
+                    );
+                }
+                c.into_iter().map(f32::to_bits).collect()
+            })
+            .collect();
+        assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{m} x {n} x {k}");
+    }
+}

@@ -1,0 +1,295 @@
+//! Registers: the vector types that the kernels of products and reductions hold their running sums in.
+//!
+//! Invariant: a [`Vector`] is the same lanes in the same order on every instruction set, and [`Vector::fold`] adds them in
+//! the same tree, so the choice of type changes the speed and not the bits (where multiply-add is fused).
+//! It deliberately has only what these kernels need; transcendental functions go through [`super::math::Emit`].
+//!
+//! The methods are `#[inline(always)]` and must only be reached from functions that enable the instruction set, which
+//! [`super::isa::for_every_isa`] sees to.
+
+use super::isa::Isa;
+use super::math::Scalars;
+use std::marker::PhantomData;
+
+/// A fixed number of f32.
+pub(super) trait Vector: Copy {
+    /// How many.
+    const LANES: usize;
+    /// The same number in all lanes.
+    fn splat(x: f32) -> Self;
+    /// From `LANES` elements in memory.
+    ///
+    /// # Safety
+    /// The pointer must be valid for them, and the processor must have the instruction set.
+    unsafe fn load(from: *const f32) -> Self;
+    /// To `LANES` elements in memory.
+    ///
+    /// # Safety
+    /// As for [`Vector::load`].
+    unsafe fn store(self, to: *mut f32);
+    /// `self + other`.
+    fn add(self, other: Self) -> Self;
+    /// `self * other`.
+    fn mul(self, other: Self) -> Self;
+    /// `self * factor + summand`.
+    fn fma(self, factor: Self, summand: Self) -> Self;
+    /// The larger lanes, NaN being larger than anything.
+    fn max(self, other: Self) -> Self;
+    /// All lanes as one by addition: the upper half onto the lower one, until one is left.
+    fn sum(self) -> f32;
+}
+
+/// The scalar itself, with the multiply-add of `S`.
+#[derive(Clone, Copy)]
+pub(super) struct Single<S>(f32, PhantomData<S>);
+
+impl<S: Scalars + Copy> Vector for Single<S> {
+    const LANES: usize = 1;
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Single(x, PhantomData)
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's.
+        Single(unsafe { *from }, PhantomData)
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's.
+        unsafe { *to = self.0 }
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Single(self.0 + other.0, PhantomData)
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Single(self.0 * other.0, PhantomData)
+    }
+    #[inline(always)]
+    fn fma(self, factor: Self, summand: Self) -> Self {
+        Single(S::default().fma(self.0, factor.0, summand.0), PhantomData)
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Single(if self.0 < other.0 || other.0.is_nan() { other.0 } else { self.0 }, PhantomData)
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        self.0
+    }
+}
+
+/// Two vectors as one of twice the lanes.
+#[derive(Clone, Copy)]
+pub(super) struct Pair<V>(V, V);
+
+impl<V: Vector> Vector for Pair<V> {
+    const LANES: usize = 2 * V::LANES;
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Pair(V::splat(x), V::splat(x))
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's.
+        unsafe { Pair(V::load(from), V::load(from.wrapping_add(V::LANES))) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's.
+        unsafe {
+            self.0.store(to);
+            self.1.store(to.wrapping_add(V::LANES));
+        }
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Pair(self.0.add(other.0), self.1.add(other.1))
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Pair(self.0.mul(other.0), self.1.mul(other.1))
+    }
+    #[inline(always)]
+    fn fma(self, factor: Self, summand: Self) -> Self {
+        Pair(self.0.fma(factor.0, summand.0), self.1.fma(factor.1, summand.1))
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Pair(self.0.max(other.0), self.1.max(other.1))
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        self.0.add(self.1).sum()
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Vector;
+    use std::arch::x86_64::*;
+
+    /// A register in memory at any address. Reading it this way is one instruction under debug assertions too, where the
+    /// intrinsics for unaligned loads check that source and destination do not overlap, through a copy on the stack.
+    #[repr(C, packed)]
+    struct Unaligned<V>(V);
+
+    macro_rules! register {
+        (
+            $name:ident, $lanes:literal, $splat:ident, $add:ident, $mul:ident, $fma:ident,
+            |$a:ident, $b:ident| $max:expr, |$v:ident| $sum:expr
+        ) => {
+            impl Vector for $name {
+                const LANES: usize = $lanes;
+                #[inline(always)]
+                fn splat(x: f32) -> Self {
+                    // SAFETY: the module's rule.
+                    unsafe { $splat(x) }
+                }
+                #[inline(always)]
+                unsafe fn load(from: *const f32) -> Self {
+                    // SAFETY: the caller's.
+                    unsafe { (*from.cast::<Unaligned<$name>>()).0 }
+                }
+                #[inline(always)]
+                unsafe fn store(self, to: *mut f32) {
+                    // SAFETY: the caller's.
+                    unsafe { *to.cast::<Unaligned<$name>>() = Unaligned(self) }
+                }
+                #[inline(always)]
+                fn add(self, other: Self) -> Self {
+                    // SAFETY: the module's rule.
+                    unsafe { $add(self, other) }
+                }
+                #[inline(always)]
+                fn mul(self, other: Self) -> Self {
+                    // SAFETY: the module's rule.
+                    unsafe { $mul(self, other) }
+                }
+                #[inline(always)]
+                fn fma(self, factor: Self, summand: Self) -> Self {
+                    // SAFETY: the module's rule.
+                    unsafe { $fma(self, factor, summand) }
+                }
+                #[inline(always)]
+                fn max(self, other: Self) -> Self {
+                    let ($a, $b) = (self, other);
+                    // SAFETY: the module's rule.
+                    unsafe { $max }
+                }
+                #[inline(always)]
+                fn sum(self) -> f32 {
+                    let $v = self;
+                    // SAFETY: the module's rule.
+                    unsafe { $sum }
+                }
+            }
+        };
+    }
+
+    // maxps gives its second operand where one is NaN: a NaN in b survives by itself, one in a is put back.
+    register!(
+        __m128,
+        4,
+        _mm_set1_ps,
+        _mm_add_ps,
+        _mm_mul_ps,
+        _mm_fmadd_ps,
+        |a, b| _mm_blendv_ps(_mm_max_ps(a, b), a, _mm_cmpunord_ps(a, a)),
+        |v| {
+            let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+            _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
+        }
+    );
+    register!(
+        __m256,
+        8,
+        _mm256_set1_ps,
+        _mm256_add_ps,
+        _mm256_mul_ps,
+        _mm256_fmadd_ps,
+        |a, b| _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)),
+        |v| _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v)).sum()
+    );
+    register!(
+        __m512,
+        16,
+        _mm512_set1_ps,
+        _mm512_add_ps,
+        _mm512_mul_ps,
+        _mm512_fmadd_ps,
+        |a, b| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), _mm512_max_ps(a, b), a),
+        |v| _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v)).sum()
+    );
+}
+
+/// The registers of an instruction set.
+pub(super) trait Registers {
+    /// Scalar arithmetic.
+    type Scalars: Scalars;
+    /// 1 lane.
+    type One: Vector;
+    /// 4 lanes.
+    type Four: Vector;
+    /// 8 lanes.
+    type Eight: Vector;
+    /// 16 lanes.
+    type Sixteen: Vector;
+    /// Which one that is.
+    const ISA: Isa;
+    /// How many [`Wide`] running sums fit into the registers at once: 2 or 4.
+    const WIDE_SUMS: usize;
+}
+
+/// 32 lanes, in which long sums are taken.
+pub(super) type Wide<R> = Pair<<R as Registers>::Sixteen>;
+
+/// Whatever the target triple guarantees.
+pub(super) struct PortableRegisters;
+
+/// The scalar arithmetic of the portable version: fused only where the target triple has the instruction.
+#[cfg(not(target_arch = "aarch64"))]
+pub(super) type PortableScalars = super::math::Unfused;
+/// The scalar arithmetic of the portable version: fused only where the target triple has the instruction.
+#[cfg(target_arch = "aarch64")]
+pub(super) type PortableScalars = super::math::Fused;
+
+impl Registers for PortableRegisters {
+    const ISA: Isa = Isa::Portable;
+    type Scalars = PortableScalars;
+    type One = Single<PortableScalars>;
+    type Four = Pair<Pair<Self::One>>;
+    type Eight = Pair<Self::Four>;
+    type Sixteen = Pair<Self::Eight>;
+    const WIDE_SUMS: usize = 2;
+}
+
+/// AVX2 with FMA.
+#[cfg(target_arch = "x86_64")]
+pub(super) struct Avx2Registers;
+#[cfg(target_arch = "x86_64")]
+impl Registers for Avx2Registers {
+    const ISA: Isa = Isa::Avx2;
+    type Scalars = super::math::Fused;
+    type One = Single<super::math::Fused>;
+    type Four = std::arch::x86_64::__m128;
+    type Eight = std::arch::x86_64::__m256;
+    type Sixteen = Pair<std::arch::x86_64::__m256>;
+    const WIDE_SUMS: usize = 2;
+}
+
+/// AVX-512 F, DQ, BW, VL.
+#[cfg(target_arch = "x86_64")]
+pub(super) struct Avx512Registers;
+#[cfg(target_arch = "x86_64")]
+impl Registers for Avx512Registers {
+    const ISA: Isa = Isa::Avx512;
+    type Scalars = super::math::Fused;
+    type One = Single<super::math::Fused>;
+    type Four = std::arch::x86_64::__m128;
+    type Eight = std::arch::x86_64::__m256;
+    type Sixteen = std::arch::x86_64::__m512;
+    const WIDE_SUMS: usize = 4;
+}

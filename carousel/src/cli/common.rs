@@ -1,0 +1,155 @@
+//! What the commands share: failures with their exit status, options that many have, reading programs.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use carousel_ir::text::{ConfigValue, Failed, Options, Program, parse_program};
+use carousel_ir::{DType, RenderStyle};
+use carousel_models::compile::Engine;
+use carousel_models::library::bundled;
+use clap::{Args, ValueEnum};
+
+/// Why a command did not do its work.
+pub(super) enum Failure {
+    /// The work itself failed: status 1.
+    Work(String),
+    /// What it was given is wrong: status 2.
+    Input(String),
+    /// Messages about a program: status 2.
+    Program(Failed),
+}
+
+impl Failure {
+    /// Bad input with this message.
+    pub(super) fn input(error: impl std::fmt::Display) -> Failure {
+        Failure::Input(error.to_string())
+    }
+
+    /// A failure of the work with this message.
+    pub(super) fn work(error: impl std::fmt::Display) -> Failure {
+        Failure::Work(error.to_string())
+    }
+
+    /// Tells it and gives the exit status.
+    pub(super) fn report(self) -> ExitCode {
+        match self {
+            Failure::Work(message) => {
+                eprintln!("error: {message}");
+                ExitCode::from(1)
+            }
+            Failure::Input(message) => {
+                eprintln!("error: {message}");
+                ExitCode::from(2)
+            }
+            Failure::Program(failed) => {
+                eprint!("{}", failed.sources.render(&failed.diagnostics, render_style()));
+                let errors = failed.diagnostics.len();
+                eprintln!("{errors} problem{}", if errors == 1 { "" } else { "s" });
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Failure {
+        Failure::Program(failed)
+    }
+}
+
+/// Colour on a terminal, unless the user asks for none.
+pub(super) fn render_style() -> RenderStyle {
+    let plain = !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some();
+    if plain { RenderStyle::Plain } else { RenderStyle::Colour }
+}
+
+/// What runs a program.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum TargetName {
+    /// Machine code.
+    Cpu,
+    /// The plain evaluator in f64.
+    Reference,
+}
+
+/// Where a program runs.
+#[derive(Args)]
+pub(super) struct TargetOptions {
+    /// What runs the program.
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub(super) target: TargetName,
+    /// Threads; all cores if not given. Results do not depend on it.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) threads: Option<u16>,
+}
+
+impl TargetOptions {
+    /// The compiler for it.
+    pub(super) fn engine(&self) -> Engine {
+        match self.target {
+            TargetName::Cpu => Engine::cpu(self.threads.map(usize::from)),
+            TargetName::Reference => Engine::Reference,
+        }
+    }
+}
+
+/// What a program is specialised for.
+#[derive(Args)]
+pub(super) struct ProgramOptions {
+    /// Sizes of axes and compile-time parameters, `dk=64,layers=2`; sizes that are not given stay dynamic.
+    #[arg(long, value_name = "NAME=VALUE,..", value_delimiter = ',')]
+    pub(super) bind: Vec<String>,
+    /// The working dtype: f32, f64 or bf16.
+    #[arg(long, default_value = "f32", value_parser = float_dtype)]
+    pub(super) dtype: DType,
+}
+
+fn float_dtype(name: &str) -> Result<DType, String> {
+    DType::parse(name).filter(|d| d.is_float()).ok_or_else(|| "expected f32, f64 or bf16".to_string())
+}
+
+impl ProgramOptions {
+    /// For the elaborator.
+    pub(super) fn options(&self) -> Result<Options, Failure> {
+        let mut options = Options { dtype: self.dtype, ..Options::default() };
+        for binding in &self.bind {
+            let (name, value) = binding
+                .split_once('=')
+                .ok_or_else(|| Failure::Input(format!("--bind `{binding}`: expected NAME=VALUE")))?;
+            let (name, value) = (name.trim().to_string(), value.trim());
+            let parsed = if let Ok(n) = value.parse::<i64>() {
+                if let Ok(size) = u64::try_from(n) {
+                    options.sizes.insert(name.clone(), size);
+                }
+                ConfigValue::Int(n)
+            } else if let Ok(x) = value.parse::<f64>() {
+                ConfigValue::Float(x)
+            } else if let Ok(b) = value.parse::<bool>() {
+                ConfigValue::Bool(b)
+            } else {
+                ConfigValue::Text(value.to_string())
+            };
+            options.config.insert(name, parsed);
+        }
+        Ok(options)
+    }
+}
+
+/// Parses a file; the files that it uses are looked for in its folder, then among the built-in ones.
+pub(super) fn read_program(path: &Path) -> Result<Program, Failure> {
+    let text = read_text(path)?;
+    let folder = path.parent().map(Path::to_path_buf).unwrap_or_else(|| PathBuf::from("."));
+    let load = |used: &str| {
+        std::fs::read_to_string(folder.join(used)).or_else(|error| match bundled(used) {
+            Some(text) => Ok(text.to_string()),
+            None => Err(format!("cannot read `{used}`: {error}")),
+        })
+    };
+    Ok(parse_program(&path.display().to_string(), &text, &load)?)
+}
+
+/// The text of a file.
+pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|e| Failure::Input(format!("cannot read {}: {e}", path.display())))
+}

@@ -1,0 +1,109 @@
+//! `carousel train`.
+
+use std::path::PathBuf;
+
+use carousel_models::checkpoint::Checkpoint;
+use carousel_models::config::TrainingConfig;
+use carousel_models::progress::Display;
+use carousel_models::train::{CHECKPOINT_FOLDER, Start, TrainError, Trainer};
+
+use super::common::{Failure, TargetOptions};
+use super::generate;
+
+/// Train a language model.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  carousel train\n  carousel train --text mine.txt --set steps=2000 --out runs/mine\n  \
+                        carousel train --cell my_mlstm.xl\n  carousel train --resume --out runs/mine")]
+pub(super) struct Arguments {
+    /// A configuration file; the built-in one if not given.
+    config: Option<PathBuf>,
+    /// Change one key of the configuration, `learning_rate.max=0.001`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The text to train on.
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// The model, with functions `lm` and `lm_loss`.
+    #[arg(long, value_name = "FILE.xl")]
+    model: Option<PathBuf>,
+    /// A cell to put in the place of the built-in one of the same name.
+    #[arg(long, value_name = "FILE.xl")]
+    cell: Option<PathBuf>,
+    /// Folder for checkpoint and metrics.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Go on from the checkpoint in the output folder, with its configuration.
+    #[arg(long)]
+    resume: bool,
+    #[command(flatten)]
+    target: TargetOptions,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let config = configuration(&arguments)?;
+    let start = if arguments.resume { Start::Resume } else { Start::Afresh };
+    let engine = arguments.target.engine();
+    let out = config.out.clone();
+    let sample = config.sample.clone();
+    let compiling = std::time::Instant::now();
+    let mut trainer = Trainer::new(&engine, config, start).map_err(failure)?;
+    eprintln!(
+        "{} parameters, compiled in {:.1} s",
+        trainer.model().layout().elements(),
+        compiling.elapsed().as_secs_f64()
+    );
+    let summary = trainer.run(Display::detect()).map_err(failure)?;
+    eprintln!(
+        "{} steps in {:.0} s; held-back loss {:.4} nats, {:.4} bits a byte; checkpoint in {}",
+        summary.steps,
+        summary.seconds,
+        summary.held_back.loss,
+        summary.held_back.bits_per_byte,
+        out.join(CHECKPOINT_FOLDER).display()
+    );
+    if sample.length > 0 {
+        let logits = trainer.model().logits(&engine).map_err(|e| failure(TrainError::Model(e)))?;
+        generate::write(&logits, trainer.parameters(), &sample, 0)?;
+    }
+    Ok(())
+}
+
+fn configuration(arguments: &Arguments) -> Result<TrainingConfig, Failure> {
+    let mut config = match (&arguments.config, arguments.resume) {
+        (None, true) => {
+            let out = arguments.out.clone().unwrap_or_else(|| TrainingConfig::default().out);
+            let checkpoint = Checkpoint::open(&out.join(CHECKPOINT_FOLDER)).map_err(Failure::input)?;
+            let saved = &checkpoint.manifest().training;
+            let text = toml::to_string(saved).map_err(Failure::input)?;
+            TrainingConfig::parse(&text, "the checkpoint's configuration", &arguments.set)
+        }
+        (file, _) => TrainingConfig::load(file.as_deref(), &arguments.set),
+    }
+    .map_err(Failure::input)?;
+    for (slot, given) in [
+        (&mut config.text, &arguments.text),
+        (&mut config.model_file, &arguments.model),
+        (&mut config.cell_file, &arguments.cell),
+    ] {
+        if given.is_some() {
+            slot.clone_from(given);
+        }
+    }
+    if let Some(out) = &arguments.out {
+        config.out.clone_from(out);
+    }
+    Ok(config)
+}
+
+/// Divergence and full disks are failures of the work; everything else is bad input.
+fn failure(error: TrainError) -> Failure {
+    match error {
+        TrainError::Model(failed) => Failure::Program(failed),
+        TrainError::Diverged { .. } | TrainError::Metrics(_) | TrainError::Run(_) => Failure::work(error),
+        TrainError::Source(_)
+        | TrainError::Text(_)
+        | TrainError::Init(_)
+        | TrainError::Checkpoint(_)
+        | TrainError::OtherText { .. } => Failure::input(error),
+    }
+}

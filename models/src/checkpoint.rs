@@ -1,0 +1,118 @@
+//! Checkpoints: a folder from which training goes on, or text is generated, without any other file.
+//!
+//! `model.safetensors` holds the parameters under their path names, axes in declared order; `optimizer.safetensors`
+//! the moments as `m.NAME` and `v.NAME`; `config.json` all the rest, the model's source included.
+//!
+//! Invariant: at every instant of a save, also if the program is killed or the power fails, [`Checkpoint::open`]
+//! finds a complete checkpoint if there was one before. Reading never panics, whatever the files hold. Which
+//! tensors belong to a model is the caller's knowledge: it passes their names and shapes.
+
+mod error;
+mod folder;
+mod manifest;
+mod tensor_file;
+
+use std::path::{Path, PathBuf};
+
+pub use error::{CheckpointError, TensorProblem};
+pub use folder::save;
+pub use manifest::{Manifest, SourceFile, VERSION};
+pub use tensor_file::{TensorFile, write_tensors};
+
+/// Name of the file with the parameters.
+pub const MODEL_FILE: &str = "model.safetensors";
+/// Name of the file with the optimiser's moments.
+pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+/// Name of the file with everything else.
+pub const MANIFEST_FILE: &str = "config.json";
+
+/// A tensor to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorRef<'a> {
+    /// Path name of the parameter.
+    pub name: &'a str,
+    /// Sizes of its axes in declared order.
+    pub shape: &'a [usize],
+    /// Its values, row-major.
+    pub values: &'a [f32],
+}
+
+/// A tensor that is expected in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Path name of the parameter.
+    pub name: String,
+    /// Sizes of its axes in declared order.
+    pub shape: Vec<usize>,
+}
+
+/// All that a checkpoint holds, to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot<'a> {
+    /// Everything but tensors.
+    pub manifest: &'a Manifest,
+    /// The parameters.
+    pub parameters: &'a [TensorRef<'a>],
+    /// First moments under the parameters' names.
+    pub first_moments: &'a [TensorRef<'a>],
+    /// Second moments under the parameters' names.
+    pub second_moments: &'a [TensorRef<'a>],
+}
+
+/// Moments of the optimiser, in the order of the parameters that were asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moments {
+    /// First moments.
+    pub first: Vec<Vec<f32>>,
+    /// Second moments.
+    pub second: Vec<Vec<f32>>,
+}
+
+/// A checkpoint on disk whose manifest has been read.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    folder: PathBuf,
+    manifest: Manifest,
+}
+
+impl Checkpoint {
+    /// Opens the checkpoint in a folder; if a save was cut short there, the one before it.
+    pub fn open(folder: &Path) -> Result<Checkpoint, CheckpointError> {
+        let folder = folder::complete(folder)?;
+        let manifest = Manifest::read(&folder.join(MANIFEST_FILE))?;
+        Ok(Checkpoint { folder, manifest })
+    }
+
+    /// The folder that is read: the one asked for or its predecessor.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Everything but tensors.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The values of the parameters, in the order asked for; the file must hold these and no others.
+    pub fn parameters(&self, expected: &[TensorSpec]) -> Result<Vec<Vec<f32>>, CheckpointError> {
+        TensorFile::open(&self.folder.join(MODEL_FILE))?.values(expected)
+    }
+
+    /// The moments of the parameters, in the order asked for; the file must hold these and no others.
+    pub fn moments(&self, parameters: &[TensorSpec]) -> Result<Moments, CheckpointError> {
+        let named = |prefix: &'static str| {
+            let rename = move |spec: &TensorSpec| TensorSpec {
+                name: format!("{prefix}.{}", spec.name),
+                shape: spec.shape.clone(),
+            };
+            parameters.iter().map(rename)
+        };
+        let expected: Vec<TensorSpec> = named("m").chain(named("v")).collect();
+        let mut first = TensorFile::open(&self.folder.join(OPTIMIZER_FILE))?.values(&expected)?;
+        let second = first.split_off(parameters.len());
+        Ok(Moments { first, second })
+    }
+}
+
+#[cfg(test)]
+mod tests;

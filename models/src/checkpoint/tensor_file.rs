@@ -1,0 +1,189 @@
+//! Safetensors files with the values of parameters: written as F32, read from F32, F16 or BF16.
+//!
+//! Invariant: after [`TensorFile::open`] every tensor lies within the file, and its length fits shape and type, so
+//! that reading values cannot fail half-way. Values are not judged: a NaN is read as a NaN.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
+use serde_json::{Map, Value};
+
+use super::error::{CheckpointError, TensorProblem};
+use super::{TensorRef, TensorSpec};
+
+/// The format's own limit.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// A safetensors file that has been checked.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    bytes: Mmap,
+}
+
+impl TensorFile {
+    /// Opens a file and checks that it is whole.
+    pub fn open(path: &Path) -> Result<TensorFile, CheckpointError> {
+        let io = |source| CheckpointError::Io { action: "read", path: path.into(), source };
+        let file = File::open(path).map_err(io)?;
+        let is_file = file.metadata().map_err(io)?.is_file();
+        if !is_file {
+            return Err(CheckpointError::TensorFile {
+                path: path.into(),
+                message: "not a plain file".into(),
+            });
+        }
+        // SAFETY: the mapping is only read, as plain bytes. It must not change meanwhile: checkpoints are replaced by
+        // renaming whole folders, never by writing into a file that exists.
+        let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let opened = TensorFile { path: path.into(), bytes };
+        match check_header(&opened.bytes) {
+            Ok(()) => opened.tensors().map(|_| ())?,
+            Err(message) => return Err(opened.damaged(message)),
+        }
+        Ok(opened)
+    }
+
+    /// Names and shapes of all tensors, by name.
+    pub fn specs(&self) -> Result<Vec<TensorSpec>, CheckpointError> {
+        let shapes: BTreeMap<String, Vec<usize>> =
+            self.tensors()?.iter().map(|(name, view)| (name.into(), view.shape().to_vec())).collect();
+        Ok(shapes.into_iter().map(|(name, shape)| TensorSpec { name, shape }).collect())
+    }
+
+    /// The values of exactly these tensors, in this order.
+    pub fn values(&self, expected: &[TensorSpec]) -> Result<Vec<Vec<f32>>, CheckpointError> {
+        let tensors = self.tensors()?;
+        let mut views: BTreeMap<&str, TensorView<'_>> = tensors.iter().collect();
+        let (mut values, mut problems) = (Vec::with_capacity(expected.len()), Vec::new());
+        for TensorSpec { name, shape } in expected {
+            let name = name.clone();
+            match views.remove(name.as_str()) {
+                None => problems.push(TensorProblem::Missing { name, shape: shape.clone() }),
+                Some(view) if view.shape() != shape => {
+                    let (expected, found) = (shape.clone(), view.shape().to_vec());
+                    problems.push(TensorProblem::Shape { name, expected, found });
+                }
+                // Once there is a problem, nothing will be returned and nothing need be converted.
+                Some(view) if !problems.is_empty() && is_readable(view.dtype()) => {}
+                Some(view) => match as_f32(&view) {
+                    Some(numbers) => values.push(numbers),
+                    None => problems.push(TensorProblem::Dtype { name, found: view.dtype().to_string() }),
+                },
+            }
+        }
+        problems.extend(views.into_keys().map(|name| TensorProblem::Extra { name: name.into() }));
+        if problems.is_empty() {
+            Ok(values)
+        } else {
+            Err(CheckpointError::Mismatch { path: self.path.clone(), problems })
+        }
+    }
+
+    fn tensors(&self) -> Result<SafeTensors<'_>, CheckpointError> {
+        SafeTensors::deserialize(&self.bytes).map_err(|error| self.damaged(error.to_string()))
+    }
+
+    fn damaged(&self, message: String) -> CheckpointError {
+        CheckpointError::TensorFile { path: self.path.clone(), message }
+    }
+}
+
+fn is_readable(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum of another crate, which may grow")]
+fn as_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {
+    let bytes = view.data();
+    let pairs = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
+    match view.dtype() {
+        Dtype::F32 => Some(
+            bytes
+                .chunks_exact(4)
+                .map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+                .collect(),
+        ),
+        Dtype::F16 => Some(pairs().map(|pair| f16::from_le_bytes(pair).to_f32()).collect()),
+        Dtype::BF16 => Some(pairs().map(|pair| bf16::from_le_bytes(pair).to_f32()).collect()),
+        _ => None,
+    }
+}
+
+/// Says what is wrong in terms of the file and the tensor, where the library would only say that something is.
+/// It also keeps away offsets on which the library's own sums would overflow.
+fn check_header(bytes: &[u8]) -> Result<(), String> {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+        return Err(format!("the file has {} bytes, too few for a safetensors file", bytes.len()));
+    };
+    let length = u64::from_le_bytes(*length);
+    if length > MAX_HEADER {
+        return Err(format!("the header claims {length} bytes, more than the {MAX_HEADER} that are allowed"));
+    }
+    let Some((header, data)) = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length))
+    else {
+        return Err(format!("the header claims {length} bytes, but the file ends after {}", rest.len()));
+    };
+    let header: Map<String, Value> =
+        serde_json::from_slice(header).map_err(|error| format!("the header is not valid: {error}"))?;
+    for (name, entry) in header.iter().filter(|(name, _)| *name != "__metadata__") {
+        let offsets = entry.get("data_offsets").and_then(Value::as_array).map(Vec::as_slice);
+        let (start, end) = match offsets {
+            Some([start, end]) => (start.as_u64(), end.as_u64()),
+            Some(_) | None => (None, None),
+        };
+        let (Some(start), Some(end)) = (start, end) else {
+            return Err(format!("tensor `{name}`: `data_offsets` is not a pair of whole numbers"));
+        };
+        if start > end || end > data.len() as u64 {
+            let held = data.len();
+            return Err(format!(
+                "tensor `{name}` should lie at bytes {start} to {end} of the data, which has {held}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl View for TensorRef<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
+    }
+}
+
+/// Writes tensors under their names behind a prefix of each group; a new file, which takes the place of an old one.
+pub fn write_tensors(path: &Path, groups: &[(&str, &[TensorRef<'_>])]) -> Result<(), CheckpointError> {
+    let mut named: BTreeMap<String, TensorRef<'_>> = BTreeMap::new();
+    for (prefix, tensors) in groups {
+        for &tensor in *tensors {
+            let name = format!("{prefix}{}", tensor.name);
+            let unwritable = |message| CheckpointError::Unwritable { path: path.into(), message };
+            if tensor.shape.iter().product::<usize>() != tensor.values.len() {
+                let (shape, count) = (tensor.shape, tensor.values.len());
+                return Err(unwritable(format!("tensor `{name}` of shape {shape:?} has {count} values")));
+            }
+            if named.insert(name.clone(), tensor).is_some() {
+                return Err(unwritable(format!("two tensors have the name `{name}`")));
+            }
+        }
+    }
+    safetensors::serialize_to_file(named, None, path)
+        .map_err(|error| CheckpointError::Unwritable { path: path.into(), message: error.to_string() })
+}

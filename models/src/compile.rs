@@ -1,0 +1,82 @@
+//! From a module to executables: canonical form, gradients, lowering, machine code, in this order.
+//!
+//! Invariant: every stage's output is verified before the next one sees it (always in builds with debug assertions).
+
+use carousel_autodiff as autodiff;
+use carousel_core::backend::{Backend, Executable};
+use carousel_core::{Target, lower};
+use carousel_cpu::CpuBackend;
+use carousel_ir::{Diagnostic, FunctionId, Module, Span, verify};
+use carousel_passes::{Rules, canonicalize};
+
+use crate::reference_target::ReferenceExecutable;
+
+/// What functions are compiled for.
+pub enum Engine {
+    /// Machine code for this computer's processor.
+    Cpu(CpuBackend),
+    /// The plain evaluator in f64.
+    Reference,
+}
+
+impl Engine {
+    /// Machine code on `threads` threads; on all cores if none are given.
+    pub fn cpu(threads: Option<usize>) -> Engine {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        Engine::Cpu(CpuBackend::new(threads.unwrap_or_else(cores)))
+    }
+
+    /// Compiles one function of the module.
+    pub fn compile(&self, module: &Module, function: FunctionId) -> Result<Box<dyn Executable>, Vec<Diagnostic>> {
+        match self {
+            Engine::Reference => Ok(Box::new(ReferenceExecutable::new(module.clone(), function))),
+            Engine::Cpu(backend) => {
+                let program = lower(&simplified(module), function, &Target::default())?;
+                let failed = |e| vec![Diagnostic::error("compile", Span::default(), format!("{e}"))];
+                backend.compile(program).map_err(failed)
+            }
+        }
+    }
+
+    /// Compiles the function that returns the outputs of `function` and the gradients `grad.NAME` of its scalar output
+    /// `loss` with respect to its parameters.
+    pub fn compile_loss_gradient(
+        &self,
+        module: &Module,
+        function: FunctionId,
+        loss: &str,
+    ) -> Result<Box<dyn Executable>, Vec<Diagnostic>> {
+        let (module, function) = loss_gradient(module, function, loss)?;
+        self.compile(&module, function)
+    }
+}
+
+/// The module in canonical form, checked.
+pub fn simplified(module: &Module) -> Module {
+    let (module, _) = canonicalize(module, Rules::builtin());
+    assert_verified(&module, "canonical form");
+    module
+}
+
+/// The module with the function that returns `loss` and the gradients of all parameters.
+pub fn loss_gradient(
+    module: &Module,
+    function: FunctionId,
+    loss: &str,
+) -> Result<(Module, FunctionId), Vec<Diagnostic>> {
+    let module = simplified(module);
+    let parameters = module[function].graph.inputs.iter();
+    let parameters = parameters.filter(|i| matches!(i.role, carousel_ir::Role::Parameter { .. })).map(|i| i.name);
+    let options = autodiff::Options { wrt: Some(parameters.collect()), ..autodiff::Options::default() };
+    let (module, gradient) = autodiff::value_and_gradient(&module, function, loss, &options)?;
+    assert_verified(&module, "the gradient");
+    Ok((module, gradient))
+}
+
+fn assert_verified(module: &Module, stage: &str) {
+    if cfg!(debug_assertions)
+        && let Some(problem) = verify(module).first()
+    {
+        panic!("{stage} is not a valid module: {problem}");
+    }
+}

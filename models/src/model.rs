@@ -1,0 +1,169 @@
+//! A language model that is ready to compile: its source elaborated for a configuration, and the functions that
+//! training, evaluation and generation need.
+
+use std::collections::BTreeMap;
+
+use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
+use carousel_core::program::Port;
+use carousel_ir::text::{ConfigValue, Failed, Options, elaborate};
+use carousel_ir::{Diagnostic, FunctionId, Module, Sources};
+
+use crate::batch::Batch;
+use crate::compile::Engine;
+use crate::config::ParameterValue;
+use crate::library::ModelSource;
+use crate::parameters::Layout;
+
+/// The function that gives logits\[b, s, vocab\] for tokens\[b, s\].
+pub const LOGITS: &str = "lm";
+/// The function that gives the mean loss for tokens and labels.
+pub const LOSS: &str = "lm_loss";
+
+/// An elaborated language model.
+#[derive(Debug)]
+pub struct Model {
+    module: Module,
+    sources: Sources,
+    layout: Layout,
+}
+
+impl Model {
+    /// Elaborates the source with these compile-time parameters.
+    pub fn new(source: &ModelSource, parameters: &BTreeMap<String, ParameterValue>) -> Result<Model, Failed> {
+        let program = source.parse()?;
+        let config = parameters.iter().map(|(name, value)| (name.clone(), config_value(value))).collect();
+        let options = Options { config, ..Options::default() };
+        match elaborate(&program, &[LOGITS, LOSS], &options) {
+            Ok(module) => {
+                let layout = Layout::new(&module[module.find(LOSS).expect("elaborated functions are there")].graph);
+                Ok(Model { module, sources: program.sources, layout })
+            }
+            Err(diagnostics) => Err(Failed { sources: program.sources, diagnostics }),
+        }
+    }
+
+    /// The functions.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// Where the parameters lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Compiles the function that gives logits.
+    pub fn logits(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
+        self.function(|| engine.compile(&self.module, self.find(LOGITS)))
+    }
+
+    /// Compiles the function that gives the loss.
+    pub fn loss(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
+        self.function(|| engine.compile(&self.module, self.find(LOSS)))
+    }
+
+    /// Compiles the function that gives the loss and its gradients.
+    pub fn loss_gradient(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
+        self.function(|| engine.compile_loss_gradient(&self.module, self.find(LOSS), "loss"))
+    }
+
+    fn find(&self, name: &str) -> FunctionId {
+        self.module.find(name).expect("elaborated functions are there")
+    }
+
+    fn function(
+        &self,
+        compile: impl FnOnce() -> Result<Box<dyn Executable>, Vec<Diagnostic>>,
+    ) -> Result<LanguageFunction, Failed> {
+        let executable = compile().map_err(|diagnostics| Failed { sources: self.sources.clone(), diagnostics })?;
+        Ok(LanguageFunction { executable, layout: self.layout.clone() })
+    }
+}
+
+/// A compiled function of a language model: its inputs are parameters, tokens, labels, and where the model has random
+/// streams, seed and step.
+pub struct LanguageFunction {
+    executable: Box<dyn Executable>,
+    layout: Layout,
+}
+
+/// What a run of a [`LanguageFunction`] reads beside the parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    /// Tokens and labels.
+    pub batch: &'a Batch,
+    /// Seed of the random streams.
+    pub seed: u64,
+    /// Step of the random streams.
+    pub step: u64,
+}
+
+impl LanguageFunction {
+    /// What comes out.
+    pub fn outputs(&self) -> &[Port] {
+        self.executable.outputs()
+    }
+
+    /// The most memory that a run has needed beside inputs and outputs, in bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        self.executable.peak_bytes()
+    }
+
+    /// Runs the function on the parameters in `arena`.
+    pub fn run(&self, arena: &[f32], reading: Reading<'_>, outputs: &mut [DataMut<'_>]) -> Result<(), RunError> {
+        let shape = [reading.batch.rows as u64, reading.batch.context as u64];
+        let shapes: Vec<Vec<u64>> =
+            self.layout.parameters().iter().map(|p| p.shape.iter().map(|n| *n as u64).collect()).collect();
+        let (seed, step) = ([reading.seed as u32], [reading.step as u32]);
+        let inputs = self.executable.inputs().iter().map(|port| {
+            let place = self.layout.parameters().iter().position(|p| p.name == port.name);
+            Ok(match (place, port.name.as_str()) {
+                (Some(at), _) => {
+                    let range = self.layout.parameters()[at].range.clone();
+                    Tensor { data: Data::F32(&arena[range]), shape: &shapes[at] }
+                }
+                (None, "tokens") => Tensor { data: Data::I32(&reading.batch.inputs), shape: &shape },
+                (None, "labels") => Tensor { data: Data::I32(&reading.batch.labels), shape: &shape },
+                (None, "seed") => Tensor { data: Data::U32(&seed), shape: &[] },
+                (None, "step") => Tensor { data: Data::U32(&step), shape: &[] },
+                (None, _) => {
+                    let message = "a language model takes tokens, labels, seed and step only".to_string();
+                    return Err(RunError::Shape { name: port.name, message });
+                }
+            })
+        });
+        let inputs: Vec<Tensor<'_>> = inputs.collect::<Result<_, _>>()?;
+        self.executable.run(&inputs, outputs)
+    }
+
+    /// Runs a function whose outputs are the scalar `loss` and perhaps gradients, which go to `gradients`, an arena like
+    /// that of the parameters.
+    pub fn loss(&self, arena: &[f32], reading: Reading<'_>, gradients: &mut [f32]) -> Result<f32, RunError> {
+        let mut loss = [0.0];
+        let mut loss_part = Some(&mut loss[..]);
+        let parts = self.layout.gradients(self.outputs(), gradients);
+        let outputs = self.outputs().iter().zip(parts).map(|(port, part)| match (part, port.name.as_str()) {
+            (Some(part), _) => Ok(DataMut::F32(part)),
+            (None, "loss") => Ok(DataMut::F32(loss_part.take().unwrap_or_default())),
+            (None, _) => {
+                let message = "a loss function gives the loss and gradients only".to_string();
+                Err(RunError::Shape { name: port.name, message })
+            }
+        });
+        let mut outputs: Vec<DataMut<'_>> = outputs.collect::<Result<_, _>>()?;
+        self.run(arena, reading, &mut outputs)?;
+        drop(outputs);
+        Ok(loss[0])
+    }
+}
+
+/// A compile-time parameter as the language has it.
+pub fn config_value(value: &ParameterValue) -> ConfigValue {
+    match value {
+        ParameterValue::Boolean(b) => ConfigValue::Bool(*b),
+        ParameterValue::Integer(n) => ConfigValue::Int(*n),
+        ParameterValue::Float(x) => ConfigValue::Float(*x),
+        ParameterValue::Text(t) => ConfigValue::Text(t.clone()),
+        ParameterValue::List(list) => ConfigValue::List(list.iter().map(config_value).collect()),
+    }
+}

@@ -1,0 +1,126 @@
+//! The parameters of a model in one arena, the ones with weight decay first, so that the optimiser is one pass a group
+//! and gradients are written where it reads them.
+
+use std::ops::Range;
+
+use carousel_core::program::Port;
+use carousel_ir::{Decay, Graph, Init, Name, Role};
+
+use crate::checkpoint::{TensorRef, TensorSpec};
+use crate::init::{AxisSize, InitError, initial_values};
+
+/// One parameter.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// Its path.
+    pub name: Name,
+    /// Sizes of its axes in declared order.
+    pub shape: Vec<usize>,
+    /// Names of its axes in declared order.
+    axes: Vec<String>,
+    /// How it starts.
+    init: Init,
+    /// Where it lies in the arena.
+    pub range: Range<usize>,
+}
+
+/// Which parameters there are, and where each lies.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    parameters: Vec<Parameter>,
+    decayed: usize,
+    elements: usize,
+}
+
+impl Layout {
+    /// The layout of the parameters of a graph.
+    ///
+    /// # Panics
+    /// If a parameter has an axis whose size is not known when compiled; the elaborator refuses that.
+    pub fn new(graph: &Graph) -> Layout {
+        let mut layout = Layout { parameters: Vec::new(), decayed: 0, elements: 0 };
+        for group in [Decay::Yes, Decay::No] {
+            for input in &graph.inputs {
+                let Role::Parameter { init, decay } = input.role else { continue };
+                if decay != group {
+                    continue;
+                }
+                let size = |axis| graph.axes.size(axis).known().expect("sizes of parameters are known when compiled");
+                let shape: Vec<usize> = input.ty.axes.iter().map(|a| size(a) as usize).collect();
+                let start = layout.elements;
+                layout.elements += shape.iter().product::<usize>();
+                layout.parameters.push(Parameter {
+                    name: input.name,
+                    axes: input.ty.axes.iter().map(|a| a.to_string()).collect(),
+                    shape,
+                    init,
+                    range: start..layout.elements,
+                });
+            }
+            if group == Decay::Yes {
+                layout.decayed = layout.elements;
+            }
+        }
+        layout
+    }
+
+    /// The parameters, in the order of the arena.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// Numbers in the arena.
+    pub fn elements(&self) -> usize {
+        self.elements
+    }
+
+    /// The part of the arena that decays, and the part that does not.
+    pub fn groups(&self) -> [Range<usize>; 2] {
+        [0..self.decayed, self.decayed..self.elements]
+    }
+
+    /// The parameter called `name`.
+    pub fn find(&self, name: Name) -> Option<&Parameter> {
+        self.parameters.iter().find(|p| p.name == name)
+    }
+
+    /// The arena as training starts.
+    pub fn initial(&self, seed: u64) -> Result<Vec<f32>, InitError> {
+        let mut arena = Vec::with_capacity(self.elements);
+        for p in &self.parameters {
+            let axes = p.axes.iter().zip(&p.shape).map(|(name, size)| AxisSize { name: name.clone(), size: *size });
+            arena.extend(initial_values(&p.init, seed, p.name.as_str(), &axes.collect::<Vec<_>>())?);
+        }
+        Ok(arena)
+    }
+
+    /// What a checkpoint of these parameters must hold.
+    pub fn specs(&self) -> Vec<TensorSpec> {
+        let spec = |p: &Parameter| TensorSpec { name: p.name.to_string(), shape: p.shape.clone() };
+        self.parameters.iter().map(spec).collect()
+    }
+
+    /// The tensors of an arena, for a checkpoint.
+    pub fn tensors<'a>(&'a self, arena: &'a [f32]) -> Vec<TensorRef<'a>> {
+        let tensor = |p: &'a Parameter| TensorRef {
+            name: p.name.as_str(),
+            shape: &p.shape,
+            values: &arena[p.range.clone()],
+        };
+        self.parameters.iter().map(tensor).collect()
+    }
+
+    /// Mutable parts of an arena for the outputs `grad.NAME` of an executable, in the order of those outputs; other
+    /// outputs get `None`.
+    pub fn gradients<'a>(&self, outputs: &[Port], mut arena: &'a mut [f32]) -> Vec<Option<&'a mut [f32]>> {
+        let mut parts: Vec<Option<&'a mut [f32]>> = Vec::new();
+        for p in &self.parameters {
+            let (part, rest) = arena.split_at_mut(p.range.len());
+            parts.push(Some(part));
+            arena = rest;
+        }
+        let of = |port: &Port| port.name.as_str().strip_prefix("grad.").map(Name::new);
+        let place = |name| self.parameters.iter().position(|p| p.name == name);
+        outputs.iter().map(|port| of(port).and_then(place).and_then(|at| parts[at].take())).collect()
+    }
+}

@@ -1,0 +1,285 @@
+//! What is known of each class of the e-graph: its type, its constant value, its range.
+//!
+//! Invariant: all terms of a class have one type (dtype and set of axes); rules that would break it are not applied.
+//! Later rule sets add facts here (virtual scales, bounds of exponents); rules ask for them in their conditions.
+
+use crate::constant;
+use crate::interval::Interval;
+use crate::language::{Children, Head, Leaf, Term, attribute_count, is_commutative, same_op};
+use carousel_ir::infer::{Context, infer};
+use carousel_ir::{Axes, AxisTable, DType, Node, Number, Op, OpKind, Span, Type, Types};
+use egg::{DidMerge, Id};
+use smallvec::smallvec;
+
+/// The e-graph of this crate.
+pub(crate) type Terms = egg::EGraph<Term, Facts>;
+
+/// What is known of a class.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Fact {
+    /// The attribute, if it is one.
+    pub(crate) leaf: Option<Leaf>,
+    /// The types of its results; none for an attribute.
+    pub(crate) types: Types,
+    /// The number that every element is.
+    pub(crate) constant: Option<Number>,
+    /// Where its elements lie.
+    pub(crate) range: Interval,
+}
+
+impl Fact {
+    /// The type of a single value.
+    pub(crate) fn ty(&self) -> Option<&Type> {
+        match self.types.as_slice() {
+            [one] => Some(one),
+            _ => None,
+        }
+    }
+}
+
+/// What the analysis looks up.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// Sizes of axes.
+    pub(crate) axes: AxisTable,
+    /// Operations that rules do not look into, with their types.
+    opaque: Vec<(Op, Types)>,
+    /// How often two terms were made equal whose ranges or constants exclude each other: a rule is unsound.
+    pub(crate) alarms: usize,
+}
+
+impl Facts {
+    /// For a graph with these axes.
+    pub(crate) fn new(axes: AxisTable) -> Facts {
+        Facts { axes, opaque: Vec::new(), alarms: 0 }
+    }
+
+    /// The number of an opaque operation.
+    pub(crate) fn opaque(&mut self, op: &Op, types: &Types) -> u32 {
+        let known = self.opaque.iter().position(|(o, t)| same_op(o, op) && t == types);
+        known.unwrap_or_else(|| {
+            self.opaque.push((op.clone(), types.clone()));
+            self.opaque.len() - 1
+        }) as u32
+    }
+}
+
+/// The operation of a term, and how many of its children are attributes. `None` for an attribute, or if attributes
+/// do not fit.
+pub(crate) fn operation(terms: &Terms, term: &Term) -> Option<(Op, usize)> {
+    match &term.head {
+        Head::Leaf(_) => None,
+        Head::Opaque(n) => Some((terms.analysis.opaque[*n as usize].0.clone(), 0)),
+        Head::Op(kind) => {
+            let count = attribute_count(*kind)?;
+            let attributes: Option<Vec<_>> = term.children[..count]
+                .iter()
+                .map(|c| terms[*c].data.leaf.as_ref().map(Leaf::attribute))
+                .collect();
+            Some((kind.with_attributes(&attributes?)?, count))
+        }
+    }
+}
+
+/// The types of a term, `None` if it is ill-typed.
+fn types(terms: &Terms, term: &Term) -> Option<Types> {
+    if let Head::Opaque(n) = term.head {
+        return Some(terms.analysis.opaque[n as usize].1.clone());
+    }
+    let (op, count) = operation(terms, term)?;
+    let operands: Vec<Node> = term.children[count..]
+        .iter()
+        .map(|c| Node {
+            op: Op::Detach,
+            operands: smallvec![],
+            types: terms[*c].data.types.clone(),
+            span: Span::default(),
+            name: None,
+        })
+        .collect();
+    let context = Context { axes: &terms.analysis.axes, inputs: &[], functions: &[] };
+    infer(context, &op, &operands.iter().collect::<Vec<_>>()).ok()
+}
+
+/// Adds an operation if it is well typed. An operation that is there with its operands exchanged is taken instead,
+/// where that is the same: no rule for commutativity is needed.
+pub(crate) fn add(terms: &mut Terms, term: Term) -> Option<Id> {
+    if let Some(found) = terms.lookup(term.clone()) {
+        return Some(found);
+    }
+    if let Head::Op(kind) = term.head
+        && is_commutative(kind)
+    {
+        let mut swapped = term.clone();
+        let last = swapped.children.len() - 1;
+        swapped.children.swap(last - 1, last);
+        if let Some(found) = terms.lookup(swapped) {
+            return Some(found);
+        }
+    }
+    types(terms, &term)?;
+    Some(terms.add(term))
+}
+
+/// Adds an operation with its attributes, if it is well typed.
+pub(crate) fn add_op(terms: &mut Terms, kind: OpKind, leaves: Vec<Leaf>, operands: &[Id]) -> Option<Id> {
+    let mut children: Children =
+        leaves.into_iter().map(|leaf| terms.add(leaf.for_kind(kind).term())).collect();
+    children.extend_from_slice(operands);
+    add(terms, Term { head: Head::Op(kind), children })
+}
+
+/// Adds a scalar constant.
+pub(crate) fn add_constant(terms: &mut Terms, value: Number, dtype: DType) -> Id {
+    let children = [Leaf::Number(value), Leaf::DType(dtype)].map(|l| terms.add(l.term()));
+    terms.add(Term { head: Head::Op(OpKind::Const), children: children.into_iter().collect() })
+}
+
+/// `value` with those of `axes` that it lacks.
+pub(crate) fn add_broadcast(terms: &mut Terms, value: Id, axes: &Axes) -> Option<Id> {
+    let missing = axes.without(&terms[value].data.ty()?.axes);
+    if missing.is_empty() {
+        return Some(value);
+    }
+    add_op(terms, OpKind::Broadcast, vec![Leaf::Axes(missing.iter().collect())], &[value])
+}
+
+impl egg::Analysis<Term> for Facts {
+    type Data = Fact;
+
+    fn make(terms: &mut Terms, term: &Term, _: Id) -> Fact {
+        if let Head::Leaf(leaf) = &term.head {
+            let (types, constant) = (smallvec![], None);
+            return Fact { leaf: Some(leaf.clone()), types, constant, range: Interval::ANY };
+        }
+        let types = types(terms, term)
+            .unwrap_or_else(|| panic!("an ill-typed term got into the e-graph: {:?}", term.head));
+        let constant = match types.as_slice() {
+            [ty] => constant_of(terms, term, ty),
+            _ => None,
+        };
+        let range = match constant {
+            Some(number) => Interval::new(number.get(), number.get()),
+            // Integers wrap around.
+            None if types.iter().any(|t| !t.dtype.is_float()) => Interval::ANY,
+            None => range_of(terms, term),
+        };
+        Fact { leaf: None, types, constant, range }
+    }
+
+    fn merge(&mut self, a: &mut Fact, b: Fact) -> DidMerge {
+        debug_assert_eq!(a.types, b.types, "equal terms have one type");
+        debug_assert_eq!(a.leaf, b.leaf, "attributes are never made equal");
+        let before = a.clone();
+        a.constant = match (a.constant, b.constant) {
+            (Some(x), Some(y)) => {
+                let (p, q) = (x.get(), y.get());
+                // Two orders of evaluation may differ in the last digits; more is a contradiction.
+                if (p - q).abs() > 1e-6 * (p.abs() + q.abs()) {
+                    self.alarms += 1;
+                }
+                Some(x.min(y))
+            }
+            (x, y) => x.or(y),
+        };
+        let (wide, other) = (a.range, b.range);
+        a.range = wide.meet(other);
+        if a.range.is_empty() && !wide.is_empty() && !other.is_empty() {
+            self.alarms += 1;
+        }
+        DidMerge(*a != before, *a != b)
+    }
+
+    fn modify(terms: &mut Terms, id: Id) {
+        let fact = &terms[id].data;
+        if let (Some(number), Some(ty)) = (fact.constant, fact.ty().cloned()) {
+            let scalar = add_constant(terms, number, ty.dtype);
+            if let Some(value) = add_broadcast(terms, scalar, &ty.axes) {
+                terms.union(id, value);
+            }
+        }
+    }
+}
+
+fn constant_of(terms: &Terms, term: &Term, ty: &Type) -> Option<Number> {
+    let (op, count) = operation(terms, term)?;
+    let operands = &term.children[count..];
+    match op {
+        Op::Const { value, dtype: _ } => Some(value),
+        Op::SizeOf { axis, dtype: _ } => {
+            terms.analysis.axes.get(axis)?.known().map(|n| Number::new(n as f64))
+        }
+        Op::Broadcast { .. } | Op::Rename { .. } | Op::Split { .. } | Op::Merge { .. } => {
+            terms[operands[0]].data.constant
+        }
+        op => {
+            let values: Option<Vec<f64>> =
+                operands.iter().map(|o| terms[*o].data.constant.map(Number::get)).collect();
+            let values = values.filter(|v| !v.is_empty())?;
+            let from = terms[operands[0]].data.ty()?.dtype;
+            constant::fold(op.kind(), from, ty.dtype, &values).map(Number::new)
+        }
+    }
+}
+
+fn range_of(terms: &Terms, term: &Term) -> Interval {
+    let Some((op, count)) = operation(terms, term) else { return Interval::ANY };
+    let operands = &term.children[count..];
+    let range = |place: usize| terms[operands[place]].data.range;
+    let same = |a: usize, b: usize| terms.find(operands[a]) == terms.find(operands[b]);
+    let (nonnegative, any) = (Interval::new(0.0, f64::INFINITY), Interval::ANY);
+    match op {
+        Op::SizeOf { .. } => nonnegative,
+        Op::Neg => range(0).neg(),
+        Op::Abs => range(0).abs(),
+        Op::Sign => Interval::new(-1.0, 1.0),
+        Op::Exp => range(0).increasing(f64::exp).positive_if(true),
+        Op::Log => range(0).increasing(|x| x.max(0.0).ln()),
+        Op::Log1p => range(0).increasing(|x| x.max(-1.0).ln_1p()),
+        Op::Sqrt => range(0).increasing(|x| x.max(0.0).sqrt()).positive_if(range(0).positive),
+        Op::Tanh => range(0).increasing(f64::tanh),
+        Op::Erf => Interval::new(-1.0, 1.0),
+        Op::Sigmoid => Interval::new(0.0, 1.0).positive_if(true),
+        Op::Logsigmoid => Interval::new(f64::NEG_INFINITY, 0.0),
+        Op::Detach
+        | Op::Rename { .. }
+        | Op::Split { .. }
+        | Op::Merge { .. }
+        | Op::Broadcast { .. }
+        | Op::Slice { .. }
+        | Op::CumMax { .. } => range(0),
+        Op::Add => range(0).add(range(1)),
+        Op::Sub => range(0).add(range(1).neg()),
+        Op::Mul if same(0, 1) => range(0).mul(range(1)).meet(nonnegative).positive_if(range(0).nonzero()),
+        Op::Mul => range(0).mul(range(1)),
+        Op::Div => range(0).mul(range(1).reciprocal()),
+        Op::Min => range(0).min(range(1)),
+        Op::Max => range(0).max(range(1)),
+        Op::Select => range(1).hull(range(2)),
+        Op::Sum { .. } | Op::CumSum { .. } => range(0).summed(),
+        Op::Dot { .. } if same(0, 1) => nonnegative,
+        Op::Dot { .. } => range(0).mul(range(1)).summed(),
+        // Over an axis of size 0 it is -inf.
+        Op::ReduceMax { .. } => Interval { low: f64::NEG_INFINITY, positive: false, ..range(0) },
+        Op::Shift { .. } | Op::Pad { .. } => range(0).hull(Interval::new(0.0, 0.0)),
+        Op::Uniform { .. } => Interval::new(0.0, 1.0),
+        Op::Const { .. }
+        | Op::Input { .. }
+        | Op::Iota { .. }
+        | Op::Cast { .. }
+        | Op::Not
+        | Op::Eq
+        | Op::Ne
+        | Op::Lt
+        | Op::Le
+        | Op::And
+        | Op::Or
+        | Op::Concat { .. }
+        | Op::Gather { .. }
+        | Op::ScatterAdd { .. }
+        | Op::FoldIn { .. }
+        | Op::Scan { .. }
+        | Op::Call { .. }
+        | Op::Proj { .. } => any,
+    }
+}

@@ -1,0 +1,219 @@
+//! The language of the e-graph: the op table, with the attributes that rules may bind as leaf children.
+//!
+//! A term of an operation has its attributes first, then its operands. Operations that no rule looks into (inputs,
+//! loops, calls, everything addressed by data) are opaque: numbered, with operands only. Nothing here knows types;
+//! that is the analysis.
+
+use carousel_ir::{Attribute, Axis, DType, Direction, Number, Op, OpKind, Size};
+use egg::Id;
+use smallvec::SmallVec;
+
+/// Children of a term.
+pub(crate) type Children = SmallVec<[Id; 4]>;
+
+/// A node of the e-graph.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct Term {
+    /// What it is.
+    pub(crate) head: Head,
+    /// Attributes, then operands.
+    pub(crate) children: Children,
+}
+
+/// A term without its children.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) enum Head {
+    /// An operation of the table whose attributes are children.
+    Op(OpKind),
+    /// An operation that rules do not look into, by its number in the analysis.
+    Opaque(u32),
+    /// An attribute.
+    Leaf(Leaf),
+}
+
+/// An attribute that rules can bind.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) enum Leaf {
+    /// An axis.
+    Axis(Axis),
+    /// Several axes: sorted where they are a set, in order where the order means something.
+    Axes(Vec<Axis>),
+    /// A size.
+    Size(Size),
+    /// An integer.
+    Integer(i64),
+    /// A number.
+    Number(Number),
+    /// A dtype.
+    DType(DType),
+    /// A direction.
+    Direction(Direction),
+}
+
+impl Leaf {
+    /// As an attribute of an operation.
+    pub(crate) fn attribute(&self) -> Attribute {
+        match self {
+            Leaf::Axis(a) => Attribute::Axis(*a),
+            Leaf::Axes(a) => Attribute::Axes(a.clone()),
+            Leaf::Size(s) => Attribute::Size(s.clone()),
+            Leaf::Integer(n) => Attribute::Integer(*n),
+            Leaf::Number(n) => Attribute::Number(*n),
+            Leaf::DType(d) => Attribute::DType(*d),
+            Leaf::Direction(d) => Attribute::Direction(*d),
+        }
+    }
+
+    /// An attribute of an operation of this kind, with sets of axes sorted; `None` if rules cannot bind it.
+    pub(crate) fn new(kind: OpKind, attribute: &Attribute) -> Option<Leaf> {
+        Some(match attribute {
+            Attribute::Axis(a) => Leaf::Axis(*a),
+            Attribute::Axes(a) => Leaf::Axes(a.clone()).for_kind(kind),
+            Attribute::Size(s) => Leaf::Size(s.clone()),
+            Attribute::Integer(n) => Leaf::Integer(*n),
+            Attribute::Number(n) => Leaf::Number(*n),
+            Attribute::DType(d) => Leaf::DType(*d),
+            Attribute::Direction(d) => Leaf::Direction(*d),
+            Attribute::Name(_) | Attribute::Function(_) | Attribute::Scan(_) => return None,
+        })
+    }
+
+    /// As operations of this kind have it: a set of axes is sorted.
+    pub(crate) fn for_kind(self, kind: OpKind) -> Leaf {
+        match self {
+            Leaf::Axes(mut axes) if axes_are_a_set(kind) => {
+                axes.sort();
+                Leaf::Axes(axes)
+            }
+            other => other,
+        }
+    }
+
+    /// The axes that it names.
+    pub(crate) fn axes(&self) -> Option<Vec<Axis>> {
+        match self {
+            Leaf::Axis(a) => Some(vec![*a]),
+            Leaf::Axes(a) => Some(a.clone()),
+            Leaf::Size(_) | Leaf::Integer(_) | Leaf::Number(_) | Leaf::DType(_) | Leaf::Direction(_) => None,
+        }
+    }
+
+    /// As a term.
+    pub(crate) fn term(self) -> Term {
+        Term { head: Head::Leaf(self), children: Children::new() }
+    }
+}
+
+fn axes_are_a_set(kind: OpKind) -> bool {
+    matches!(kind, OpKind::Sum | OpKind::ReduceMax | OpKind::Dot | OpKind::Broadcast)
+}
+
+impl egg::Language for Term {
+    type Discriminant = Head;
+
+    fn discriminant(&self) -> Head {
+        self.head.clone()
+    }
+
+    fn matches(&self, other: &Term) -> bool {
+        self.head == other.head && self.children.len() == other.children.len()
+    }
+
+    fn children(&self) -> &[Id] {
+        &self.children
+    }
+
+    fn children_mut(&mut self) -> &mut [Id] {
+        &mut self.children
+    }
+}
+
+/// How many attributes a term of this kind has before its operands; `None` if the kind is opaque.
+pub(crate) fn attribute_count(kind: OpKind) -> Option<usize> {
+    match kind {
+        OpKind::Input
+        | OpKind::Concat
+        | OpKind::Gather
+        | OpKind::ScatterAdd
+        | OpKind::Uniform
+        | OpKind::FoldIn
+        | OpKind::Scan
+        | OpKind::Call
+        | OpKind::Proj => None,
+        OpKind::Neg
+        | OpKind::Abs
+        | OpKind::Sign
+        | OpKind::Exp
+        | OpKind::Log
+        | OpKind::Log1p
+        | OpKind::Sqrt
+        | OpKind::Tanh
+        | OpKind::Sigmoid
+        | OpKind::Logsigmoid
+        | OpKind::Erf
+        | OpKind::Not
+        | OpKind::Detach
+        | OpKind::Add
+        | OpKind::Sub
+        | OpKind::Mul
+        | OpKind::Div
+        | OpKind::Min
+        | OpKind::Max
+        | OpKind::Eq
+        | OpKind::Ne
+        | OpKind::Lt
+        | OpKind::Le
+        | OpKind::And
+        | OpKind::Or
+        | OpKind::Select => Some(0),
+        OpKind::Iota
+        | OpKind::Cast
+        | OpKind::Sum
+        | OpKind::ReduceMax
+        | OpKind::Dot
+        | OpKind::Broadcast => Some(1),
+        OpKind::Const
+        | OpKind::SizeOf
+        | OpKind::CumSum
+        | OpKind::CumMax
+        | OpKind::Rename
+        | OpKind::Split
+        | OpKind::Merge
+        | OpKind::Shift => Some(2),
+        OpKind::Slice | OpKind::Pad => Some(3),
+    }
+}
+
+/// Whether the two operands may change places without changing any float.
+pub(crate) fn is_commutative(kind: OpKind) -> bool {
+    matches!(
+        kind,
+        OpKind::Add
+            | OpKind::Mul
+            | OpKind::Min
+            | OpKind::Max
+            | OpKind::Eq
+            | OpKind::Ne
+            | OpKind::And
+            | OpKind::Or
+            | OpKind::Dot
+    )
+}
+
+/// Whether two operations are the same, the order of axes included where it means something (`Op`'s own equality
+/// compares axes as sets).
+pub(crate) fn same_op(a: &Op, b: &Op) -> bool {
+    match (a, b) {
+        (Op::Scan { scan: a }, Op::Scan { scan: b }) => {
+            a == b && a.body.nodes.iter().zip(&b.body.nodes).all(|(a, b)| same_op(&a.op, &b.op))
+        }
+        (a, b) => {
+            let kind = a.kind();
+            let leaves = |op: &Op| -> Vec<Attribute> {
+                let sorted = |a: &Attribute| Leaf::new(kind, a).map_or_else(|| a.clone(), |l| l.attribute());
+                op.attributes().iter().map(sorted).collect()
+            };
+            kind == b.kind() && leaves(a) == leaves(b)
+        }
+    }
+}

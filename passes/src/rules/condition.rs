@@ -1,0 +1,104 @@
+//! Side conditions of rules: positive facts about what was matched.
+
+use crate::analysis::{Fact, Terms};
+use crate::language::Leaf;
+use carousel_ir::Axis;
+use egg::{Subst, Var};
+
+/// A condition with its variables.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Condition {
+    pub(crate) test: Test,
+    pub(crate) variables: Vec<Var>,
+}
+
+macro_rules! tests {
+    ($( $(#[doc = $doc:literal])+ $name:ident = $text:literal / $arity:literal; )+) => {
+        /// What is tested.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(crate) enum Test { $( $(#[doc = $doc])+ $name, )+ }
+
+        impl Test {
+            /// All, with their names and arities.
+            pub(crate) const ALL: &'static [(&'static str, Test, usize)] = &[$(($text, Test::$name, $arity)),+];
+        }
+    };
+}
+
+#[rustfmt::skip]
+tests! {
+    /// The value has none of the axes.
+    Lacks = "lacks" / 2;
+    /// The value lacks at least one of the axes.
+    Misses = "misses" / 2;
+    /// The two have an axis in common.
+    Meets = "meets" / 2;
+    /// Every axis of the second is one of the first.
+    Covers = "covers" / 2;
+    /// Every element is one known number.
+    Const = "const" / 1;
+    /// The dtype is a float.
+    Float = "float" / 1;
+    /// The value has that dtype.
+    HasDType = "dtype" / 2;
+    /// Above 0, over the reals.
+    Positive = "positive" / 1;
+    /// At least 0, over the reals.
+    Nonnegative = "nonnegative" / 1;
+    /// At most 0, over the reals.
+    Nonpositive = "nonpositive" / 1;
+    /// Never 0, over the reals.
+    Nonzero = "nonzero" / 1;
+    /// A constant float that is a power of two (or minus one), whose reciprocal is exact.
+    PowerOfTwo = "power_of_two" / 1;
+    /// The first is never below the second.
+    AtLeast = "at_least" / 2;
+}
+
+impl Condition {
+    /// Whether it holds.
+    pub(crate) fn holds(&self, terms: &Terms, subst: &Subst) -> bool {
+        let fact = |place: usize| -> &Fact { &terms[subst[self.variables[place]]].data };
+        let axes = |place: usize| axes_of(fact(place)).unwrap_or_default();
+        let range = fact(0).range;
+        match self.test {
+            Test::Lacks => axes(1).iter().all(|a| !axes(0).contains(a)),
+            Test::Misses => axes(1).iter().any(|a| !axes(0).contains(a)),
+            Test::Meets => axes(1).iter().any(|a| axes(0).contains(a)),
+            Test::Covers => axes(1).iter().all(|a| axes(0).contains(a)),
+            Test::Const => fact(0).constant.is_some(),
+            Test::Float => fact(0).ty().is_some_and(|t| t.dtype.is_float()),
+            Test::HasDType => {
+                fact(0).ty().is_some_and(|t| fact(1).leaf == Some(Leaf::DType(t.dtype)))
+            }
+            Test::Positive => range.positive || range.low > 0.0,
+            Test::Nonnegative => range.positive || range.low >= 0.0,
+            Test::Nonpositive => range.high <= 0.0,
+            Test::Nonzero => match fact(0).constant {
+                Some(number) => number.get() != 0.0,
+                None => range.nonzero(),
+            },
+            Test::PowerOfTwo => {
+                fact(0).ty().is_some_and(|t| t.dtype.is_float())
+                    && fact(0).constant.is_some_and(|c| is_power_of_two(c.get()))
+            }
+            Test::AtLeast => match (fact(0).constant, fact(1).constant) {
+                (Some(a), Some(b)) => a.get() >= b.get(),
+                _ => range.low >= fact(1).range.high,
+            },
+        }
+    }
+}
+
+/// The axes of a value, or those that an attribute names.
+pub(crate) fn axes_of(fact: &Fact) -> Option<Vec<Axis>> {
+    match &fact.leaf {
+        Some(leaf) => leaf.axes(),
+        None => fact.ty().map(|t| t.axes.iter().collect()),
+    }
+}
+
+/// Whether dividing by `x` is multiplying by `1/x`, exactly: far from the ends of the exponents of f32 and bf16.
+fn is_power_of_two(x: f64) -> bool {
+    x.is_normal() && x.to_bits() & ((1 << 52) - 1) == 0 && (2f64.powi(-60)..=2f64.powi(60)).contains(&x.abs())
+}

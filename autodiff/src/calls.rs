@@ -12,8 +12,8 @@ use crate::sweep::{self, DerivedCalls};
 use crate::{Options, checkpoint};
 use carousel_ir::transform::{rename_axes, without_dead_code};
 use carousel_ir::{
-    Axes, Axis, Class, Function, FunctionId, FunctionKind, Graph, Input, Module, Name, Node, Op, Output,
-    Residuals, Role, Size, Types, ValueId,
+    Axes, Axis, Builder, Class, Function, FunctionId, FunctionKind, Graph, Module, Name, Node, Op, Residuals,
+    Role, Size, Type, Types, ValueId,
 };
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -108,13 +108,13 @@ fn derive(context: &mut Context<'_>, request: Request) -> Rc<Derived> {
     let (forward, saved) = match residuals {
         Residuals::Recompute => (*function, Vec::new()),
         Residuals::Save => {
-            joint.graph = with_own_axes(&joint.graph, &original, name);
+            joint.graph = with_own_axes(&context.module, &joint.graph, &original, name);
             let saved = saved_values(&joint);
-            let graph = forward_graph(&joint, &original, &saved);
+            let graph = forward_graph(&context.module, &joint, &original, &saved, name);
             (push(context, name, "fwd", graph), saved)
         }
     };
-    let (graph, passed) = backward_graph(&joint, &original, &saved);
+    let (graph, passed) = backward_graph(&context.module, &joint, &original, &saved, name);
     let backward = push(context, name, "bwd", graph);
     let chosen = |flags: &[bool]| (0..flags.len()).filter(|i| flags[*i]).collect::<Vec<_>>();
     let has_gradient: Vec<bool> = joint.gradients.iter().map(Option::is_some).collect();
@@ -135,13 +135,34 @@ fn push(context: &mut Context<'_>, base: Name, what: &str, graph: Graph) -> Func
     context.module.push(Function { name, kind: FunctionKind::Block, residuals: Residuals::Save, graph })
 }
 
-/// Saved values cross the call, and there a name of an axis means the same on both sides: axes that are not part of
-/// the function's signature get names that no caller has.
-fn with_own_axes(graph: &Graph, original: &Graph, function: Name) -> Graph {
-    let inputs = original.inputs.iter().flat_map(|i| i.ty.axes.iter());
-    let signature: Axes = inputs.chain(original.outputs.iter().flat_map(|o| o.axes.iter())).collect();
-    let rename = |a: Axis| if signature.contains(a) { a } else { Axis::new(&format!("{function}.{a}")) };
-    rename_axes(graph, &rename)
+fn signature(graph: &Graph) -> Axes {
+    let inputs = graph.inputs.iter().flat_map(|i| i.ty.axes.iter());
+    inputs.chain(graph.outputs.iter().flat_map(|o| o.axes.iter())).collect()
+}
+
+/// The name that an axis inside a function has outside, where a name of an axis means the same on both sides of a
+/// call: axes that are not part of the function's signature get names that no caller has.
+fn outside(function: Name, signature: &Axes, axis: Axis) -> Axis {
+    if signature.contains(axis) { axis } else { Axis::new(&format!("{function}.{axis}")) }
+}
+
+/// The graph with the outside names of all axes, except those that it shares with functions that it calls.
+fn with_own_axes(module: &Module, graph: &Graph, original: &Graph, function: Name) -> Graph {
+    let callees = graph.nodes.iter().filter_map(|n| match n.op {
+        Op::Call { function } => Some(signature(&module[function].graph)),
+        _other => None,
+    });
+    let own = signature(original);
+    let fixed = callees.fold(own.clone(), |all, axes| all.union(&axes));
+    rename_axes(graph, &|a| if fixed.contains(a) { a } else { outside(function, &own, a) })
+}
+
+/// Each axis of a saved value that still needs its outside name, with that name.
+fn renames(axes: &Axes, original: &Graph, function: Name) -> Vec<(Axis, Axis)> {
+    let own = signature(original);
+    let prefix = format!("{function}.");
+    let foreign = axes.iter().filter(|a| !a.as_str().starts_with(&prefix));
+    foreign.map(|a| (a, outside(function, &own, a))).filter(|(a, b)| a != b).collect()
 }
 
 /// The forward values that the backward part uses and that are not cheap to make again.
@@ -186,67 +207,88 @@ fn moves(node: &Node) -> bool {
     random || node.op.kind().class() == Class::View || matches!(node.op, Op::Cast { .. } | Op::Detach)
 }
 
-fn forward_graph(joint: &Joint, original: &Graph, saved: &[ValueId]) -> Graph {
+fn forward_graph(
+    module: &Module,
+    joint: &Joint,
+    original: &Graph,
+    saved: &[ValueId],
+    function: Name,
+) -> Graph {
     let mut graph = joint.graph.clone();
     graph.nodes.truncate(joint.forward_nodes);
     graph.inputs.truncate(original.inputs.len());
+    let mut b = Builder::resume(module, graph);
     for (output, &value) in original.outputs.iter().zip(&joint.outputs) {
-        graph.outputs.push(Output { value, ..output.clone() });
+        b.output_as(output.name.as_str(), value, output.axes.clone());
     }
     for (n, &value) in saved.iter().enumerate() {
-        let taken = |name| graph.outputs.iter().any(|o| o.name == name);
+        let taken = |name| b.graph().outputs.iter().any(|o| o.name == name);
         let name = crate::free_name(&format!("saved.{n}"), taken);
-        let axes = graph.ty(value).axes.clone();
-        graph.outputs.push(Output { name, value, axes });
+        let mut value = value;
+        for (from, to) in renames(&b.ty(value).axes.clone(), original, function) {
+            let size = b.axes().size(from).clone();
+            b.axis(to.as_str(), size);
+            value = b.rename(value, from, to);
+        }
+        b.output(name.as_str(), value);
     }
-    without_dead_code(&graph)
+    without_dead_code(&b.finish_pass())
 }
 
 /// The backward function, and which of the inputs it takes.
-fn backward_graph(joint: &Joint, original: &Graph, saved: &[ValueId]) -> (Graph, Vec<usize>) {
+fn backward_graph(
+    module: &Module,
+    joint: &Joint,
+    original: &Graph,
+    saved: &[ValueId],
+    function: Name,
+) -> (Graph, Vec<usize>) {
     let old = &joint.graph;
-    let mut full = Graph { axes: old.axes.clone(), ..Graph::default() };
-    let mut renamed: Vec<Option<ValueId>> = vec![None; old.nodes.len()];
+    let mut b = Builder::with_axes(module, old.axes.clone());
+    let mut made: Vec<Option<ValueId>> = vec![None; old.nodes.len()];
     // Saved values first, then all inputs of the joint graph: the function's own, then the cotangents.
     for (n, value) in saved.iter().enumerate() {
         let taken = |name| old.inputs.iter().any(|i| i.name == name);
         let name = crate::free_name(&format!("saved.{n}"), taken);
-        let ty = old.ty(*value).clone();
-        full.inputs.push(Input { name, ty: ty.clone(), role: Role::Argument });
-        let op = Op::Input { index: n as u32 };
-        full.nodes.push(Node {
-            op,
-            operands: Default::default(),
-            types: [ty].into_iter().collect(),
-            ..old[*value].clone()
-        });
-        renamed[value.index()] = Some(ValueId(n as u32));
+        let ty = old.ty(*value);
+        let renames = renames(&ty.axes, original, function);
+        for (from, to) in &renames {
+            b.axis(to.as_str(), old.axes.size(*from).clone());
+        }
+        let to = |a: Axis| renames.iter().find(|(from, _)| *from == a).map_or(a, |(_, to)| *to);
+        let outer = Type::new(ty.dtype, ty.axes.iter().map(to));
+        let input = b.input(name.as_str(), outer, Role::Argument);
+        made[value.index()] = Some(renames.iter().fold(input, |v, (from, to)| b.rename(v, *to, *from)));
     }
-    full.inputs.extend(old.inputs.iter().cloned());
+    let inputs: Vec<ValueId> =
+        old.inputs.iter().map(|i| b.input(i.name.as_str(), i.ty.clone(), i.role)).collect();
     for (value, node) in old.iter() {
-        if renamed[value.index()].is_some() {
+        if made[value.index()].is_some() {
+            continue;
+        }
+        if let Op::Input { index } = node.op {
+            made[value.index()] = Some(inputs[index as usize]);
             continue;
         }
         // What a saved value was made of may be missing; such nodes are not needed.
-        let Some(operands) = node.operands.iter().map(|o| renamed[o.index()]).collect() else { continue };
-        let mut node = Node { operands, ..node.clone() };
-        if let Op::Input { index } = &mut node.op {
-            *index += saved.len() as u32;
-        }
-        full.nodes.push(node);
-        renamed[value.index()] = Some(ValueId(full.nodes.len() as u32 - 1));
+        let operands: Option<Vec<ValueId>> = node.operands.iter().map(|o| made[o.index()]).collect();
+        let Some(operands) = operands else { continue };
+        b.span = node.span;
+        let copy = b.push(node.op.clone(), &operands);
+        node.name.iter().for_each(|name| b.name(copy, *name));
+        made[value.index()] = Some(copy);
     }
     for (input, gradient) in original.inputs.iter().zip(&joint.gradients) {
         let Some(gradient) = gradient else { continue };
-        let value = renamed[gradient.index()].expect("every operand was made");
-        let name = Name::new(&format!("grad.{}", input.name));
-        full.outputs.push(Output { name, value, axes: input.ty.axes.clone() });
+        let value = made[gradient.index()].expect("every operand was made");
+        b.output_as(&format!("grad.{}", input.name), value, input.ty.axes.clone());
     }
-    let graph = without_dead_code(&full);
+    let all_inputs = saved.len() + old.inputs.len();
+    let graph = without_dead_code(&b.finish_pass());
     let passed = passed_inputs(&graph, original, saved.len());
     let own = saved.len()..saved.len() + original.inputs.len();
     let saved_inputs = 0..own.start;
-    let cotangents = own.end..full.inputs.len();
+    let cotangents = own.end..all_inputs;
     let order: Vec<usize> =
         saved_inputs.chain(passed.iter().map(|i| own.start + i)).chain(cotangents).collect();
     (carousel_ir::transform::with_inputs(&graph, &order), passed)

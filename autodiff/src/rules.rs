@@ -31,7 +31,7 @@ impl<'t, 'm> Vjp<'t, 'm, '_> {
 
     /// Adds a contribution to the cotangent of operand `i`.
     fn give(&mut self, i: usize, contribution: Expr<'t, 'm>) {
-        let reduced = contribution.onto(&self.union().union(&self.node.ty().axes), &self.operand(i).axes());
+        let reduced = contribution.onto(&self.union(), &self.operand(i).axes());
         self.given.push((i, reduced.value));
     }
 
@@ -83,7 +83,7 @@ pub(crate) fn apply(rule: &mut Vjp<'_, '_, '_>) {
         Op::Rename { from, to }      => rule.give_as_is(0, if g.has(*to) { g.rename(*to, *from) } else { g }),
         Op::Split { axis, into }     => rule.give_as_is(0, if g.axes().intersection(into).is_empty() { g } else { g.full(into).merge(into.clone(), *axis) }),
         Op::Merge { axes, into }     => rule.give_as_is(0, if g.has(*into) { g.split(*into, axes.clone()) } else { g }),
-        Op::Broadcast { .. }         => rule.give(0, g),
+        Op::Broadcast { .. }         => { let x = rule.operand(0).axes(); rule.give_as_is(0, g.onto(&node.ty().axes, &x)) }
         Op::Slice { axis, to, start } => rule.give_as_is(0, g.full(&(*to).into()).pad(*to, *axis, start.clone())),
         Op::Pad { axis, to, before } => rule.give_as_is(0, if g.has(*to) { g.slice(*to, *axis, before.clone()) } else { g }),
         Op::Concat { axes, to }      => concat(rule, axes, *to, g),

@@ -201,6 +201,11 @@ impl Trainer {
         self.step
     }
 
+    /// The most memory that a step has needed beside parameters, moments and gradients, in bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        self.gradient.peak_bytes()
+    }
+
     /// One update. Returns the loss before it and the norm of the gradients.
     pub fn step(&mut self) -> Result<(f32, f64), TrainError> {
         let config = &self.config;

@@ -1,1 +1,51 @@
 //! Rewrites over the IR: canonical form by equality saturation, common subexpressions, dead code.
+//!
+//! ```
+//! use carousel_ir::{Builder, DType, Function, FunctionKind, Module, Residuals, Size};
+//! use carousel_passes::{Rules, canonicalize};
+//!
+//! let mut module = Module::default();
+//! let mut b = Builder::new(&module);
+//! let s = b.axis("s", Size::symbol("s"));
+//! let x = b.argument("x", DType::F32, &[s]);
+//! let one = b.constant(1.0, DType::F32);
+//! let decay = b.neg(x);
+//! let decay = b.exp(decay);
+//! let denominator = b.add(one, decay);
+//! let y = b.div(one, denominator);
+//! b.output("y", y);
+//! let graph = b.finish().expect("it is well typed");
+//! let (kind, residuals) = (FunctionKind::Fn, Residuals::Save);
+//! module.push(Function { name: "f".into(), kind, residuals, graph });
+//!
+//! let (canonical, report) = canonicalize(&module, Rules::builtin());
+//! assert_eq!(canonical.functions[0].graph.nodes.len(), 2); // x and sigmoid(x)
+//! assert!(report.fired().contains_key("sigmoid"));
+//! ```
+//!
+//! Map: [`canonicalize`] is the pass; [`Rules`] are what it knows, as text; [`Cost`] is what it prefers; [`Report`]
+//! is what it did; [`fuzz()`] tries rules on random values. [`dead_code`] and [`common_subexpressions`] stand alone.
+//!
+//! Invariants: a verified module stays verified, interfaces of functions stay as they are, the result does not depend
+//! on time or threads. No backend is known here, and no type of the e-graph library shows.
+
+mod analysis;
+mod canonical;
+mod constant;
+mod cost;
+mod extract;
+mod fuzz;
+mod interval;
+mod language;
+mod plain;
+mod report;
+mod rules;
+mod saturate;
+
+pub use canonical::{Options, canonicalize, canonicalize_with};
+pub use cost::{Cost, SizeWeighted};
+pub use fuzz::{Counterexample, Evaluate, FuzzReport, fuzz};
+pub use plain::{common_subexpressions, dead_code};
+pub use report::{GraphReport, Report};
+pub use rules::{Rule, Rules, Tag};
+pub use saturate::{Limits, Stop};

@@ -1,1 +1,6 @@
-//! One suite for every backend: file tests, golden vectors, kernel snapshots, the layering of the workspace.
+//! What the tests of the workspace share: random graphs ([`random`]) and the golden vectors ([`golden`]).
+//!
+//! The tests themselves are in `suite` (one binary) and in `golden` (one trial per case).
+
+pub mod golden;
+pub mod random;

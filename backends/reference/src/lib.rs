@@ -36,7 +36,6 @@ mod finite;
 mod frame;
 mod geometry;
 mod operations;
-pub mod philox;
 mod scalar;
 mod tensor;
 

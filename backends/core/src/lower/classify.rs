@@ -6,7 +6,7 @@
 //! never stored for these reasons; the value behind them is.
 
 use super::frame::{Cost, Frame, is_statement, rearranges};
-use carousel_ir::{Op, ValueId};
+use carousel_ir::{Graph, Op, ValueId};
 
 /// How a value is used, seen through rearrangements.
 #[derive(Clone, Copy, Default)]
@@ -22,6 +22,7 @@ struct Uses {
 pub(crate) fn classify(frames: &mut [Frame<'_>], limit: u32) {
     let at = frames.len() - 1;
     let uses = uses(&frames[at]);
+    let data = data(frames[at].graph);
     for index in 0..frames[at].graph.nodes.len() {
         let value = ValueId(index as u32);
         if !frames[at].live[index] {
@@ -36,7 +37,7 @@ pub(crate) fn classify(frames: &mut [Frame<'_>], limit: u32) {
             && !rearranges(op)
             && (cost.operations > limit
                 || (u.count > 1 && (cost.heavy || cost.operations > 8))
-                || (u.repeated && (cost.heavy || cost.operations > 4) && has_data(frame, value))
+                || (u.repeated && (cost.heavy || cost.operations > 4) && data[index])
                 || (!frame.varies[index] && u.varying && (cost.heavy || cost.operations > 2)));
         frame.stored[index] = stored || is_statement(op);
         frame.cost[index] = if frame.stored[index] { Cost::default() } else { cost };
@@ -47,14 +48,16 @@ fn is_source(op: &Op) -> bool {
     matches!(op, Op::Input { .. } | Op::Proj { .. } | Op::Scan { .. } | Op::Call { .. })
 }
 
-/// Whether the value depends on anything but constants and sizes.
-fn has_data(frame: &Frame<'_>, value: ValueId) -> bool {
-    let node = &frame.graph[value];
-    match node.op {
-        Op::Const { .. } | Op::SizeOf { .. } => false,
-        _ if node.operands.is_empty() => true,
-        _ => node.operands.iter().any(|o| has_data(frame, *o)),
+/// Which values depend on anything but constants and sizes.
+fn data(graph: &Graph) -> Vec<bool> {
+    let mut data = vec![false; graph.nodes.len()];
+    for (value, node) in graph.iter() {
+        data[value.index()] = match node.op {
+            Op::Const { .. } | Op::SizeOf { .. } => false,
+            _ => node.operands.is_empty() || node.operands.iter().any(|o| data[o.index()]),
+        };
     }
+    data
 }
 
 fn uses(frame: &Frame<'_>) -> Vec<Uses> {

@@ -3,7 +3,7 @@
 //! A scan's body is a frame inside the frame of the graph around it; an input of the body that is no state stands for
 //! a value of that graph, at the loop's position if it is a sequence.
 
-use super::view::{Storage, StorageId, View};
+use super::view::{StorageId, View};
 use crate::kernel::Var;
 use carousel_ir::{Axis, Class, Graph, Op, ValueId};
 use std::collections::{HashMap, HashSet};
@@ -124,14 +124,39 @@ pub(crate) fn view_of(frames: &[Frame<'_>], frame: usize, value: ValueId) -> Opt
     }
 }
 
-/// Calls `see` with the view of every storage that the inline expression of `value` reads. With `Start::Definition`
-/// the value's own storage is not looked at, but what it is computed from.
+/// What wrote a stored value.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Origin {
+    /// A value, or a scan or call, of a frame.
+    Value(usize, ValueId),
+    /// A copy into this storage.
+    Copy(StorageId),
+}
+
+/// Which value holds the memory under which `value` is seen.
+pub(crate) fn origin(frames: &[Frame<'_>], frame: usize, value: ValueId) -> Origin {
+    let f = &frames[frame];
+    let node = &f.graph[value];
+    match &node.op {
+        _ if f.home[value.index()].is_some() => Origin::Value(frame, value),
+        Op::Input { index } => match f.outer.get(*index as usize).copied().flatten() {
+            Some(outer) => origin(frames, f.parent, outer.value),
+            None => Origin::Value(frame, value),
+        },
+        Op::Proj { .. } => Origin::Value(frame, node.operands[0]),
+        op if rearranges(op) => origin(frames, frame, node.operands[0]),
+        _ => Origin::Value(frame, value),
+    }
+}
+
+/// Calls `see` with the view and the origin of everything stored that the inline expression of `value` reads. With
+/// `Start::Definition` the value's own storage is not looked at, but what it is computed from.
 pub(crate) fn leaves(
     frames: &[Frame<'_>],
     frame: usize,
     value: ValueId,
     start: Start,
-    see: &mut impl FnMut(View),
+    see: &mut impl FnMut(View, Origin),
 ) {
     let mut seen = HashSet::new();
     let mut stack = vec![(frame, value, start)];
@@ -141,7 +166,7 @@ pub(crate) fn leaves(
                 continue;
             }
             if let Some(view) = view_of(frames, frame, value) {
-                see(view);
+                see(view, origin(frames, frame, value));
                 continue;
             }
         }
@@ -166,12 +191,12 @@ pub(crate) enum Start {
     Definition,
 }
 
-/// The storages that [`leaves`] meets, each once, in order.
-pub(crate) fn reads(frames: &[Frame<'_>], frame: usize, value: ValueId, start: Start) -> Vec<StorageId> {
+/// The origins that [`leaves`] meets, each once, in order.
+pub(crate) fn reads(frames: &[Frame<'_>], frame: usize, value: ValueId, start: Start) -> Vec<Origin> {
     let mut found = Vec::new();
-    leaves(frames, frame, value, start, &mut |view| {
-        if !found.contains(&view.storage) {
-            found.push(view.storage);
+    leaves(frames, frame, value, start, &mut |_, origin| {
+        if !found.contains(&origin) {
+            found.push(origin);
         }
     });
     found
@@ -184,9 +209,4 @@ pub(crate) fn label(graph: &Graph, value: ValueId) -> String {
         Some(name) => name.to_string(),
         None => node.op.kind().mnemonic().to_string(),
     }
-}
-
-/// The storage behind an id.
-pub(crate) fn storage(storages: &[Storage], id: StorageId) -> &Storage {
-    &storages[id.0 as usize]
 }

@@ -2,8 +2,8 @@
 
 use super::{At, Operand};
 use crate::tensor::wrapped;
-use crate::{Data, Scalar, philox};
-use carousel_ir::{DType, Name};
+use crate::{Data, Scalar};
+use carousel_ir::{DType, Name, philox};
 
 /// One number of a dtype.
 pub(super) fn number<S: Scalar>(value: f64, dtype: DType) -> Data<S> {
@@ -26,7 +26,7 @@ pub(super) fn uniform<S: Scalar>(
 ) -> Data<S> {
     let (seed, step) = (seed.integers()[0] as u32, step.integers()[0] as u32);
     let stream = philox::stream_hash(stream.as_str());
-    let draw = |index| S::from_f64(philox::uniform(seed, stream, step, index));
+    let draw = |index| S::from_f64(f64::from(philox::uniform(seed, stream, step, index)));
     Data::Float((0..at.shape.iter().product::<usize>() as u64).map(draw).collect())
 }
 

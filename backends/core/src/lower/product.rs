@@ -1,0 +1,210 @@
+//! Contractions as matrix products.
+//!
+//! The axes of `sum(a * b)` fall into four groups: batch (in both and in the result), m (only in a), n (only in b) and
+//! k (contracted). Of each of m, n and k, the largest run of axes whose strides compose in both matrices becomes a
+//! dimension of the product; what is left becomes loops around it, as do the batch axes. Leftover contracted axes
+//! add to a destination that is zeroed first. The operand whose axis is fastest in the result gives the columns.
+
+use super::Context;
+use super::builder::KernelBuilder;
+use super::frame::view_of;
+use super::statement::{Site, open, zero};
+use super::view::View;
+use crate::kernel::{Atom, Dim, Extent, Linear, Loop, Matrix, Statement, Store, Update, Var};
+use carousel_ir::{Axis, AxisTable, DType, Direction, Op, Size, ValueId};
+
+/// A product with the loops around it apart.
+pub(crate) struct Product {
+    /// Independent loops around it.
+    pub(crate) loops: Vec<Loop>,
+    /// Loops over contracted axes, in which it adds.
+    pub(crate) contracted: Vec<Loop>,
+    m: Extent,
+    n: Extent,
+    k: Extent,
+    a: Matrix,
+    b: Matrix,
+    c: Matrix,
+    dtype: DType,
+    zero_vars: (Var, Var),
+}
+
+/// Whether a contraction is worth a matrix product, whatever its operands' layouts.
+pub(crate) fn is_worth_it(cx: &Context<'_>, frame: usize, value: ValueId) -> bool {
+    let graph = cx.frames[frame].graph;
+    let node = &graph[value];
+    let Op::Dot { axes } = &node.op else { return false };
+    let (a, b) = (&graph.ty(node.operands[0]).axes, &graph.ty(node.operands[1]).axes);
+    let has_size = |axes: &carousel_ir::Axes| axes.iter().any(|x| *graph.axes.size(x) != Size::Known(1));
+    let (m, n) = (has_size(&a.without(b)), has_size(&b.without(a)));
+    let depth = graph.axes.elements(axes).known().unwrap_or(u64::MAX);
+    let least = if m && n { 4 } else { cx.target.small_contraction };
+    matches!(node.ty().dtype, DType::F32 | DType::F64)
+        && axes.is_subset(&a.intersection(b))
+        && (m || n)
+        && depth >= least
+}
+
+/// The product that computes `value` into `home`. Both operands have views.
+pub(crate) fn product(
+    cx: &Context<'_>,
+    kernel: &mut KernelBuilder,
+    site: &Site,
+    value: ValueId,
+    home: &View,
+) -> Product {
+    let frame = &cx.frames[site.frame];
+    let (graph, table) = (frame.graph, &frame.graph.axes);
+    let node = &graph[value];
+    let Op::Dot { axes: contracted } = &node.op else { panic!("{} is no contraction", node.op.kind()) };
+    let fixed = |axis: &Axis| site.grid.iter().any(|(a, _)| a == axis) || *table.size(*axis) == Size::Known(1);
+    let view = |i: usize| {
+        view_of(&cx.frames, site.frame, node.operands[i]).expect("operands of a product have views")
+    };
+    let (mut a, mut b) = ((view(0), &graph.ty(node.operands[0]).axes), (view(1), &graph.ty(node.operands[1]).axes));
+    let fastest = home.order().into_iter().rev().find(|x| !fixed(x));
+    if fastest.is_some_and(|x| a.1.contains(x) && !b.1.contains(x)) {
+        std::mem::swap(&mut a, &mut b);
+    }
+    let ((a, a_axes), (b, b_axes)) = (a, b);
+    let in_order = |view: &View, keep: &dyn Fn(Axis) -> bool, all: &carousel_ir::Axes| -> Vec<Axis> {
+        let mut order: Vec<Axis> = all.iter().filter(|x| !view.order().contains(x)).collect();
+        order.extend(view.order().into_iter().filter(|x| all.contains(*x)));
+        order.retain(|x| keep(*x) && !fixed(x));
+        order
+    };
+    let all = a_axes.union(b_axes);
+    let is_batch = |x: Axis| a_axes.contains(x) && b_axes.contains(x) && !contracted.contains(x);
+    let batch = in_order(home, &is_batch, &all);
+    let m = in_order(home, &|x| a_axes.contains(x) && !b_axes.contains(x), &all);
+    let n = in_order(home, &|x| b_axes.contains(x) && !a_axes.contains(x), &all);
+    let k = in_order(&a, &|x| contracted.contains(x), &all);
+    let (m, m_left) = best_run(&m, &[&a, home], table);
+    let (n, n_left) = best_run(&n, &[&b, home], table);
+    let (k, k_left) = best_run(&k, &[&a, &b], table);
+
+    let mut env = site.grid.clone();
+    let around: Vec<Axis> = batch.into_iter().chain(m_left).chain(n_left).collect();
+    let loops = open(cx, kernel, site, &around, &mut env);
+    let contracted = open(cx, kernel, site, &k_left, &mut env);
+    let zero_vars = if contracted.is_empty() { (Var(0), Var(0)) } else { (kernel.var(), kernel.var()) };
+    let extent = |kernel: &mut KernelBuilder, run: &[Axis]| {
+        Extent::Whole(kernel.dim(&Size::product(run.iter().map(|x| table.size(*x).clone()))))
+    };
+    let mut matrix = |view: &View, rows: &[Axis], columns: &[Axis]| Matrix {
+        buffer: kernel.buffer(view.storage),
+        base: kernel.address(view, &env),
+        row: kernel.dim(&rows.last().map_or(Size::Known(0), |x| view.stride(*x))),
+        column: kernel.dim(&columns.last().map_or(Size::Known(0), |x| view.stride(*x))),
+    };
+    let (am, bm, cm) = (matrix(&a, &m, &k), matrix(&b, &k, &n), matrix(home, &m, &n));
+    let (m, n, k) = (extent(kernel, &m), extent(kernel, &n), extent(kernel, &k));
+    Product { loops, contracted, m, n, k, a: am, b: bm, c: cm, dtype: node.ty().dtype, zero_vars }
+}
+
+/// The longest run of axes whose strides compose in all views, and the other axes.
+fn best_run(axes: &[Axis], views: &[&View], table: &AxisTable) -> (Vec<Axis>, Vec<Axis>) {
+    let mut runs: Vec<Vec<Axis>> = Vec::new();
+    for axis in axes {
+        let joins = runs.last().and_then(|run| run.last()).is_some_and(|before| {
+            views.iter().all(|v| {
+                v.stride(*before) == Size::product([v.stride(*axis), table.size(*axis).clone()])
+            })
+        });
+        match runs.last_mut() {
+            Some(run) if joins => run.push(*axis),
+            _ => runs.push(vec![*axis]),
+        }
+    }
+    let weight = |run: &[Axis]| {
+        run.iter().map(|a| table.size(*a).known().unwrap_or(256)).fold(1u64, u64::saturating_mul)
+    };
+    // The last of the largest: it is the fastest in memory.
+    let best = (0..runs.len()).max_by_key(|i| (weight(&runs[*i]), *i));
+    let Some(best) = best else { return (Vec::new(), Vec::new()) };
+    let run = runs.remove(best);
+    (run, runs.into_iter().flatten().collect())
+}
+
+impl Product {
+    /// As grid loops and statements of a grid point: rows and columns in tiles.
+    pub(crate) fn into_kernel(
+        mut self,
+        kernel: &mut KernelBuilder,
+        rows: u64,
+        columns: u64,
+    ) -> (Vec<Loop>, Vec<Statement>) {
+        let mut grid = std::mem::take(&mut self.loops);
+        if let Some((number, extent)) = tile(kernel, self.m, rows) {
+            let count = number;
+            shift(kernel, &mut self.a.base, self.a.row, rows, count.var);
+            shift(kernel, &mut self.c.base, self.c.row, rows, count.var);
+            self.m = extent;
+            grid.push(number);
+        }
+        if let Some((number, extent)) = tile(kernel, self.n, columns) {
+            shift(kernel, &mut self.b.base, self.b.column, columns, number.var);
+            shift(kernel, &mut self.c.base, self.c.column, columns, number.var);
+            self.n = extent;
+            grid.push(number);
+        }
+        (grid, self.into_statements())
+    }
+
+    /// As statements, all loops sequential.
+    pub(crate) fn into_statements(self) -> Vec<Statement> {
+        let nest = |loops: Vec<Loop>, mut body: Vec<Statement>| {
+            for over in loops.into_iter().rev() {
+                body = vec![Statement::Loop { over, direction: Direction::Forward, body }];
+            }
+            body
+        };
+        let update = if self.contracted.is_empty() { Update::Set } else { Update::Add };
+        let mut body = Vec::new();
+        if update == Update::Add {
+            let (region, value) = zero(self.dtype);
+            let mut index = self.c.base.clone();
+            index.add_term(1, self.c.row, Atom::Var(self.zero_vars.0));
+            index.add_term(1, self.c.column, Atom::Var(self.zero_vars.1));
+            super::builder::canonical(&mut index);
+            let loops = vec![
+                Loop { var: self.zero_vars.0, extent: self.m },
+                Loop { var: self.zero_vars.1, extent: self.n },
+            ];
+            let stores = vec![Store { buffer: self.c.buffer, index, value }];
+            body.push(Statement::Map { loops, region, stores });
+        }
+        let product = Statement::Product {
+            m: self.m,
+            n: self.n,
+            k: self.k,
+            a: self.a,
+            b: self.b,
+            c: self.c,
+            update,
+            dtype: self.dtype,
+        };
+        body.extend(nest(self.contracted, vec![product]));
+        nest(self.loops, body)
+    }
+}
+
+/// A loop over tiles and the extent of one, if there may be more than one.
+fn tile(kernel: &mut KernelBuilder, extent: Extent, tile: u64) -> Option<(Loop, Extent)> {
+    let Extent::Whole(whole) = extent else { return None };
+    if matches!(whole, Dim::Known(n) if n <= tile) {
+        return None;
+    }
+    let index = kernel.var();
+    let count = kernel.size(whole).ceil_div(Size::Known(tile));
+    let count = kernel.dim(&count);
+    Some((Loop { var: index, extent: Extent::Whole(count) }, Extent::Tile { whole, tile, index }))
+}
+
+/// Moves a base by whole tiles.
+fn shift(kernel: &mut KernelBuilder, base: &mut Linear, stride: Dim, tile: u64, number: Var) {
+    let stride = kernel.size(stride);
+    let tiles = Linear::var(number, Dim::Known(tile));
+    kernel.add_scaled(base, &tiles, &stride);
+    super::builder::canonical(base);
+}

@@ -1,0 +1,420 @@
+//! A scan as statements of one kernel: states in scratch, a sequential loop, yields stored in place.
+//!
+//! The grid runs over axes that every state, yield and stored step value carries and that the body never reduces or
+//! rearranges, so that the points do not meet. An axis that an operand of a contraction lacks (a batch over which
+//! weights are shared) stays inside as rows of the product, unless no other axis is left.
+//!
+//! A state is updated in place if its next value is computed from its old one point by point and everything else that
+//! reads the old state can run before; otherwise the next value has memory of its own and is copied at the end of the
+//! step.
+
+use super::Context;
+use super::builder::KernelBuilder;
+use super::frame::{Frame, Origin, Outer, Start, is_statement, live, rearranges, view_of};
+use super::settle::{Settling, Unit, dataflow, stable_order, unit_reads, unit_writes};
+use super::statement::{Site, copy, open, value as value_statements};
+use super::view::{View, Whereabouts};
+use super::{classify, frame};
+use crate::kernel::{Dim, Expr, Extent, Linear, Loop, Region, Statement, Store};
+use carousel_ir::{Axes, Axis, Class, Graph, Op, Scan, Size, ValueId};
+use petgraph::algo::has_path_connecting;
+use petgraph::graph::NodeIndex;
+use std::collections::HashMap;
+
+/// The axes over which a scan's steps are independent, outermost first.
+pub(crate) fn grid_axes(cx: &Context<'_>, frame: usize, value: ValueId) -> Vec<Axis> {
+    let outer = cx.frames[frame].graph;
+    let Op::Scan { scan } = &outer[value].op else { panic!("not a scan") };
+    let needed = (0..scan.body.outputs.len() as u32)
+        .filter(|i| *i < scan.states || cx.frames[frame].results.contains_key(&(value, *i)));
+    let mut common: Option<Axes> = None;
+    for index in needed {
+        let axes = &scan.body.ty(scan.body.outputs[index as usize].value).axes;
+        common = Some(common.map_or_else(|| axes.clone(), |c| c.intersection(axes)));
+    }
+    let mut axes = common.unwrap_or_default();
+    let mut shared = Axes::none();
+    restrict(&scan.body, &varying(scan), &mut axes, &mut shared);
+    axes = Axes::new(axes.iter().filter(|a| *outer.axes.size(*a) != Size::Known(1)));
+    let separate = axes.without(&shared);
+    let chosen = if separate.is_empty() { axes } else { separate };
+    chosen.iter().collect()
+}
+
+/// Removes from `axes` those along which steps of the body mix elements, and collects in `shared` those that an
+/// operand of a contraction lacks.
+fn restrict(body: &Graph, varies: &[bool], axes: &mut Axes, shared: &mut Axes) {
+    for (value, node) in body.iter().filter(|(v, _)| varies[v.index()]) {
+        let mut touched = Axes::none();
+        match &node.op {
+            Op::Sum { axes } | Op::ReduceMax { axes } => touched = axes.clone(),
+            Op::Dot { axes } => {
+                touched = axes.clone();
+                for operand in &node.operands {
+                    *shared = shared.union(&node.ty().axes.without(&body.ty(*operand).axes));
+                }
+            }
+            Op::CumSum { axis, .. } | Op::CumMax { axis, .. } | Op::Shift { axis, .. } => touched.insert(*axis),
+            Op::Gather { axis } => touched.insert(*axis),
+            Op::ScatterAdd { axis, over } => {
+                touched = over.clone();
+                touched.insert(*axis);
+            }
+            Op::Rename { from, to } => touched = Axes::new([*from, *to]),
+            Op::Slice { axis, to, .. } | Op::Pad { axis, to, .. } => touched = Axes::new([*axis, *to]),
+            Op::Split { axis, into } => {
+                touched = into.clone();
+                touched.insert(*axis);
+            }
+            Op::Merge { axes, into } => {
+                touched = axes.clone();
+                touched.insert(*into);
+            }
+            Op::Concat { axes, to } => {
+                touched = Axes::new(axes.iter().copied());
+                touched.insert(*to);
+            }
+            Op::Scan { scan } => {
+                touched.insert(scan.axis);
+                // Everything inside may vary: its operands do.
+                restrict(&scan.body, &vec![true; scan.body.nodes.len()], axes, shared);
+            }
+            op if op.kind().class() == Class::Elementwise => {}
+            _ => {}
+        }
+        *axes = axes.without(&touched);
+        // What is stored at each step must belong to one point of the grid.
+        if frame::is_statement(&node.op) && !node.types.is_empty() {
+            let own = body.ty(value).axes.clone();
+            *axes = axes.intersection(&own);
+        }
+    }
+}
+
+/// Which values of a body change from step to step.
+fn varying(scan: &Scan) -> Vec<bool> {
+    let mut varies = vec![false; scan.body.nodes.len()];
+    for (value, node) in scan.body.iter() {
+        varies[value.index()] = match node.op {
+            Op::Input { index } => index < scan.states + scan.sequences,
+            _ => node.operands.iter().any(|o| varies[o.index()]),
+        };
+    }
+    varies
+}
+
+/// One state while the scan is lowered.
+struct State {
+    /// Its memory.
+    view: View,
+    /// Its next value.
+    next: ValueId,
+    /// What is to be done at the end of the step.
+    end: End,
+}
+
+enum End {
+    /// Nothing: it does not change, or was changed in place.
+    Nothing,
+    /// The next value is copied from where it is.
+    FromValue,
+    /// The next value was put aside in this memory.
+    From(View),
+}
+
+/// The statements of a scan at a site of the graph around it.
+pub(crate) fn scan(
+    cx: &mut Context<'_>,
+    kernel: &mut KernelBuilder,
+    site: &Site,
+    value: ValueId,
+) -> Vec<Statement> {
+    let outer = cx.frames[site.frame].graph;
+    let node = &outer[value];
+    let Op::Scan { scan } = &node.op else { panic!("{} is no scan", node.op.kind()) };
+    let body = &scan.body;
+    let states = scan.states as usize;
+    let time = Loop { var: kernel.var(), extent: Extent::Whole(kernel.dim(outer.axes.size(scan.axis))) };
+    let stacked: Vec<Option<View>> = (0..body.outputs.len() as u32)
+        .map(|i| cx.frames[site.frame].results.get(&(value, i)).cloned())
+        .collect();
+
+    // The body's frame.
+    let needed = body.outputs.iter().enumerate().filter(|(i, _)| *i < states || stacked[*i].is_some());
+    let live = live(body, needed.map(|(_, o)| o.value));
+    let sequences_end = states + scan.sequences as usize;
+    let inputs = node.operands.iter().enumerate().map(|(place, operand)| {
+        let along = (place < sequences_end).then_some((scan.axis, time.var));
+        (place >= states).then_some(Outer { value: *operand, along })
+    });
+    let mut inner = Frame::new(body, site.frame, inputs.collect(), live);
+    inner.varies = varying(scan);
+    cx.frames.push(inner);
+    let at = cx.frames.len() - 1;
+    let body_site = Site { frame: at, grid: site.grid.clone(), tile: None };
+    let mut settling = Settling {
+        frame: at,
+        whereabouts: Whereabouts::Scratch,
+        grid: site.grid.iter().map(|(a, _)| *a).collect(),
+        claims: HashMap::new(),
+        units: Vec::new(),
+    };
+
+    // Memory of the states.
+    let input_values = body.input_values();
+    let mut all_states = Vec::new();
+    for place in 0..states {
+        let axes = &body.inputs[place].ty.axes;
+        let next = body.outputs[place].value;
+        let mut order: Vec<Axis> = axes.iter().collect();
+        if let Some(view) = view_of(&cx.frames, site.frame, node.operands[place])
+            && view.order().len() == axes.len()
+        {
+            order = view.order();
+        }
+        let view = settling.place(cx, next, &order);
+        cx.storages[view.storage.0 as usize].name = body.inputs[place].name.to_string();
+        if let Some(old) = input_values[place] {
+            cx.frames[at].home[old.index()] = Some(view.clone());
+        }
+        all_states.push(State { view, next, end: End::FromValue });
+    }
+    classify::classify(&mut cx.frames, cx.target.inline_operations);
+
+    claim(cx, &mut settling, scan, &stacked, time, &input_values, &mut all_states);
+    settling.run(cx);
+    let mut copies = Vec::new();
+    for (index, output) in body.outputs.iter().enumerate().skip(states) {
+        let Some(view) = stacked[index].clone().map(|v| v.at(scan.axis, time.var)) else { continue };
+        let home = cx.frames[at].home[output.value.index()].as_ref();
+        let result = output_result(cx, at, output.value);
+        if home != Some(&view) && result.as_ref() != Some(&view) {
+            copies.push(Unit::Copy(output.value, view));
+        }
+    }
+    settling.units.extend(copies);
+    let units = settling.units;
+
+    // The order of a step.
+    let mut flow = dataflow(cx, at, &units);
+    for place in 0..states {
+        update_in_place(cx, at, &units, &mut flow, input_values[place], &mut all_states[place]);
+    }
+    let order = stable_order(&flow);
+
+    // Statements.
+    let mut before = Vec::new();
+    for (place, state) in all_states.iter().enumerate() {
+        let initial = copy(cx, kernel, site, node.operands[place], Start::Value, &state.view);
+        before.push(super::schedule::collapse(kernel, initial));
+    }
+    let mut step = Vec::new();
+    for index in order {
+        let statements = match &units[index] {
+            Unit::Value(v) => value_statements(cx, kernel, &body_site, *v),
+            Unit::Copy(v, to) => {
+                let made = copy(cx, kernel, &body_site, *v, Start::Value, to);
+                vec![super::schedule::collapse(kernel, made)]
+            }
+            Unit::Scan(v) => self::scan(cx, kernel, &body_site, *v),
+            Unit::Call { .. } => panic!("a scan's body calls no function"),
+        };
+        let invariant = match &units[index] {
+            Unit::Value(v) | Unit::Scan(v) => !cx.frames[at].varies[v.index()],
+            Unit::Copy(..) | Unit::Call { .. } => false,
+        };
+        if invariant { before.extend(statements) } else { step.extend(statements) }
+    }
+    for state in &all_states {
+        let end = match &state.end {
+            End::Nothing => continue,
+            End::FromValue => copy(cx, kernel, &body_site, state.next, Start::Value, &state.view),
+            End::From(aside) => copy_view(cx, kernel, &body_site, state.next, aside, &state.view),
+        };
+        step.push(super::schedule::collapse(kernel, end));
+    }
+    let mut statements = before;
+    let loop_ = Statement::Loop { over: time, direction: scan.direction, body: step };
+    statements.push(loop_);
+    for (state, to) in all_states.iter().zip(&stacked) {
+        if let Some(to) = to {
+            let last = copy_view(cx, kernel, &body_site, state.next, &state.view, to);
+            statements.push(super::schedule::collapse(kernel, last));
+        }
+    }
+    cx.frames.pop();
+    statements
+}
+
+/// Where a result of a nested scan is stored, if the value is one.
+fn output_result(cx: &Context<'_>, frame: usize, value: ValueId) -> Option<View> {
+    let f = &cx.frames[frame];
+    match f.graph[value].op {
+        Op::Proj { index } => f.results.get(&(f.graph[value].operands[0], index)).cloned(),
+        _ => None,
+    }
+}
+
+/// Where yields and next states want to be stored.
+fn claim(
+    cx: &mut Context<'_>,
+    settling: &mut Settling,
+    scan: &Scan,
+    stacked: &[Option<View>],
+    time: Loop,
+    input_values: &[Option<ValueId>],
+    states: &mut [State],
+) {
+    let body = &scan.body;
+    let at = settling.frame;
+    for (index, output) in body.outputs.iter().enumerate().skip(states.len()) {
+        let op = &body[output.value].op;
+        let varies = cx.frames[at].varies[output.value.index()];
+        if let Some(view) = &stacked[index]
+            && varies
+            && !matches!(op, Op::Input { .. })
+        {
+            settling.claims.entry(output.value).or_insert_with(|| view.clone().at(scan.axis, time.var));
+        }
+    }
+    for place in 0..states.len() {
+        let next = states[place].next;
+        if Some(next) == input_values[place] {
+            states[place].end = End::Nothing;
+            continue;
+        }
+        let mut aside = |cx: &mut Context<'_>| {
+            let view = states[place].view.clone();
+            let fresh = settling.place(cx, next, &view.order());
+            View { storage: fresh.storage, ..view }
+        };
+        let op = &body[next].op;
+        let view_of_state = match frame::origin(&cx.frames, at, next) {
+            Origin::Value(frame, v) => frame == at && input_values[..scan.states as usize].contains(&Some(v)),
+            Origin::Copy(_) => false,
+        };
+        if matches!(op, Op::Input { .. } | Op::Proj { .. }) || rearranges(op) {
+            // A view of another state must be put aside before that state changes.
+            if view_of_state && view_of(&cx.frames, at, next).is_some() {
+                let view = aside(cx);
+                settling.units.push(Unit::Copy(next, view.clone()));
+                states[place].end = End::From(view);
+            } else if rearranges(op) && !settling.claims.contains_key(&next) {
+                let view = aside(cx);
+                settling.claims.insert(next, view);
+            }
+        } else if !settling.claims.contains_key(&next) {
+            let view = aside(cx);
+            settling.claims.insert(next, view);
+        }
+    }
+}
+
+/// Lets the next value overwrite the old state, if that is right, with the order that it needs.
+fn update_in_place(
+    cx: &mut Context<'_>,
+    at: usize,
+    units: &[Unit],
+    flow: &mut petgraph::graph::DiGraph<(), ()>,
+    old: Option<ValueId>,
+    state: &mut State,
+) {
+    let (End::FromValue, Some(old)) = (&state.end, old) else { return };
+    let frame = &cx.frames[at];
+    let op = &frame.graph[state.next].op;
+    let Some(home) = &frame.home[state.next.index()] else { return };
+    let own_memory = home.strides == state.view.strides && home.moves.is_empty();
+    if !own_memory
+        || !frame.varies[state.next.index()]
+        || is_statement(op)
+        || matches!(op, Op::Input { .. } | Op::Proj { .. })
+        || cx.storages[home.storage.0 as usize].whereabouts != Whereabouts::Scratch
+        || !pointwise(cx, at, state.next, old)
+    {
+        return;
+    }
+    let writer = units.iter().position(|u| unit_writes(at, u) == Origin::Value(at, state.next));
+    let Some(writer) = writer else { return };
+    let old = Origin::Value(at, old);
+    let readers: Vec<usize> = (0..units.len())
+        .filter(|i| *i != writer && unit_reads(cx, at, &units[*i]).contains(&old))
+        .collect();
+    let node = NodeIndex::new;
+    if readers.iter().any(|r| has_path_connecting(&*flow, node(writer), node(*r), None)) {
+        return;
+    }
+    readers.iter().for_each(|r| drop(flow.update_edge(node(*r), node(writer), ())));
+    if let Some(home) = &mut cx.frames[at].home[state.next.index()] {
+        home.storage = state.view.storage;
+    }
+    state.end = End::Nothing;
+}
+
+/// Whether `value` reads the state `old` only at its own element.
+fn pointwise(cx: &Context<'_>, at: usize, value: ValueId, old: ValueId) -> bool {
+    let frame = &cx.frames[at];
+    let old_origin = Origin::Value(at, old);
+    let mut stack = vec![value];
+    let mut seen = std::collections::HashSet::new();
+    while let Some(v) = stack.pop() {
+        let node = &frame.graph[v];
+        for operand in node.operands.iter().filter(|o| **o != old) {
+            let stored = frame.home[operand.index()].is_some();
+            if stored || !seen.insert(*operand) {
+                continue;
+            }
+            if frame.graph[*operand].op.kind().class() == Class::Elementwise {
+                stack.push(*operand);
+            } else if frame::reads(&cx.frames, at, *operand, Start::Value).contains(&old_origin) {
+                return false;
+            }
+        }
+        if node.op.kind().class() != Class::Elementwise
+            && frame::reads(&cx.frames, at, v, Start::Definition).contains(&old_origin)
+        {
+            return false;
+        }
+    }
+    true
+}
+
+/// What lies under one view copied to another; both are views of values of `like`'s type.
+fn copy_view(
+    cx: &Context<'_>,
+    kernel: &mut KernelBuilder,
+    site: &Site,
+    like: ValueId,
+    from: &View,
+    to: &View,
+) -> Statement {
+    let ty = cx.frames[site.frame].graph.ty(like);
+    let mut order = to.order();
+    order.retain(|a| ty.axes.contains(*a));
+    let mut env = site.grid.clone();
+    let loops = open(cx, kernel, site, &order, &mut env);
+    let mut region = Region::default();
+    let load = Expr::Load {
+        buffer: kernel.buffer(from.storage),
+        index: kernel.address(from, &env),
+        guards: Vec::new(),
+    };
+    let value = region.push(load, ty.dtype);
+    let store = Store { buffer: kernel.buffer(to.storage), index: kernel.address(to, &env), value };
+    Statement::Map { loops, region, stores: vec![store] }
+}
+
+/// Grid loops over axes, with the indices they give.
+pub(crate) fn grid(
+    kernel: &mut KernelBuilder,
+    axes: &[Axis],
+    table: &carousel_ir::AxisTable,
+) -> (Vec<Loop>, Vec<(Axis, Linear)>) {
+    let mut env = Vec::new();
+    let mut loops = Vec::new();
+    for axis in axes {
+        let var = kernel.var();
+        loops.push(Loop { var, extent: Extent::Whole(kernel.dim(table.size(*axis))) });
+        env.push((*axis, Linear::var(var, Dim::Known(1))));
+    }
+    (loops, env)
+}

@@ -1,0 +1,318 @@
+//! `carousel bench`: one case, warmed up and repeated.
+
+use std::time::{Duration, Instant};
+
+use carousel::Values;
+use carousel_autodiff as autodiff;
+use carousel_core::backend::{DataMut, Executable, Tensor};
+use carousel_ir::philox::philox;
+use carousel_ir::text::{Failed, Options, elaborate, parse_program};
+use carousel_ir::DType;
+use carousel_models::compile::{Engine, simplified};
+use carousel_models::config::{ParameterValue, TrainingConfig};
+use carousel_models::library::{ModelSource, bundled};
+use carousel_models::model::Model;
+use carousel_models::train::{Start, Trainer};
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::common::{Failure, TargetOptions};
+
+/// Measure one case.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  carousel bench mlstm --batch 1 --heads 4 --seq 1024 --dqk 64 --dhv 64 --pass fwdbwd --json")]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    case: Case,
+}
+
+#[derive(Subcommand)]
+enum Case {
+    /// The mLSTM cell on random inputs.
+    Mlstm {
+        #[arg(long, default_value_t = 1)]
+        batch: u64,
+        #[arg(long, default_value_t = 4)]
+        heads: u64,
+        #[arg(long, default_value_t = 1024)]
+        seq: u64,
+        #[arg(long, default_value_t = 64)]
+        dqk: u64,
+        #[arg(long, default_value_t = 64)]
+        dhv: u64,
+        #[arg(long, value_enum, default_value = "fwd")]
+        pass: Pass,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// The sLSTM cell on random inputs.
+    Slstm {
+        #[arg(long, default_value_t = 1)]
+        batch: u64,
+        #[arg(long, default_value_t = 4)]
+        heads: u64,
+        #[arg(long, default_value_t = 256)]
+        seq: u64,
+        #[arg(long, default_value_t = 64)]
+        dim: u64,
+        #[arg(long, value_enum, default_value = "fwd")]
+        pass: Pass,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// One training step of the built-in language model.
+    TrainStep {
+        #[arg(long, default_value_t = 4)]
+        blocks: i64,
+        #[arg(long, default_value_t = 128)]
+        dim: i64,
+        #[arg(long, default_value_t = 128)]
+        context: usize,
+        #[arg(long, default_value_t = 8)]
+        batch: usize,
+        /// Every n-th block is an sLSTM block; 0 for none.
+        #[arg(long, default_value_t = 4)]
+        slstm_every: i64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Compilation of the gradient of the built-in language model.
+    Compile {
+        #[arg(long, default_value_t = 48)]
+        blocks: i64,
+        #[arg(long, default_value_t = 128)]
+        dim: i64,
+        #[arg(long, default_value_t = 4)]
+        slstm_every: i64,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Args)]
+struct Common {
+    /// Runs; until two seconds have gone by if not given.
+    #[arg(long)]
+    repeat: Option<usize>,
+    /// One JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetOptions,
+}
+
+/// What is computed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Pass {
+    /// Outputs.
+    Fwd,
+    /// Outputs, and gradients of every input.
+    Fwdbwd,
+}
+
+/// What a case reports beside its times.
+struct Report {
+    case: &'static str,
+    form: &'static str,
+    tokens: u64,
+    flops: f64,
+    bytes_peak: u64,
+    compile_seconds: f64,
+    times: Vec<Duration>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    match &arguments.case {
+        Case::Mlstm { batch, heads, seq, dqk, dhv, pass, common } => {
+            let sizes = [("b", *batch), ("h", *heads), ("s", *seq), ("dk", *dqk), ("dv", *dhv)];
+            let map = [("q", "b,h"), ("k", "b,h"), ("v", "b,h"), ("i", "b,h"), ("f", "b,h")];
+            // Update, decay and read-out of the matrix memory a step: what the recurrent form computes.
+            let flops = 6.0 * (batch * heads * seq * dqk * dhv) as f64;
+            cell("mlstm", &sizes, &map, batch * seq, flops, *pass, common)
+        }
+        Case::Slstm { batch, heads, seq, dim, pass, common } => {
+            let sizes = [("b", *batch), ("h", *heads), ("s", *seq), ("d", *dim)];
+            let map = [("z", "b"), ("i", "b"), ("f", "b"), ("o", "b")];
+            let flops = 8.0 * (batch * heads * seq * dim * dim) as f64;
+            cell("slstm", &sizes, &map, batch * seq, flops, *pass, common)
+        }
+        Case::TrainStep { blocks, dim, context, batch, slstm_every, common } => {
+            train_step(*blocks, *dim, *context, *batch, *slstm_every, common)
+        }
+        Case::Compile { blocks, dim, slstm_every, common } => compile(*blocks, *dim, *slstm_every, common),
+    }
+}
+
+fn cell(
+    name: &'static str,
+    sizes: &[(&str, u64)],
+    map: &[(&str, &str)],
+    tokens: u64,
+    flops: f64,
+    pass: Pass,
+    common: &Common,
+) -> Result<(), Failure> {
+    let started = Instant::now();
+    let executable = cell_executable(name, sizes, map, pass, &common.target.engine())?;
+    let compile_seconds = started.elapsed().as_secs_f64();
+    let size = |size: &carousel_ir::Size| {
+        let of = |n: carousel_ir::Name| sizes.iter().find(|(name, _)| *name == n.as_str()).map(|(_, n)| *n);
+        size.evaluate(&of).expect("every axis of a cell has a size")
+    };
+    let inputs: Vec<(Vec<u64>, Values)> = executable
+        .inputs()
+        .iter()
+        .enumerate()
+        .map(|(place, port)| {
+            let shape: Vec<u64> = port.sizes.iter().map(size).collect();
+            let values = random(shape.iter().product::<u64>() as usize, place as u32);
+            (shape, Values::F32(values))
+        })
+        .collect();
+    let inputs: Vec<Tensor<'_>> =
+        inputs.iter().map(|(shape, values)| Tensor { data: values.as_data(), shape }).collect();
+    let mut outputs: Vec<Values> = executable
+        .outputs()
+        .iter()
+        .map(|port| Values::zeros(DType::F32, port.sizes.iter().map(size).product::<u64>() as usize))
+        .collect();
+    let mut outputs: Vec<DataMut<'_>> = outputs.iter_mut().map(Values::as_mut).collect();
+    let times = repeat(common, || executable.run(&inputs, &mut outputs).map_err(Failure::work))?;
+    let flops = if pass == Pass::Fwd { flops } else { 3.0 * flops };
+    let bytes_peak = executable.peak_bytes();
+    report(common, &Report { case: name, form: "recurrent", tokens, flops, bytes_peak, compile_seconds, times });
+    Ok(())
+}
+
+fn cell_executable(
+    name: &str,
+    sizes: &[(&str, u64)],
+    map: &[(&str, &str)],
+    pass: Pass,
+    engine: &Engine,
+) -> Result<Box<dyn Executable>, Failure> {
+    let path = format!("reference/{name}.xl");
+    let text = bundled(&path).expect("the cells are built in");
+    let program = parse_program(&path, text, &|p| Err(format!("no file `{p}`")))?;
+    // Batch and sequence stay dynamic: the same kernels serve every length.
+    let fixed = sizes.iter().filter(|(n, _)| !matches!(*n, "b" | "s"));
+    let options = Options {
+        sizes: fixed.map(|(n, size)| (n.to_string(), *size)).collect(),
+        map: map.iter().map(|(n, axes)| (n.to_string(), axes.split(',').map(str::to_string).collect())).collect(),
+        ..Options::default()
+    };
+    let fail = |diagnostics| Failure::Program(Failed { sources: program.sources.clone(), diagnostics });
+    let module = simplified(&elaborate(&program, &[name], &options).map_err(fail)?);
+    let root = module.find(name).expect("an elaborated function is in its module");
+    let (module, root) = match pass {
+        Pass::Fwd => (module, root),
+        Pass::Fwdbwd => autodiff::gradient(&module, root, &autodiff::Options::default()).map_err(fail)?,
+    };
+    engine.compile(&module, root).map_err(fail)
+}
+
+fn parameters(blocks: i64, dim: i64, slstm_every: i64) -> Vec<(String, ParameterValue)> {
+    let places = (0..blocks).filter(|b| slstm_every > 0 && b % slstm_every == slstm_every - 1);
+    let heads = 4;
+    vec![
+        ("layers".into(), ParameterValue::Integer(blocks)),
+        ("width".into(), ParameterValue::Integer(dim)),
+        ("heads".into(), ParameterValue::Integer(heads)),
+        ("head_dim".into(), ParameterValue::Integer((dim / heads).max(1))),
+        ("slstm_at".into(), ParameterValue::List(places.map(ParameterValue::Integer).collect())),
+    ]
+}
+
+fn train_step(
+    blocks: i64,
+    dim: i64,
+    context: usize,
+    batch: usize,
+    slstm_every: i64,
+    common: &Common,
+) -> Result<(), Failure> {
+    let folder = std::env::temp_dir().join(format!("carousel-bench-{}", std::process::id()));
+    let config = TrainingConfig {
+        batch,
+        context,
+        out: folder.clone(),
+        model: parameters(blocks, dim, slstm_every).into_iter().collect(),
+        ..TrainingConfig::default()
+    };
+    let started = Instant::now();
+    let mut trainer = Trainer::new(&common.target.engine(), config, Start::Afresh).map_err(Failure::work)?;
+    let compile_seconds = started.elapsed().as_secs_f64();
+    let times = repeat(common, || trainer.step().map(drop).map_err(Failure::work));
+    // The trainer's metrics file is the only thing in it.
+    let _ = std::fs::remove_dir_all(&folder);
+    let tokens = (batch * context) as u64;
+    let flops = 6.0 * trainer.model().layout().elements() as f64 * tokens as f64;
+    let bytes_peak = trainer.peak_bytes();
+    let report_ = Report { case: "train-step", form: "recurrent", tokens, flops, bytes_peak, compile_seconds, times: times? };
+    report(common, &report_);
+    Ok(())
+}
+
+fn compile(blocks: i64, dim: i64, slstm_every: i64, common: &Common) -> Result<(), Failure> {
+    let source = ModelSource::load(None, None).map_err(Failure::input)?;
+    let settings = parameters(blocks, dim, slstm_every).into_iter().collect();
+    let engine = common.target.engine();
+    let once = || -> Result<(), Failure> { Ok(Model::new(&source, &settings)?.loss_gradient(&engine).map(drop)?) };
+    let times = repeat(common, once)?;
+    let compile_seconds = times.iter().min().map_or(0.0, Duration::as_secs_f64);
+    report(common, &Report { case: "compile", form: "recurrent", tokens: 0, flops: 0.0, bytes_peak: 0, compile_seconds, times });
+    Ok(())
+}
+
+/// One run to warm up, then as many as were asked for, or until two seconds have gone by.
+fn repeat(common: &Common, mut once: impl FnMut() -> Result<(), Failure>) -> Result<Vec<Duration>, Failure> {
+    once()?;
+    let (mut times, started) = (Vec::new(), Instant::now());
+    let is_enough = |times: &[Duration]| match common.repeat {
+        Some(n) => times.len() >= n.max(1),
+        None => !times.is_empty() && started.elapsed() > Duration::from_secs(2),
+    };
+    while !is_enough(&times) {
+        let run = Instant::now();
+        once()?;
+        times.push(run.elapsed());
+    }
+    Ok(times)
+}
+
+fn report(common: &Common, r: &Report) {
+    let mut seconds: Vec<f64> = r.times.iter().map(Duration::as_secs_f64).collect();
+    seconds.sort_by(f64::total_cmp);
+    let (min, median) = (seconds[0], seconds[seconds.len() / 2]);
+    let threads = common.target.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    if common.json {
+        let object = serde_json::json!({
+            "case": r.case, "form": r.form, "threads": threads,
+            "seconds": { "min": min, "median": median, "runs": seconds.len() },
+            "tokens_per_second": r.tokens as f64 / median,
+            "gflops": r.flops / median / 1e9,
+            "bytes_peak": r.bytes_peak,
+            "compile_seconds": r.compile_seconds,
+        });
+        println!("{object}");
+    } else {
+        println!(
+            "{} ({}, {threads} threads): {:.3} ms median, {:.3} ms min over {} runs; {:.0} tokens/s, {:.1} GFLOP/s, \
+             {:.1} MiB peak, compiled in {:.2} s",
+            r.case,
+            r.form,
+            median * 1e3,
+            min * 1e3,
+            seconds.len(),
+            r.tokens as f64 / median,
+            r.flops / median / 1e9,
+            r.bytes_peak as f64 / f64::from(1 << 20),
+            r.compile_seconds
+        );
+    }
+}
+
+/// Numbers in (-1, 1), the same for the same place.
+fn random(count: usize, place: u32) -> Vec<f32> {
+    let block = |i: u32| philox([place, 1], [i, 0, 0, 0]).map(|word| (word >> 8) as f32 / 8_388_608.0 - 1.0);
+    (0..).flat_map(block).take(count).collect()
+}

@@ -1,0 +1,165 @@
+//! `carousel run`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use carousel::function::{Output, call};
+use carousel::tensors::{self, NamedTensor};
+use carousel_autodiff as autodiff;
+use carousel_core::backend::Tensor;
+use carousel_ir::text::Failed;
+use carousel_ir::{FunctionId, Module};
+use carousel_models::compile::simplified;
+use carousel_reference as reference;
+
+use super::common::{Failure, ProgramOptions, TargetOptions, read_program};
+use super::print::elaborated;
+
+/// Run a function on tensors from a file.
+#[derive(clap::Args)]
+#[command(after_help = "Inputs are found by name (`q` or `in.q`), axes in the declared order; cotangents as `cot.OUTPUT` or \
+                        `in.cot.OUTPUT`.\nExample:\n  carousel run models/xl/reference/mlstm.xl --fn mlstm --map b,h --grad \
+                        --in x.safetensors --out y.safetensors")]
+pub(super) struct Arguments {
+    /// The program.
+    file: PathBuf,
+    /// The function.
+    #[arg(long = "fn", value_name = "NAME")]
+    function: String,
+    /// The inputs.
+    #[arg(long = "in", value_name = "FILE.safetensors")]
+    input: PathBuf,
+    /// Where the outputs go.
+    #[arg(long = "out", value_name = "FILE.safetensors")]
+    output: PathBuf,
+    /// Extra leading axes: an input whose rank exceeds its declared rank by as many carries them.
+    #[arg(long, value_delimiter = ',', value_name = "AXIS,..")]
+    map: Vec<String>,
+    /// Also the gradients of all float inputs.
+    #[arg(long)]
+    grad: bool,
+    /// Evaluate on the reference and name the first operation whose result is not finite.
+    #[arg(long)]
+    check_finite: bool,
+    #[command(flatten)]
+    program: ProgramOptions,
+    #[command(flatten)]
+    target: TargetOptions,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let program = read_program(&arguments.file)?;
+    let given = tensors::read(&arguments.input).map_err(Failure::Input)?;
+    let mut options = arguments.program.options()?;
+    let (module, root) = elaborated(&program, &arguments.function, &options)?;
+    options.map = mapped_inputs(&module, root, &given, arguments)?;
+    let (module, root) = elaborated(&program, &arguments.function, &options)?;
+    let (module, root) = if arguments.grad {
+        let fail = |diagnostics| Failure::Program(Failed { sources: program.sources.clone(), diagnostics });
+        autodiff::gradient(&simplified(&module), root, &autodiff::Options::default()).map_err(fail)?
+    } else {
+        (module, root)
+    };
+    let inputs = arranged(&module, root, &given, arguments)?;
+    if arguments.check_finite {
+        check_finite(&module, root, &inputs, &program.sources)?;
+    }
+    let fail = |diagnostics| Failure::Program(Failed { sources: program.sources.clone(), diagnostics });
+    let executable = arguments.target.engine().compile(&module, root).map_err(fail)?;
+    let borrowed: Vec<Tensor<'_>> =
+        inputs.iter().map(|t| Tensor { data: t.values.as_data(), shape: &t.shape }).collect();
+    let outputs: Vec<Output> = call(executable.as_ref(), &borrowed).map_err(Failure::input)?;
+    tensors::write(&arguments.output, &outputs).map_err(Failure::Work)
+}
+
+/// The tensor for an input, under its own name or with `in.` in front.
+fn find<'a>(given: &'a [NamedTensor], name: &str) -> Option<&'a NamedTensor> {
+    let prefixed = format!("in.{name}");
+    given.iter().find(|t| t.name == name).or_else(|| given.iter().find(|t| t.name == prefixed))
+}
+
+/// Which inputs carry the extra axes.
+fn mapped_inputs(
+    module: &Module,
+    root: FunctionId,
+    given: &[NamedTensor],
+    arguments: &Arguments,
+) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+    let mut map = BTreeMap::new();
+    for input in &module[root].graph.inputs {
+        let Some(tensor) = find(given, input.name.as_str()) else { continue };
+        let (declared, found) = (input.ty.axes.len(), tensor.shape.len());
+        if found == declared + arguments.map.len() && !arguments.map.is_empty() {
+            map.insert(input.name.to_string(), arguments.map.clone());
+        } else if found != declared {
+            return Err(Failure::Input(format!(
+                "{}: tensor `{}` has {found} axes, but `{}` is {} in `{}`{}",
+                arguments.input.display(),
+                tensor.name,
+                input.name,
+                input.ty,
+                arguments.function,
+                if arguments.map.is_empty() { "; --map names extra leading axes" } else { "" }
+            )));
+        }
+    }
+    Ok(map)
+}
+
+/// The inputs in the function's order and dtypes.
+fn arranged(
+    module: &Module,
+    root: FunctionId,
+    given: &[NamedTensor],
+    arguments: &Arguments,
+) -> Result<Vec<NamedTensor>, Failure> {
+    let inputs = &module[root].graph.inputs;
+    let missing: Vec<String> = inputs
+        .iter()
+        .filter(|i| find(given, i.name.as_str()).is_none())
+        .map(|i| format!("`{}`: {}", i.name, i.ty))
+        .collect();
+    if !missing.is_empty() {
+        let (file, list) = (arguments.input.display(), missing.join(", "));
+        return Err(Failure::Input(format!("{file} lacks inputs of `{}`: {list}", arguments.function)));
+    }
+    let convert = |input: &carousel_ir::Input| {
+        let tensor = find(given, input.name.as_str()).expect("looked for above");
+        let values = if input.ty.dtype.is_float() { tensor.values.to_float(input.ty.dtype) } else { tensor.values.clone() };
+        NamedTensor { name: tensor.name.clone(), shape: tensor.shape.clone(), values }
+    };
+    Ok(inputs.iter().map(convert).collect())
+}
+
+/// Evaluates on the reference and refuses if something is not finite.
+fn check_finite(
+    module: &Module,
+    root: FunctionId,
+    inputs: &[NamedTensor],
+    sources: &carousel_ir::Sources,
+) -> Result<(), Failure> {
+    let tensors: Vec<reference::Tensor<f64>> = inputs.iter().map(reference_tensor).collect();
+    let mut first = None;
+    let mut observer = |observed: reference::Observed<'_, f64>| reference::NonFinite::note(&mut first, &observed);
+    let settings = reference::Settings { observer: Some(&mut observer), ..reference::Settings::default() };
+    reference::evaluate_with(module, root, &tensors, settings).map_err(Failure::input)?;
+    let Some(found) = first else { return Ok(()) };
+    let place = sources.line_column(found.span).zip(sources.get(found.span.file));
+    let at = place.map_or(String::new(), |((line, column), source)| format!(" ({}:{line}:{column})", source.name));
+    Err(Failure::Work(format!("{found}{at}")))
+}
+
+fn reference_tensor(tensor: &NamedTensor) -> reference::Tensor<f64> {
+    use carousel::Values;
+    let shape: Vec<usize> = tensor.shape.iter().map(|n| *n as usize).collect();
+    match &tensor.values {
+        Values::F32(v) => reference::Tensor::floats(&shape, v.iter().map(|x| f64::from(*x))),
+        Values::F64(v) => reference::Tensor::floats(&shape, v.iter().copied()),
+        Values::Bf16(v) => {
+            reference::Tensor::floats(&shape, v.iter().map(|x| f64::from(half::bf16::from_bits(*x).to_f32())))
+        }
+        Values::I32(v) => reference::Tensor::integers(&shape, v.iter().map(|x| i64::from(*x))),
+        Values::U32(v) => reference::Tensor::integers(&shape, v.iter().map(|x| i64::from(*x))),
+        Values::Bool(v) => reference::Tensor::bools(&shape, v.iter().map(|x| *x != 0)),
+    }
+}

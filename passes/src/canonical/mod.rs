@@ -1,0 +1,153 @@
+//! Canonical form: the cheapest graph that the rules prove equal.
+//!
+//! Each function, and each scan's body, gets an e-graph of its own; bodies come first. Loops and calls are opaque in
+//! the e-graph around them, so that nothing is copied with depth and no binder exists inside one. Interfaces stay:
+//! inputs and outputs of functions, states of scans. If nothing cheaper is found the graph keeps its shape, save for
+//! dead code and common subexpressions.
+//!
+//! Stabilisation and the choice of forms will stand beside this module, on the same language, rules and analysis.
+
+mod insert;
+mod rebuild;
+
+use crate::analysis::{Facts, Terms, operation};
+use crate::cost::{Cost, SizeWeighted};
+use crate::extract::{Selection, extract};
+use crate::language::{Head, Term};
+use crate::plain;
+use crate::report::{GraphReport, Report};
+use crate::rules::Rules;
+use crate::saturate::{Limits, saturate};
+use carousel_ir::{Function, Graph, Module, Op, Scan, Type};
+use egg::Id;
+use insert::{Inserted, insert};
+
+/// How [`canonicalize_with`] goes about it.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// The rules; those whose tag is not allowed are not used.
+    pub rules: &'a Rules,
+    /// How far saturation goes.
+    pub limits: Limits,
+    /// How equal terms are compared.
+    pub cost: &'a dyn Cost,
+}
+
+/// The canonical form of every function and every scan's body of a verified module.
+pub fn canonicalize(module: &Module, rules: &Rules) -> (Module, Report) {
+    canonicalize_with(module, Options { rules, limits: Limits::default(), cost: &SizeWeighted::default() })
+}
+
+/// [`canonicalize`] with limits and costs.
+pub fn canonicalize_with(module: &Module, options: Options<'_>) -> (Module, Report) {
+    let mut report = Report::default();
+    let mut result = Module::default();
+    for function in &module.functions {
+        let name = function.name.as_str();
+        let graph = canonical_graph(&result, &function.graph, name, Inputs::Keep, options, &mut report);
+        result.push(Function { graph, ..function.clone() });
+    }
+    if cfg!(debug_assertions)
+        && let Some(problem) = carousel_ir::verify(&result).first()
+    {
+        panic!("the canonical form does not verify: {problem}");
+    }
+    (result, report)
+}
+
+/// What becomes of inputs that are no longer used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Inputs {
+    /// Their nodes stay: the inputs are an interface.
+    Keep,
+    /// The scan's normal form will drop them.
+    Drop,
+}
+
+/// The canonical form of one graph; `module` holds the functions that it may call, in canonical form.
+fn canonical_graph(
+    module: &Module,
+    graph: &Graph,
+    name: &str,
+    inputs: Inputs,
+    options: Options<'_>,
+    report: &mut Report,
+) -> Graph {
+    let graph = canonical_bodies(module, graph, name, options, report);
+    let mut terms = Terms::new(Facts::new(graph.axes.clone()));
+    let inserted = insert(&mut terms, &graph);
+    let roots: Vec<Id> =
+        graph.outputs.iter().filter_map(|o| inserted[o.value.index()].as_ref()).map(|i| i.class).collect();
+    let price = |terms: &Terms, class: Id, term: &Term| price(terms, class, term, options.cost);
+    terms.rebuild();
+    let before = extract(&terms, &roots, &|class, term| price(&terms, class, term))
+        .expect("every value has its own term");
+    let outcome = saturate(&mut terms, options.rules, options.limits);
+    let after = extract(&terms, &roots, &|class, term| price(&terms, class, term))
+        .expect("every value has its own term");
+    let costs = (before.1, after.1);
+    // Greedy choices need not be the best ones; what was given is a choice too.
+    let selection: Selection = if costs.1 <= costs.0 { after.0 } else { original(&terms, &inserted) };
+    let result = rebuild::rebuild(module, &graph, &terms, &inserted, &selection, inputs);
+    report.graphs.push(GraphReport {
+        name: name.to_string(),
+        nodes: (graph.nodes.len(), result.nodes.len()),
+        cost: (costs.0, costs.1.min(costs.0)),
+        terms: terms.total_number_of_nodes(),
+        classes: terms.number_of_classes(),
+        rounds: outcome.rounds,
+        stop: outcome.stop,
+        alarms: terms.analysis.alarms,
+        fired: options
+            .rules
+            .iter()
+            .zip(&outcome.fired)
+            .filter(|(_, count)| **count > 0)
+            .map(|(rule, count)| (rule.name().to_string(), *count))
+            .collect(),
+    });
+    result
+}
+
+/// The graph with its scans' bodies in canonical form, without dead code.
+fn canonical_bodies(
+    module: &Module,
+    graph: &Graph,
+    name: &str,
+    options: Options<'_>,
+    report: &mut Report,
+) -> Graph {
+    let mut graph = plain::live(module, graph);
+    for place in 0..graph.nodes.len() {
+        let Op::Scan { scan } = &graph.nodes[place].op else { continue };
+        let name = format!("{name}/scan {place}");
+        let body = canonical_graph(&Module::default(), &scan.body, &name, Inputs::Drop, options, report);
+        let scan = Scan { body, ..(**scan).clone() };
+        let (scan, operands) = carousel_ir::scan::normalize(scan, &graph.nodes[place].operands);
+        let node = &mut graph.nodes[place];
+        node.operands = operands.into_iter().collect();
+        node.op = Op::Scan { scan: Box::new(scan) };
+    }
+    graph
+}
+
+/// The terms of the graph as it was. A class takes the term of its first value, whose operands are earlier still, so
+/// that there is no cycle even among classes that have become one.
+fn original(terms: &Terms, inserted: &[Option<Inserted>]) -> Selection {
+    let mut selection = Selection::new();
+    for value in inserted.iter().flatten() {
+        selection.entry(terms.find(value.class)).or_insert_with(|| value.term.clone());
+    }
+    selection
+}
+
+/// The cost of a term; of an attribute nothing.
+fn price(terms: &Terms, class: Id, term: &Term, cost: &dyn Cost) -> f64 {
+    if matches!(term.head, Head::Leaf(_)) {
+        return 0.0;
+    }
+    let Some((op, count)) = operation(terms, term) else { return f64::INFINITY };
+    let operands: Vec<&Type> =
+        term.children[count..].iter().filter_map(|c| terms[*c].data.types.first()).collect();
+    cost.operation(&op, &operands, &terms[class].data.types, &terms.analysis.axes)
+}

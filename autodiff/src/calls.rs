@@ -25,7 +25,8 @@ pub(crate) struct Derived {
     /// Takes the saved values, the inputs `passed` and the cotangents of the outputs `cotangents`; returns the
     /// gradients of the inputs `gradients`.
     backward: FunctionId,
-    saved: usize,
+    /// Which results of the forward function are the saved values: outputs, or results after them.
+    saved: Vec<usize>,
     passed: Vec<usize>,
     cotangents: Vec<usize>,
     gradients: Vec<usize>,
@@ -56,13 +57,13 @@ pub(crate) fn vjp(
     results: &[ValueId],
     cotangents: &[Option<ValueId>],
 ) -> Vec<(usize, ValueId)> {
-    let saved = &results[types.len()..types.len() + derived.saved];
+    let saved = derived.saved.iter().map(|place| results[*place]);
     let passed = derived.passed.iter().map(|i| operands[*i]);
     let given = derived.cotangents.iter().map(|i| match cotangents[*i] {
         Some(given) => Expr::new(tape, given).full(&types[*i].axes).value,
         None => sweep::zeros(tape, &types[*i]),
     });
-    let arguments: Vec<ValueId> = saved.iter().copied().chain(passed).chain(given).collect();
+    let arguments: Vec<ValueId> = saved.chain(passed).chain(given).collect();
     let gradients = tape.borrow_mut().call(derived.backward, &arguments);
     derived.gradients.iter().copied().zip(gradients).collect()
 }
@@ -121,13 +122,22 @@ fn derive(context: &mut Context<'_>, request: Request) -> Rc<Derived> {
     let derived = Rc::new(Derived {
         forward,
         backward,
-        saved: saved.len(),
+        saved: places(&joint.outputs, &saved).collect(),
         passed,
         cotangents: chosen(&joint.cotangents),
         gradients: chosen(&has_gradient),
     });
     context.derived.insert(request, derived.clone());
     derived
+}
+
+/// The place of each saved value among the results of the forward function.
+fn places<'a>(outputs: &'a [ValueId], saved: &'a [ValueId]) -> impl Iterator<Item = usize> + 'a {
+    let mut new = outputs.len()..;
+    saved.iter().map(move |value| {
+        let own = outputs.iter().position(|o| o == value);
+        own.unwrap_or_else(|| new.next().expect("the range has no end"))
+    })
 }
 
 fn push(context: &mut Context<'_>, base: Name, what: &str, graph: Graph) -> FunctionId {
@@ -146,23 +156,34 @@ fn outside(function: Name, signature: &Axes, axis: Axis) -> Axis {
     if signature.contains(axis) { axis } else { Axis::new(&format!("{function}.{axis}")) }
 }
 
-/// The graph with the outside names of all axes, except those that it shares with functions that it calls.
+/// The axes that a graph shares with functions that it calls, and that therefore keep their names in it.
+fn axes_of_calls(module: &Module, graph: &Graph) -> Axes {
+    let mut axes = Axes::none();
+    for node in &graph.nodes {
+        if let Op::Call { function } = node.op {
+            axes = axes.union(&signature(&module[function].graph));
+        }
+    }
+    axes
+}
+
+/// The graph with the outside names of all axes but those of its calls.
 fn with_own_axes(module: &Module, graph: &Graph, original: &Graph, function: Name) -> Graph {
-    let callees = graph.nodes.iter().filter_map(|n| match n.op {
-        Op::Call { function } => Some(signature(&module[function].graph)),
-        _other => None,
-    });
-    let own = signature(original);
-    let fixed = callees.fold(own.clone(), |all, axes| all.union(&axes));
+    let (own, fixed) = (signature(original), axes_of_calls(module, graph));
     rename_axes(graph, &|a| if fixed.contains(a) { a } else { outside(function, &own, a) })
 }
 
-/// Each axis of a saved value that still needs its outside name, with that name.
-fn renames(axes: &Axes, original: &Graph, function: Name) -> Vec<(Axis, Axis)> {
+/// The axes of a saved value that do not have their outside name inside, each with that name.
+fn renames(
+    module: &Module,
+    joint: &Joint,
+    original: &Graph,
+    axes: &Axes,
+    function: Name,
+) -> Vec<(Axis, Axis)> {
     let own = signature(original);
-    let prefix = format!("{function}.");
-    let foreign = axes.iter().filter(|a| !a.as_str().starts_with(&prefix));
-    foreign.map(|a| (a, outside(function, &own, a))).filter(|(a, b)| a != b).collect()
+    let inside = axes.intersection(&axes_of_calls(module, &joint.graph));
+    inside.iter().map(|a| (a, outside(function, &own, a))).filter(|(a, b)| a != b).collect()
 }
 
 /// The forward values that the backward part uses and that are not cheap to make again.
@@ -221,11 +242,11 @@ fn forward_graph(
     for (output, &value) in original.outputs.iter().zip(&joint.outputs) {
         b.output_as(output.name.as_str(), value, output.axes.clone());
     }
-    for (n, &value) in saved.iter().enumerate() {
+    for (n, &value) in saved.iter().enumerate().filter(|(_, v)| !joint.outputs.contains(v)) {
         let taken = |name| b.graph().outputs.iter().any(|o| o.name == name);
         let name = crate::free_name(&format!("saved.{n}"), taken);
         let mut value = value;
-        for (from, to) in renames(&b.ty(value).axes.clone(), original, function) {
+        for (from, to) in renames(module, joint, original, &joint.graph.ty(value).axes, function) {
             let size = b.axes().size(from).clone();
             b.axis(to.as_str(), size);
             value = b.rename(value, from, to);
@@ -251,7 +272,7 @@ fn backward_graph(
         let taken = |name| old.inputs.iter().any(|i| i.name == name);
         let name = crate::free_name(&format!("saved.{n}"), taken);
         let ty = old.ty(*value);
-        let renames = renames(&ty.axes, original, function);
+        let renames = renames(module, joint, original, &ty.axes, function);
         for (from, to) in &renames {
             b.axis(to.as_str(), old.axes.size(*from).clone());
         }
@@ -298,9 +319,9 @@ fn backward_graph(
 fn passed_inputs(graph: &Graph, original: &Graph, saved: usize) -> Vec<usize> {
     let used = graph.input_values();
     let mut passed: Vec<usize> = (0..original.inputs.len()).filter(|i| used[saved + i].is_some()).collect();
-    let symbol = |axis: Axis| match original.axes.get(axis) {
-        Some(Size::Symbol(name)) => Some(*name),
-        _other => None,
+    let symbol = |axis: Axis| {
+        let size = original.axes.get(axis)?;
+        if let Size::Symbol(name) = size { Some(*name) } else { None }
     };
     let symbols = |i: &usize| original.inputs[*i].ty.axes.iter().filter_map(symbol).collect::<Vec<_>>();
     let mut known: Vec<Name> = passed.iter().flat_map(symbols).collect();

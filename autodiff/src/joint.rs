@@ -8,6 +8,7 @@ use crate::flow;
 use crate::sweep;
 use carousel_ir::{Builder, Graph, Role, Type, ValueId};
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// Where the cotangents of the outputs come from.
 #[derive(Clone, Copy)]
@@ -47,7 +48,7 @@ pub(crate) fn joint(
     let add = |name: &str, ty: Type, role: Role| crate::free_input(&tape, name, ty, role);
     let inputs: Vec<ValueId> =
         graph.inputs.iter().map(|i| add(i.name.as_str(), i.ty.clone(), i.role)).collect();
-    let forward = sweep::forward(&tape, graph, &inputs, &varied, &calls);
+    let forward = sweep::forward(&tape, graph, &inputs, &HashMap::new(), &varied, &calls);
     let forward_nodes = tape.borrow().graph().nodes.len();
 
     let mut starts = Vec::new();

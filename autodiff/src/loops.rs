@@ -1,7 +1,7 @@
 //! The reverse of a loop: a loop in the other direction that carries the cotangents of the states.
 //!
-//! Each step makes the values of its forward step again, from the old states, the current elements and the shared
-//! values, and sweeps backwards over them. Invariants: only states whose cotangent matters are carried; a weight's
+//! Each step makes the values of its forward step again, from the old states, the current elements, the shared values
+//! and the results of the step's contractions, and sweeps backwards over them. Invariants: only states whose cotangent matters are carried; a weight's
 //! gradient that is a sum of products is not carried at all, but contracted after the loop over the steps (and
 //! whatever else was summed), so that no step touches a tensor of the weight's size.
 
@@ -10,6 +10,7 @@ use crate::flow;
 use crate::sweep::{self, DerivedCalls};
 use carousel_ir::{Axes, Axis, Builder, Graph, Name, Op, Role, Scan, Type, ValueId};
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// What a dynamic size counts as where sizes are compared to choose a way.
 const TYPICAL_SIZE: u64 = 64;
@@ -63,19 +64,17 @@ impl Body {
     /// The value outside, stacked if it differs from step to step, of a value that is an input up to renamed axes.
     fn outside(&self, value: ValueId) -> Option<Factor> {
         let b = self.tape.borrow();
-        match &b.graph()[value].op {
-            Op::Input { index } => match self.sources[*index as usize] {
-                (Place::State, _) => None,
-                (Place::Sequence | Place::Shared, source) => Some(Factor::Outer(source, Vec::new())),
-            },
-            Op::Rename { from, to } => match self.outside(b.graph()[value].operands[0])? {
-                Factor::Outer(source, mut renames) => {
-                    renames.push((*from, *to));
-                    Some(Factor::Outer(source, renames))
-                }
-                Factor::Yield(_) => None,
-            },
-            _other => None,
+        let node = &b.graph()[value];
+        if let Op::Input { index } = node.op {
+            let (place, source) = self.sources[index as usize];
+            (place != Place::State).then_some(Factor::Outer(source, Vec::new()))
+        } else if let Op::Rename { from, to } = node.op
+            && let Some(Factor::Outer(source, mut renames)) = self.outside(node.operands[0])
+        {
+            renames.push((from, to));
+            Some(Factor::Outer(source, renames))
+        } else {
+            None
         }
     }
 }
@@ -98,8 +97,35 @@ enum Gradient {
     Sum(Factor, Axes),
 }
 
-/// The contributions to the operands of `scan`, whose results on the tape are `results` (its own, then its old
-/// states) and have the cotangents `cotangents`.
+/// What the forward loop yields for the reverse one, where it is used: the old states, and what each step summed or
+/// contracted; the rest of a step is cheap to make again. What is the same in all steps is not stacked. Each with the
+/// number of the result that it is: one of the loop's own yields, or one that comes after them.
+pub(crate) fn residuals(scan: &Scan) -> Vec<(ValueId, usize)> {
+    let body = &scan.body;
+    let elements = |v: ValueId| body.axes.elements(&body.ty(v).axes).evaluate(&|_| Some(TYPICAL_SIZE));
+    // Verified bodies begin with their inputs.
+    let mut residuals: Vec<ValueId> = (0..scan.states).map(ValueId).collect();
+    let mut varies = vec![false; body.nodes.len()];
+    for (value, node) in body.iter() {
+        let is_stepwise = matches!(node.op, Op::Input { index } if index < scan.states + scan.sequences);
+        varies[value.index()] = is_stepwise || node.operands.iter().any(|o| varies[o.index()]);
+        let contracts = matches!(node.op, Op::Sum { .. } | Op::Dot { .. } | Op::ReduceMax { .. });
+        let grows = || node.operands.iter().all(|o| elements(*o) < elements(value));
+        if contracts && varies[value.index()] && !grows() {
+            residuals.push(value);
+        }
+    }
+    let mut new = body.outputs.len()..;
+    let yields = &body.outputs[scan.states as usize..];
+    let mut place = |value| match yields.iter().position(|o| o.value == value) {
+        Some(own) => scan.states as usize + own,
+        None => new.next().expect("the range has no end"),
+    };
+    residuals.into_iter().map(|value| (value, place(value))).collect()
+}
+
+/// The contributions to the operands of `scan`, whose results on the tape are `results` (its own, then its
+/// [`residuals`]) and have the cotangents `cotangents`.
 pub(crate) fn vjp(
     tape: &Tape<'_>,
     scan: &Scan,
@@ -113,6 +139,8 @@ pub(crate) fn vjp(
     let useful_outputs = useful_outputs(scan, cotangents);
     let carried: Vec<usize> = (0..states).filter(|i| varied_inputs[*i] && useful_outputs[*i]).collect();
 
+    let residuals = residuals(scan);
+
     // The inputs of the backward body: those of the forward body, then the cotangents.
     let mut body = Body {
         tape: RefCell::new(Builder::body(scan.body.axes.clone())),
@@ -124,11 +152,15 @@ pub(crate) fn vjp(
     let mut inputs = Vec::new();
     for (i, input) in scan.body.inputs.iter().enumerate() {
         let (place, source) = match i {
-            _ if i < states => (Place::Sequence, results[scan.body.outputs.len() + i]),
+            _ if i < states => (Place::Sequence, results[residuals[i].1]),
             _ if i < states + scan.sequences as usize => (Place::Sequence, operands[i]),
             _ => (Place::Shared, operands[i]),
         };
         inputs.push(body.input(tape, place, input.name.as_str(), source));
+    }
+    let mut known = HashMap::new();
+    for &(value, place) in &residuals[states..] {
+        known.insert(value, body.input(tape, Place::Sequence, &format!("saved.{}", value.0), results[place]));
     }
     let mut seeds = Vec::new();
     for &i in &carried {
@@ -150,7 +182,7 @@ pub(crate) fn vjp(
     // One step: forward, then backward.
     let varied = flow::varied(&scan.body, &varied_inputs);
     let none = DerivedCalls::new();
-    let forward = sweep::forward(&body.tape, &scan.body, &inputs, &varied, &none);
+    let forward = sweep::forward(&body.tape, &scan.body, &inputs, &known, &varied, &none);
     let given = sweep::sweep(&body.tape, &scan.body, &forward, &varied, &none, &seeds);
 
     // Where the gradients go.

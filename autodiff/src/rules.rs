@@ -11,7 +11,7 @@ use carousel_ir::{Axes, Axis, Direction, Name, Node, Op, Scan, Size, Type, Value
 pub(crate) struct Vjp<'t, 'm, 'n> {
     pub(crate) tape: &'t Tape<'m>,
     pub(crate) node: &'n Node,
-    /// The operands on the tape; `None` for one that is no value there.
+    /// The operands on the tape.
     pub(crate) operands: Vec<ValueId>,
     pub(crate) result: ValueId,
     pub(crate) cotangent: ValueId,

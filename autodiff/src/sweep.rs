@@ -36,11 +36,16 @@ pub(crate) fn forward(
     tape: &Tape<'_>,
     graph: &Graph,
     inputs: &[ValueId],
+    known: &HashMap<ValueId, ValueId>,
     varied: &[bool],
     calls: &DerivedCalls,
 ) -> Forward {
     let mut forward = Forward { values: vec![None; graph.nodes.len()], ..Forward::default() };
     for (value, node) in graph.iter() {
+        if let Some(known) = known.get(&value) {
+            forward.values[value.index()] = Some(*known);
+            continue;
+        }
         if let Op::Proj { index } = node.op {
             let results = &forward.results[&node.operands[0]];
             forward.values[value.index()] = Some(results[index as usize]);
@@ -50,7 +55,7 @@ pub(crate) fn forward(
         let mut b = tape.borrow_mut();
         b.span = node.span;
         if let Op::Scan { scan } = &node.op {
-            let scan = if varied[value.index()] { with_old_states(scan) } else { (**scan).clone() };
+            let scan = if varied[value.index()] { with_residuals(scan) } else { (**scan).clone() };
             let results = b.scan(scan, &operands);
             forward.results.insert(value, results);
         } else if let Op::Call { function } = node.op {
@@ -68,19 +73,21 @@ pub(crate) fn forward(
     forward
 }
 
-/// The loop that also yields its old states, after its own results.
-fn with_old_states(scan: &Scan) -> Scan {
-    let mut scan = scan.clone();
-    let states = scan.states as usize;
-    for state in 0..states {
-        let value = ValueId(state as u32);
-        debug_assert!(matches!(scan.body[value].op, Op::Input { index } if index as usize == state));
-        let taken: Vec<_> = scan.body.outputs.iter().map(|o| o.name).collect();
-        let name = crate::free_name(&format!("old.{}", scan.body.inputs[state].name), |n| taken.contains(&n));
-        let axes = scan.body.ty(value).axes.clone();
-        scan.body.outputs.push(carousel_ir::Output { name, value, axes });
+/// The loop that also yields its [`loops::residuals`], after its own results.
+fn with_residuals(scan: &Scan) -> Scan {
+    let mut with = scan.clone();
+    let own = scan.body.outputs.len();
+    for (value, _) in loops::residuals(scan).into_iter().filter(|(_, place)| *place >= own) {
+        let node = &scan.body[value];
+        let base = if let Op::Input { index } = node.op {
+            format!("old.{}", scan.body.inputs[index as usize].name)
+        } else {
+            format!("saved.{}", value.0)
+        };
+        let name = crate::free_name(&base, |n| with.body.outputs.iter().any(|o| o.name == n));
+        with.body.outputs.push(carousel_ir::Output { name, value, axes: node.ty().axes.clone() });
     }
-    scan
+    with
 }
 
 /// Zeros of a type.

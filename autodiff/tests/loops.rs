@@ -3,7 +3,7 @@
 
 mod common;
 
-use carousel_autodiff::{Options, ScanResiduals, gradient};
+use carousel_autodiff::{Options, ScanResiduals, gradient, value_and_gradient};
 use carousel_ir::{
     Axes, AxisTable, Builder, DType, Direction, FunctionId, Graph, Module, Op, Role, Scan, Size, Type,
     ValueId,
@@ -186,10 +186,8 @@ fn slstm_forward_and_reverse() {
 }
 
 fn scans(graph: &Graph) -> Vec<&Scan> {
-    let here = graph.nodes.iter().filter_map(|n| match &n.op {
-        Op::Scan { scan } => Some(&**scan),
-        _other => None,
-    });
+    let here =
+        graph.nodes.iter().filter_map(|n| if let Op::Scan { scan } = &n.op { Some(&**scan) } else { None });
     here.flat_map(|s| std::iter::once(s).chain(scans(&s.body))).collect()
 }
 
@@ -199,7 +197,7 @@ fn weight_gradients_are_contracted_after_the_loop() {
     let (derived, id) = gradient(&module, function, &Options::default()).unwrap();
     let weight = axes(&["d", "e"]);
     let reverse = |s: &&Scan| s.direction == Direction::Reverse;
-    assert!(scans(&derived[id].graph).iter().any(|s| reverse(&s)));
+    assert!(scans(&derived[id].graph).iter().any(reverse));
     for scan in scans(&derived[id].graph).into_iter().filter(reverse) {
         let states = scan.body.inputs.iter().take(scan.states as usize);
         assert!(states.clone().all(|s| s.ty.axes != weight), "no loop carries the weight's gradient");
@@ -274,4 +272,23 @@ fn nested_loops() {
             check_loss("nested", &module, function, &inputs, &options(scans));
         }
     }
+}
+
+#[test]
+fn the_gradient_of_a_gradient_goes_through_loops() {
+    let (module, function) = slstm(Direction::Forward);
+    let by = Options { wrt: Some(vec!["r".into(), "z".into()]), ..Options::default() };
+    let (module, first) = value_and_gradient(&module, function, "loss", &by).unwrap();
+    check("second order", &module, first, &slstm_inputs(4), &Options::default());
+}
+
+/// What a step contracts is yielded, not contracted again.
+#[test]
+fn the_reverse_loop_repeats_no_contraction_of_the_forward_one() {
+    let (module, function) = slstm(Direction::Forward);
+    let (derived, id) = gradient(&module, function, &Options::default()).unwrap();
+    let reverse = scans(&derived[id].graph).into_iter().find(|s| s.direction == Direction::Reverse).unwrap();
+    let weight = |v: &ValueId| reverse.body.ty(*v).axes == axes(&["d", "e"]);
+    let products = reverse.body.nodes.iter().filter(|n| n.operands.iter().any(weight));
+    assert_eq!(products.count(), 1, "only the cotangent goes through the weight");
 }

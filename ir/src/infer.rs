@@ -181,6 +181,10 @@ pub fn infer(context: Context<'_>, op: &Op, operands: &[&Node]) -> Inferred<Type
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the exhaustive match of `infer` sends only elementwise operations here"
+)]
 fn elementwise(op: &Op, types: &[&Type]) -> Inferred<Type> {
     debug_assert_eq!(op.kind().class(), Class::Elementwise);
     let axes = types.iter().fold(Axes::none(), |axes, t| axes.union(&t.axes));
@@ -222,6 +226,7 @@ fn elementwise(op: &Op, types: &[&Type]) -> Inferred<Type> {
     Ok(Type { dtype, axes })
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the exhaustive match of `infer` sends only views here")]
 fn view_axes(context: Context<'_>, op: &Op, x: &Type) -> Inferred<Axes> {
     let size = |a: Axis| declared(context, a);
     let replace = |from: Axis, to: &[Axis]| -> Inferred<Axes> {

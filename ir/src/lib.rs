@@ -5,8 +5,8 @@
 //! is a loop. The crate knows nothing of rewriting, differentiation or backends.
 //!
 //! Map: [`ops`] is the op table; [`types`](Type), [`size`](Size) and [`graph`](Graph) are the data;
-//! [`infer`](infer::infer) gives types, [`verify()`] checks the invariants, [`Builder`] makes graphs from Rust, and
-//! [`diagnostic`](Diagnostic) is how problems reach people.
+//! [`infer`](infer::infer) gives types, [`verify()`] checks the invariants, [`Builder`] makes graphs from Rust,
+//! [`transform`] changes whole graphs, and [`diagnostic`](Diagnostic) is how problems reach people.
 
 mod attribute;
 mod build;
@@ -20,6 +20,7 @@ pub mod ops;
 pub mod philox;
 pub mod scan;
 mod size;
+pub mod text;
 pub mod transform;
 mod types;
 mod verify;

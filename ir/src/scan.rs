@@ -25,10 +25,7 @@ pub fn normalize(mut scan: Scan, operands: &[ValueId]) -> (Scan, Vec<ValueId>) {
 /// The node that first uses each input, `None` where none does.
 fn first_uses(body: &Graph) -> Vec<Option<(usize, usize)>> {
     let mut first = vec![None; body.inputs.len()];
-    let input = |v: ValueId| match body[v].op {
-        Op::Input { index } => Some(index as usize),
-        _ => None,
-    };
+    let input = |v: ValueId| if let Op::Input { index } = body[v].op { Some(index as usize) } else { None };
     let by_nodes = body
         .nodes
         .iter()

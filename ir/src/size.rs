@@ -48,14 +48,15 @@ impl Size {
     /// The product of `factors`.
     pub fn product(factors: impl IntoIterator<Item = Size>) -> Size {
         let (mut number, mut rest) = (1u64, Vec::new());
-        let mut push = |f: Size| match f {
-            Size::Known(n) => number = number.saturating_mul(n),
-            f => rest.push(f),
+        let mut push = |f: Size| match f.known() {
+            Some(n) => number = number.saturating_mul(n),
+            None => rest.push(f),
         };
         for factor in factors {
-            match factor {
-                Size::Product(inner) => inner.into_iter().for_each(&mut push),
-                f => push(f),
+            if let Size::Product(inner) = factor {
+                inner.into_iter().for_each(&mut push)
+            } else {
+                push(factor)
             }
         }
         rest.sort();
@@ -70,15 +71,12 @@ impl Size {
     /// The sum of `terms`.
     pub fn sum(terms: impl IntoIterator<Item = Size>) -> Size {
         let (mut number, mut rest) = (0u64, Vec::new());
-        let mut push = |t: Size| match t {
-            Size::Known(n) => number = number.saturating_add(n),
-            t => rest.push(t),
+        let mut push = |t: Size| match t.known() {
+            Some(n) => number = number.saturating_add(n),
+            None => rest.push(t),
         };
         for term in terms {
-            match term {
-                Size::Sum(inner) => inner.into_iter().for_each(&mut push),
-                t => push(t),
-            }
+            if let Size::Sum(inner) = term { inner.into_iter().for_each(&mut push) } else { push(term) }
         }
         rest.sort();
         match (number, rest.len()) {
@@ -110,9 +108,9 @@ impl Size {
 
     /// `ceil(sqrt(self))`.
     pub fn ceil_sqrt(self) -> Size {
-        match self {
-            Size::Known(n) => Size::Known(ceil_sqrt(n)),
-            a => Size::CeilSqrt(Box::new(a)),
+        match self.known() {
+            Some(n) => Size::Known(ceil_sqrt(n)),
+            None => Size::CeilSqrt(Box::new(self)),
         }
     }
 
@@ -165,10 +163,7 @@ impl Size {
             (a, Size::Known(1)) => Some(a.clone()),
             (Size::Known(a), Size::Known(b)) if *b > 0 && a % b == 0 => Some(Size::Known(a / b)),
             (Size::Product(factors), d) => {
-                let mut wanted = match d {
-                    Size::Product(d) => d.clone(),
-                    d => vec![d.clone()],
-                };
+                let mut wanted = if let Size::Product(d) = d { d.clone() } else { vec![d.clone()] };
                 let mut left = Vec::new();
                 for f in factors {
                     if let Some(at) = wanted.iter().position(|w| w == f) {

@@ -156,3 +156,60 @@ fn rename_in_op(op: &Op, rename: &dyn Fn(Axis) -> Axis) -> Op {
     }
     op.kind().with_attributes(&attributes).expect("the attributes are of the same kinds as before")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Builder, DType, Direction, Role, Size, verify_graph};
+
+    /// A loop with three states (the second feeds the first, the third only itself) and two yields.
+    fn graph() -> Graph {
+        let module = crate::Module::default();
+        let mut b = Builder::new(&module);
+        let s = b.axis("s", Size::symbol("s"));
+        let x = b.argument("x", DType::F32, &[s]);
+        let start = b.argument("start", DType::F32, &[]);
+        let mut body = Builder::body(b.axes().clone());
+        let scalar = Type::scalar(DType::F32);
+        let [p, q, r, e] = ["p", "q", "r", "e"].map(|n| body.input(n, scalar.clone(), Role::Argument));
+        let next_p = body.add(p, q);
+        let next_q = body.mul(q, e);
+        let next_r = body.add(r, e);
+        for (name, value) in [("p", next_p), ("q", next_q), ("r", next_r), ("y", next_r), ("z", next_q)] {
+            body.output(name, value);
+        }
+        let body = body.finish_pass();
+        let scan = Scan { axis: s, direction: Direction::Forward, states: 3, sequences: 1, body };
+        let results = b.scan(scan, &[start, start, start, x]);
+        b.output("p", results[0]);
+        b.output("z", results[4]);
+        b.finish_pass()
+    }
+
+    fn scan_of(graph: &Graph) -> &Scan {
+        let scan = |n: &'_ Node| matches!(n.op, Op::Scan { .. });
+        let node = graph.nodes.iter().find(|n| scan(n)).expect("there is a loop");
+        if let Op::Scan { scan } = &node.op { scan } else { unreachable!("it was found as one") }
+    }
+
+    #[test]
+    fn loops_lose_states_and_yields_that_nobody_takes() {
+        let pruned = without_dead_code(&graph());
+        assert_eq!(verify_graph(&pruned), Vec::new());
+        let names: Vec<_> = scan_of(&pruned).body.outputs.iter().map(|o| o.name.as_str()).collect();
+        assert_eq!(names, ["p", "q", "z"]);
+        assert_eq!(scan_of(&pruned).states, 2);
+        assert_eq!(pruned.inputs, graph().inputs);
+        assert_eq!(without_dead_code(&pruned), pruned);
+    }
+
+    #[test]
+    fn axes_are_renamed_everywhere() {
+        let renamed = rename_axes(&graph(), &|a| if a == "s".into() { "t".into() } else { a });
+        assert_eq!(verify_graph(&renamed), Vec::new());
+        assert_eq!(scan_of(&renamed).axis, "t".into());
+        assert_eq!(renamed.outputs[1].axes, Axes::new(["t".into()]));
+        let back = rename_axes(&renamed, &|a| if a == "t".into() { "s".into() } else { a });
+        assert_eq!(back, graph());
+    }
+}

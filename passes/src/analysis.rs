@@ -10,6 +10,7 @@ use carousel_ir::infer::{Context, infer};
 use carousel_ir::{Axes, AxisTable, DType, Node, Number, Op, OpKind, Span, Type, Types};
 use egg::{DidMerge, Id};
 use smallvec::smallvec;
+use std::borrow::Cow;
 
 /// The e-graph of this crate.
 pub(crate) type Terms = egg::EGraph<Term, Facts>;
@@ -66,17 +67,17 @@ impl Facts {
 
 /// The operation of a term, and how many of its children are attributes. `None` for an attribute, or if attributes
 /// do not fit.
-pub(crate) fn operation(terms: &Terms, term: &Term) -> Option<(Op, usize)> {
+pub(crate) fn operation<'t>(terms: &'t Terms, term: &Term) -> Option<(Cow<'t, Op>, usize)> {
     match &term.head {
         Head::Leaf(_) => None,
-        Head::Opaque(n) => Some((terms.analysis.opaque[*n as usize].0.clone(), 0)),
+        Head::Opaque(n) => Some((Cow::Borrowed(&terms.analysis.opaque[*n as usize].0), 0)),
         Head::Op(kind) => {
             let count = attribute_count(*kind)?;
             let attributes: Option<Vec<_>> = term.children[..count]
                 .iter()
                 .map(|c| terms[*c].data.leaf.as_ref().map(Leaf::attribute))
                 .collect();
-            Some((kind.with_attributes(&attributes?)?, count))
+            Some((Cow::Owned(kind.with_attributes(&attributes?)?), count))
         }
     }
 }
@@ -204,22 +205,20 @@ impl egg::Analysis<Term> for Facts {
 fn constant_of(terms: &Terms, term: &Term, ty: &Type) -> Option<Number> {
     let (op, count) = operation(terms, term)?;
     let operands = &term.children[count..];
-    match op {
-        Op::Const { value, dtype: _ } => Some(value),
-        Op::SizeOf { axis, dtype: _ } => {
-            terms.analysis.axes.get(axis)?.known().map(|n| Number::new(n as f64))
-        }
-        Op::Broadcast { .. } | Op::Rename { .. } | Op::Split { .. } | Op::Merge { .. } => {
-            terms[operands[0]].data.constant
-        }
-        op => {
-            let values: Option<Vec<f64>> =
-                operands.iter().map(|o| terms[*o].data.constant.map(Number::get)).collect();
-            let values = values.filter(|v| !v.is_empty())?;
-            let from = terms[operands[0]].data.ty()?.dtype;
-            constant::fold(op.kind(), from, ty.dtype, &values).map(Number::new)
-        }
+    if let Op::Const { value, dtype: _ } = *op {
+        return Some(value);
     }
+    if let Op::SizeOf { axis, dtype: _ } = *op {
+        return terms.analysis.axes.get(axis)?.known().map(|n| Number::new(n as f64));
+    }
+    if let Op::Broadcast { .. } | Op::Rename { .. } | Op::Split { .. } | Op::Merge { .. } = *op {
+        return terms[operands[0]].data.constant;
+    }
+    let values: Option<Vec<f64>> =
+        operands.iter().map(|o| terms[*o].data.constant.map(Number::get)).collect();
+    let values = values.filter(|v| !v.is_empty())?;
+    let from = terms[operands[0]].data.ty()?.dtype;
+    constant::fold(op.kind(), from, ty.dtype, &values).map(Number::new)
 }
 
 fn range_of(terms: &Terms, term: &Term) -> Interval {
@@ -228,7 +227,7 @@ fn range_of(terms: &Terms, term: &Term) -> Interval {
     let range = |place: usize| terms[operands[place]].data.range;
     let same = |a: usize, b: usize| terms.find(operands[a]) == terms.find(operands[b]);
     let (nonnegative, any) = (Interval::new(0.0, f64::INFINITY), Interval::ANY);
-    match op {
+    match *op {
         Op::SizeOf { .. } => nonnegative,
         Op::Neg => range(0).neg(),
         Op::Abs => range(0).abs(),

@@ -3,7 +3,7 @@
 //! The default counts element operations weighted by kind. It knows nothing of fusion or of a machine: a backend that
 //! prices whole plans implements [`Cost`] for candidates, and gives its own number for a graph.
 
-use carousel_ir::{AxisTable, Graph, Op, OpKind, Size, Type};
+use carousel_ir::{AxisTable, Class, Graph, Op, OpKind, Size, Type};
 
 /// Prices operations and graphs. Every operation costs more than 0: extraction relies on it.
 pub trait Cost {
@@ -14,8 +14,7 @@ pub trait Cost {
     fn graph(&self, graph: &Graph) -> f64 {
         let one = |node: &carousel_ir::Node| {
             // Tuples have no elements of their own.
-            let operands: Vec<&Type> =
-                node.operands.iter().filter_map(|v| graph[*v].types.first()).collect();
+            let operands: Vec<&Type> = node.operands.iter().filter_map(|v| graph[*v].types.first()).collect();
             self.operation(&node.op, &operands, &node.types, &graph.axes)
         };
         graph.nodes.iter().map(one).sum()
@@ -44,12 +43,12 @@ impl Cost for SizeWeighted {
         let elements = |ty: &Type| ty.axes.iter().filter_map(|a| axes.get(a)).map(size).product::<f64>();
         let written: f64 = results.iter().map(elements).sum();
         let read = operands.iter().map(|t| elements(t)).fold(written, f64::max);
-        let count = match op {
-            Op::Dot { axes: summed } => {
-                written * summed.iter().filter_map(|a| axes.get(a)).map(size).product::<f64>()
-            }
-            Op::Sum { .. } | Op::ReduceMax { .. } => read,
-            _ => written,
+        let count = if let Op::Dot { axes: summed } = op {
+            written * summed.iter().filter_map(|a| axes.get(a)).map(size).product::<f64>()
+        } else if op.kind().class() == Class::Reduce {
+            read
+        } else {
+            written
         };
         BASE + count * weight(op.kind())
     }
@@ -58,9 +57,11 @@ impl Cost for SizeWeighted {
 /// The cost of one element.
 fn weight(kind: OpKind) -> f64 {
     match kind {
-        OpKind::Input | OpKind::Const | OpKind::SizeOf | OpKind::Proj => 0.0,
-        OpKind::Rename | OpKind::Split | OpKind::Merge | OpKind::Detach => 1.0 / 16.0,
-        OpKind::Broadcast | OpKind::Iota | OpKind::Slice | OpKind::Pad | OpKind::Concat | OpKind::Shift => 0.25,
+        OpKind::Input | OpKind::Const | OpKind::Proj => 0.0,
+        OpKind::Rename | OpKind::Split | OpKind::Merge | OpKind::Detach | OpKind::SizeOf => 1.0 / 16.0,
+        OpKind::Broadcast | OpKind::Iota | OpKind::Slice | OpKind::Pad | OpKind::Concat | OpKind::Shift => {
+            0.25
+        }
         OpKind::Neg
         | OpKind::Abs
         | OpKind::Sign

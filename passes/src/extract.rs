@@ -164,3 +164,52 @@ fn select(
     }
     Some((selection, total))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::{Facts, add_op};
+    use crate::language::Children;
+    use carousel_ir::{AxisTable, DType, Op, OpKind, Type};
+    use smallvec::smallvec;
+
+    /// `(a op a) = (b + c)`, where a costs 5 and is used twice, b and c cost 3 each.
+    #[test]
+    fn a_shared_term_is_paid_once() {
+        let mut terms = Terms::new(Facts::new(AxisTable::default()));
+        let mut input = |index| {
+            let types = smallvec![Type::scalar(DType::F32)];
+            let number = terms.analysis.opaque(&Op::Input { index }, &types);
+            terms.add(Term { head: Head::Opaque(number), children: Children::new() })
+        };
+        let [a, b, c] = [0, 1, 2].map(&mut input);
+        let twice = add_op(&mut terms, OpKind::Mul, vec![], &[a, a]).expect("it is well typed");
+        let sum = add_op(&mut terms, OpKind::Add, vec![], &[b, c]).expect("it is well typed");
+        terms.union(twice, sum);
+        terms.rebuild();
+        let cost = |_, term: &Term| match term.head {
+            Head::Opaque(0) => 5.0,
+            Head::Opaque(_) => 3.0,
+            Head::Op(_) => 1.0,
+            Head::Leaf(_) => 0.0,
+        };
+        let (selection, total) = extract(&terms, &[twice], &cost).expect("it has terms");
+        assert_eq!(total, 6.0);
+        assert_eq!(selection[&terms.find(twice)].head, Head::Op(OpKind::Mul));
+    }
+
+    /// `x = x + 0` is a cycle; the sum is never its own operand.
+    #[test]
+    fn cycles_are_not_taken() {
+        let mut terms = Terms::new(Facts::new(AxisTable::default()));
+        let number = terms.analysis.opaque(&Op::Input { index: 0 }, &smallvec![Type::scalar(DType::F32)]);
+        let x = terms.add(Term { head: Head::Opaque(number), children: Children::new() });
+        let sum = add_op(&mut terms, OpKind::Add, vec![], &[x, x]).expect("it is well typed");
+        terms.union(x, sum);
+        terms.rebuild();
+        let (selection, total) = extract(&terms, &[sum], &|_, _| 1.0).expect("it has terms");
+        assert_eq!((selection.len(), total), (1, 1.0));
+        let forced = |_, term: &Term| if matches!(term.head, Head::Opaque(_)) { f64::INFINITY } else { 1.0 };
+        assert!(extract(&terms, &[sum], &forced).is_none());
+    }
+}

@@ -33,7 +33,11 @@ impl Interval {
 
     /// The same bounds, above 0.
     pub(crate) fn positive_if(self, positive: bool) -> Interval {
-        Interval { positive: self.positive || positive, low: if positive { self.low.max(0.0) } else { self.low }, ..self }
+        Interval {
+            positive: self.positive || positive,
+            low: if positive { self.low.max(0.0) } else { self.low },
+            ..self
+        }
     }
 
     /// What both say.
@@ -71,7 +75,13 @@ impl Interval {
     }
 
     pub(crate) fn abs(self) -> Interval {
-        let low = if self.low > 0.0 { self.low } else if self.high < 0.0 { -self.high } else { 0.0 };
+        let low = if self.low > 0.0 {
+            self.low
+        } else if self.high < 0.0 {
+            -self.high
+        } else {
+            0.0
+        };
         Interval::new(low, self.low.abs().max(self.high.abs())).positive_if(self.nonzero())
     }
 

@@ -80,13 +80,13 @@ impl Leaf {
 
     /// As operations of this kind have it: a set of axes is sorted.
     pub(crate) fn for_kind(self, kind: OpKind) -> Leaf {
-        match self {
-            Leaf::Axes(mut axes) if axes_are_a_set(kind) => {
-                axes.sort();
-                Leaf::Axes(axes)
-            }
-            other => other,
+        let mut leaf = self;
+        if let Leaf::Axes(axes) = &mut leaf
+            && axes_are_a_set(kind)
+        {
+            axes.sort();
         }
+        leaf
     }
 
     /// The axes that it names.
@@ -166,12 +166,9 @@ pub(crate) fn attribute_count(kind: OpKind) -> Option<usize> {
         | OpKind::And
         | OpKind::Or
         | OpKind::Select => Some(0),
-        OpKind::Iota
-        | OpKind::Cast
-        | OpKind::Sum
-        | OpKind::ReduceMax
-        | OpKind::Dot
-        | OpKind::Broadcast => Some(1),
+        OpKind::Iota | OpKind::Cast | OpKind::Sum | OpKind::ReduceMax | OpKind::Dot | OpKind::Broadcast => {
+            Some(1)
+        }
         OpKind::Const
         | OpKind::SizeOf
         | OpKind::CumSum

@@ -37,6 +37,7 @@ mod extract;
 mod fuzz;
 mod interval;
 mod language;
+mod loops;
 mod plain;
 mod report;
 mod rules;

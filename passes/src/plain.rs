@@ -4,6 +4,7 @@
 //! yields and states that nobody needs.
 
 use crate::language::{is_commutative, same_op};
+use crate::loops::{Pruned, prune};
 use carousel_ir::{Builder, Graph, Module, Op, OpKind, Scan, ValueId};
 use std::collections::{BTreeMap, HashMap};
 
@@ -36,15 +37,6 @@ pub(crate) fn live_with_inputs(module: &Module, graph: &Graph) -> Graph {
     sweep(module, graph, |_| false)
 }
 
-/// A scan without the results that are not needed.
-struct Pruned {
-    scan: Scan,
-    /// Which of the old operands are left, in order.
-    operands: Vec<ValueId>,
-    /// The new number of each result that is left.
-    results: BTreeMap<u32, u32>,
-}
-
 fn sweep(module: &Module, graph: &Graph, keep: impl Fn(&Op) -> bool) -> Graph {
     let mut needed = vec![false; graph.nodes.len()];
     let mut results: Vec<Vec<u32>> = vec![Vec::new(); graph.nodes.len()];
@@ -57,20 +49,16 @@ fn sweep(module: &Module, graph: &Graph, keep: impl Fn(&Op) -> bool) -> Graph {
         if let Op::Proj { index } = node.op {
             results[node.operands[0].index()].push(index);
         }
-        let operands = match &node.op {
-            Op::Scan { scan } => {
-                let pruned = pruned.entry(value.index()).or_insert_with(|| {
-                    prune(scan, &node.operands, &results[value.index()])
-                });
-                pruned.operands.clone()
-            }
-            _ => node.operands.to_vec(),
-        };
+        let mut operands = node.operands.to_vec();
+        if let Op::Scan { scan } = &node.op {
+            let less = prune(scan, &operands, &results[value.index()]);
+            operands = less.operands.clone();
+            pruned.insert(value.index(), less);
+        }
         operands.iter().for_each(|o| needed[o.index()] = true);
     }
-    let mut builder = Builder::with_axes(module, graph.axes.clone());
+    let mut builder = like(module, graph);
     let mut made: Vec<Option<ValueId>> = vec![None; graph.nodes.len()];
-    declare_inputs(&mut builder, graph);
     for (value, node) in graph.iter() {
         if !needed[value.index()] && !keep(&node.op) {
             continue;
@@ -86,10 +74,8 @@ fn sweep(module: &Module, graph: &Graph, keep: impl Fn(&Op) -> bool) -> Graph {
             }
             (Op::Proj { index }, _) => {
                 let tuple = node.operands[0].index();
-                let index = match &graph.nodes[tuple].op {
-                    Op::Scan { .. } => results[tuple][*index as usize],
-                    _ => *index,
-                };
+                let is_scan = matches!(graph.nodes[tuple].op, Op::Scan { .. });
+                let index = if is_scan { results[tuple][*index as usize] } else { *index };
                 builder.push(Op::Proj { index }, &[moved(&node.operands[0])])
             }
             (op, _) => builder.push(op.clone(), &node.operands.iter().map(moved).collect::<Vec<_>>()),
@@ -108,104 +94,20 @@ fn renumber(results: &mut Vec<u32>, new: BTreeMap<u32, u32>) {
     *results = (0..last).map(|old| new.get(&old).copied().unwrap_or(u32::MAX)).collect();
 }
 
-/// A scan whose results `used` are needed.
-fn prune(scan: &Scan, operands: &[ValueId], used: &[u32]) -> Pruned {
-    let states = scan.states as usize;
-    let body = &scan.body;
-    let uses = uses_of_inputs(body);
-    let mut keep: Vec<bool> = (0..body.outputs.len()).map(|i| used.contains(&(i as u32))).collect();
-    // A state is needed if its final value is, or if something needed is computed from it.
-    loop {
-        let more: Vec<usize> = (0..states)
-            .filter(|s| !keep[*s] && (0..keep.len()).any(|o| keep[o] && uses[o].contains(s)))
-            .collect();
-        if more.is_empty() {
-            break;
-        }
-        more.into_iter().for_each(|s| keep[s] = true);
-    }
-    let mut scan = scan.clone();
-    let dropped: Vec<usize> = (0..states).filter(|s| !keep[*s]).collect();
-    let mut place = 0;
-    scan.body.outputs.retain(|_| {
-        place += 1;
-        keep[place - 1]
-    });
-    scan.states -= dropped.len() as u32;
-    scan.body = without_inputs(&scan.body, &dropped);
-    let kept: Vec<ValueId> =
-        (0..operands.len()).filter(|i| !dropped.contains(i)).map(|i| operands[i]).collect();
-    let (scan, operands) = carousel_ir::scan::normalize(scan, &kept);
-    let results = keep.iter().enumerate().filter(|(_, k)| **k).map(|(old, _)| old as u32);
-    let results = results.enumerate().map(|(new, old)| (old, new as u32)).collect();
-    Pruned { scan, operands, results }
-}
-
-/// The inputs that each output of a graph is computed from.
-fn uses_of_inputs(graph: &Graph) -> Vec<std::collections::BTreeSet<usize>> {
-    let from = |output: &carousel_ir::Output| {
-        let mut needed = vec![false; graph.nodes.len()];
-        needed[output.value.index()] = true;
-        let mut found = std::collections::BTreeSet::new();
-        for (value, node) in graph.iter().rev().filter(|(v, _)| v.index() <= output.value.index()) {
-            if needed[value.index()] {
-                node.operands.iter().for_each(|o| needed[o.index()] = true);
-                if let Op::Input { index } = node.op {
-                    found.insert(index as usize);
-                }
-            }
-        }
-        found
-    };
-    graph.outputs.iter().map(from).collect()
-}
-
-/// The live part of a scan's body without the inputs of these states, which nothing live uses.
-fn without_inputs(body: &Graph, dropped: &[usize]) -> Graph {
-    let mut body = live_with_inputs(&Module::default(), body);
-    let moved: Vec<Option<u32>> = (0..body.inputs.len())
-        .scan(0, |next, old| {
-            let kept = !dropped.contains(&old);
-            *next += u32::from(kept);
-            Some(kept.then(|| *next - 1))
-        })
-        .collect();
-    for node in &mut body.nodes {
-        if let Op::Input { index } = &mut node.op {
-            *index = moved[*index as usize].expect("a dropped state is not used");
-        }
-    }
-    let mut place = 0;
-    body.inputs.retain(|_| {
-        place += 1;
-        moved[place - 1].is_some()
-    });
-    body
-}
-
 /// The graph with equal values computed once. What was replaced is left to [`live`].
 pub(crate) fn shared(module: &Module, graph: &Graph) -> Graph {
-    let mut builder = Builder::with_axes(module, graph.axes.clone());
+    let mut builder = like(module, graph);
     let mut made: Vec<ValueId> = Vec::with_capacity(graph.nodes.len());
     let mut known: HashMap<(OpKind, Vec<ValueId>), Vec<ValueId>> = HashMap::new();
-    declare_inputs(&mut builder, graph);
     for (_, node) in graph.iter() {
-        let operands: Vec<ValueId> = node.operands.iter().map(|v| made[v.index()]).collect();
-        let op = match &node.op {
-            Op::Scan { scan } => {
-                let body = shared(&Module::default(), &scan.body);
-                let body = live_with_inputs(&Module::default(), &body);
-                Op::Scan { scan: Box::new(Scan { body, ..(**scan).clone() }) }
-            }
-            op => op.clone(),
-        };
-        let (op, operands) = match op {
-            Op::Scan { scan } => {
-                let (scan, operands) = carousel_ir::scan::normalize(*scan, &operands);
-                (Op::Scan { scan: Box::new(scan) }, operands)
-            }
-            op => (op, operands),
-        };
+        let mut operands: Vec<ValueId> = node.operands.iter().map(|v| made[v.index()]).collect();
+        let mut op = node.op.clone();
+        if let Op::Scan { scan } = &mut op {
+            let body = shared(&Module::default(), &scan.body);
+            let body = live_with_inputs(&Module::default(), &body);
+            let normal = carousel_ir::scan::normalize(Scan { body, ..(**scan).clone() }, &operands);
+            (**scan, operands) = normal;
+        }
         let mut key = (op.kind(), operands.clone());
         if is_commutative(op.kind()) {
             key.1.sort();
@@ -230,11 +132,10 @@ pub(crate) fn shared(module: &Module, graph: &Graph) -> Graph {
     finish(builder, graph, |v| made[v.index()])
 }
 
-/// Declares the inputs of `graph`; their nodes are copied like others.
-fn declare_inputs(builder: &mut Builder<'_>, graph: &Graph) {
-    for input in &graph.inputs {
-        builder.declare_input(input.clone());
-    }
+/// A builder that has the axes and inputs of `graph`, and no nodes.
+fn like<'m>(module: &'m Module, graph: &Graph) -> Builder<'m> {
+    let empty = Graph { axes: graph.axes.clone(), inputs: graph.inputs.clone(), ..Graph::default() };
+    Builder::resume(module, empty)
 }
 
 fn finish(mut builder: Builder<'_>, graph: &Graph, moved: impl Fn(ValueId) -> ValueId) -> Graph {

@@ -74,7 +74,7 @@ pub(crate) fn saturate(terms: &mut Terms, rules: &Rules, limits: Limits) -> Outc
         let mut changed = false;
         let mut full = false;
         for (place, matches) in found {
-            let rule = rules.iter().nth(place).expect("it was enumerated");
+            let rule = rules.get(place);
             for (class, subst) in matches.iter().flat_map(|m| m.substs.iter().map(|s| (m.eclass, s))) {
                 if terms.total_size() >= limits.nodes {
                     full = true;

@@ -123,6 +123,11 @@ pub enum RunError {
         /// The kernel in which it happened.
         kernel: String,
     },
+    /// An integer was divided by 0.
+    Division {
+        /// The kernel in which it happened.
+        kernel: String,
+    },
     /// The arena would be larger than memory can address.
     TooLarge {
         /// Bytes that it would take, if they can be counted.
@@ -211,6 +216,7 @@ impl fmt::Display for RunError {
             RunError::Index { kernel } => {
                 write!(f, "an index in `{kernel}` is outside the axis that it addresses (a token above the vocabulary?)")
             }
+            RunError::Division { kernel } => write!(f, "an integer is divided by 0 in `{kernel}`"),
             RunError::TooLarge { bytes: Some(bytes) } => write!(f, "the run would need {bytes} bytes of memory"),
             RunError::TooLarge { bytes: None } => f.write_str("the run would need more memory than can be counted"),
         }

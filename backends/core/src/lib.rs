@@ -1,5 +1,17 @@
 //! What all backends share: the [kernel IR](kernel), the lowering of graphs to it with fusion and schedule, the buffer
-//! plan, and the flat [`program`] that executables run.
+//! plan, the flat [`program`] that executables run, and the [interface](backend) of backends.
 
+pub mod backend;
+mod bind;
+mod display;
+#[cfg(feature = "interpret")]
+pub mod interpret;
 pub mod kernel;
+mod lower;
+mod plan;
 pub mod program;
+mod target;
+
+pub use bind::{BindError, bind};
+pub use lower::lower;
+pub use target::Target;

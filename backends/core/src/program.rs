@@ -148,3 +148,18 @@ pub struct Bound {
     /// Sizes of the axes of each output of the root.
     pub output_sizes: Vec<Vec<u64>>,
 }
+
+/// Bytes of an element in memory.
+pub fn element_bytes(dtype: DType) -> u64 {
+    match dtype {
+        DType::F32 | DType::I32 | DType::U32 | DType::Bool => 4,
+        DType::F64 => 8,
+        DType::Bf16 => 2,
+    }
+}
+
+/// Bytes of a storage, rounded up to whole lines of 64.
+pub fn aligned_bytes(dtype: DType, elements: &Size) -> Size {
+    let lines = Size::product([Size::Known(element_bytes(dtype)), elements.clone()]).ceil_div(Size::Known(64));
+    Size::product([Size::Known(64), lines])
+}

@@ -1,4 +1,13 @@
-//! CPU target: Cranelift code and a tile runtime.
+//! CPU target: kernels become machine code by Cranelift, which calls a runtime of tile operations.
+//!
+//! Map: [`CpuBackend`] compiles a lowered program to a [`CpuExecutable`]; the private `codegen` builds one function a
+//! kernel, `jit` turns them into memory, `runtime` has what they call. [`clif`] and [`assembly`] print a kernel.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "its caller is the code generator"))]
+mod codegen;
+mod executable;
+mod jit;
+mod memory;
 mod runtime;
+
+pub use executable::{CpuBackend, CpuExecutable, KernelProfile};
+pub use jit::{assembly, clif};

@@ -151,8 +151,8 @@ fn unexpected(text: &str, span: Span) -> Diagnostic {
 
 /// Words that cannot be names unless they are quoted.
 pub(super) const RESERVED: [&str; 21] = [
-    "fn", "block", "model", "let", "param", "repeat", "in", "if", "else", "match", "scan", "state", "yield", "use",
-    "remat", "return", "axes", "true", "false", "inf", "nan",
+    "fn", "block", "model", "let", "param", "repeat", "in", "if", "else", "match", "scan", "state", "yield",
+    "use", "remat", "return", "axes", "true", "false", "inf", "nan",
 ];
 
 /// The name that a word or quoted name means.

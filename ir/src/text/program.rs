@@ -73,12 +73,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            dtype: DType::F32,
-            sizes: BTreeMap::new(),
-            config: BTreeMap::new(),
-            map: BTreeMap::new(),
-        }
+        Options { dtype: DType::F32, sizes: BTreeMap::new(), config: BTreeMap::new(), map: BTreeMap::new() }
     }
 }
 
@@ -115,7 +110,11 @@ pub fn parse_program(
                 match load(&path) {
                     Ok(text) => waiting.push((path, text)),
                     Err(why) => {
-                        problems.push(Diagnostic::error("use", span, format!("cannot read \"{path}\": {why}")));
+                        problems.push(Diagnostic::error(
+                            "use",
+                            span,
+                            format!("cannot read \"{path}\": {why}"),
+                        ));
                     }
                 }
             }
@@ -145,13 +144,16 @@ fn check_names(definitions: &[Definition], problems: &mut Vec<Diagnostic>) {
     let mut seen: BTreeMap<Name, Span> = BTreeMap::new();
     for definition in definitions {
         let name = definition.name;
-        if super::elaborate::is_builtin(name.name.as_str()) {
+        if super::elaborate::is_table_operation(name.name.as_str()) {
             let message = format!("`{}` is an operation of the language", name.name);
-            problems.push(Diagnostic::error("duplicate", name.span, message).with_help("choose another name"));
+            problems
+                .push(Diagnostic::error("duplicate", name.span, message).with_help("choose another name"));
         }
         if let Some(first) = seen.insert(name.name, name.span) {
             let message = format!("`{}` is defined twice", name.name);
-            problems.push(Diagnostic::error("duplicate", name.span, message).with_related(first, "the first one"));
+            problems.push(
+                Diagnostic::error("duplicate", name.span, message).with_related(first, "the first one"),
+            );
         }
         let inputs = definition.inputs.iter().map(|t| t.name);
         let config = definition.config.iter().map(|c| c.name);
@@ -169,7 +171,9 @@ fn distinct(names: impl Iterator<Item = super::ast::Ident>, what: &str, problems
     for name in names {
         if let Some(first) = seen.insert(name.name, name.span) {
             let message = format!("two of the {what}s are called `{}`", name.name);
-            problems.push(Diagnostic::error("duplicate", name.span, message).with_related(first, "the first one"));
+            problems.push(
+                Diagnostic::error("duplicate", name.span, message).with_related(first, "the first one"),
+            );
         }
     }
 }

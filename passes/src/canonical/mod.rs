@@ -14,13 +14,15 @@ use crate::analysis::{Facts, Terms, operation};
 use crate::cost::{Cost, SizeWeighted};
 use crate::extract::{Selection, extract};
 use crate::language::{Head, Term};
+use crate::loops::specialise;
 use crate::plain;
 use crate::report::{GraphReport, Report};
 use crate::rules::Rules;
 use crate::saturate::{Limits, saturate};
 use carousel_ir::{Function, Graph, Module, Op, Scan, Type};
 use egg::Id;
-use insert::{Inserted, insert};
+
+pub(crate) use insert::{Inserted, insert};
 
 /// How [`canonicalize_with`] goes about it.
 #[derive(Clone, Copy)]
@@ -117,13 +119,13 @@ fn canonical_bodies(
     options: Options<'_>,
     report: &mut Report,
 ) -> Graph {
-    let mut graph = plain::live(module, graph);
+    let mut graph = plain::live(module, &plain::shared(module, graph));
     for place in 0..graph.nodes.len() {
         let Op::Scan { scan } = &graph.nodes[place].op else { continue };
         let name = format!("{name}/scan {place}");
+        let (scan, operands) = specialise(scan, &graph.nodes[place].operands, &graph);
         let body = canonical_graph(&Module::default(), &scan.body, &name, Inputs::Drop, options, report);
-        let scan = Scan { body, ..(**scan).clone() };
-        let (scan, operands) = carousel_ir::scan::normalize(scan, &graph.nodes[place].operands);
+        let (scan, operands) = carousel_ir::scan::normalize(Scan { body, ..scan }, &operands);
         let node = &mut graph.nodes[place];
         node.operands = operands.into_iter().collect();
         node.op = Op::Scan { scan: Box::new(scan) };
@@ -139,6 +141,16 @@ fn original(terms: &Terms, inserted: &[Option<Inserted>]) -> Selection {
         selection.entry(terms.find(value.class)).or_insert_with(|| value.term.clone());
     }
     selection
+}
+
+/// The graph that computes the outputs of `graph`, which calls nothing, by chosen terms.
+pub(crate) fn rebuild_chosen(
+    graph: &Graph,
+    terms: &Terms,
+    inserted: &[Option<Inserted>],
+    selection: &Selection,
+) -> Graph {
+    rebuild::rebuild(&Module::default(), graph, terms, inserted, selection, Inputs::Keep)
 }
 
 /// The cost of a term; of an attribute nothing.

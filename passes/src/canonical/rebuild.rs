@@ -37,20 +37,20 @@ pub(super) fn rebuild(
             origin.span = node.span;
         }
     }
-    let mut builder = Builder::with_axes(module, graph.axes.clone());
+    let empty = Graph { axes: graph.axes.clone(), inputs: graph.inputs.clone(), ..Graph::default() };
+    let mut builder = Builder::resume(module, empty);
     let mut made: HashMap<Id, ValueId> = HashMap::new();
-    let places = graph.input_values();
-    for (input, place) in graph.inputs.iter().zip(&places) {
-        let class = place.and_then(|v| inserted[v.index()].as_ref()).map(|i| terms.find(i.class));
-        builder.span = place.map(|v| graph[v].span).unwrap_or_default();
-        let value = builder.input(input.name.as_str(), input.ty.clone(), input.role);
-        if let Some(class) = class {
-            made.entry(class).or_insert(value);
-        }
-    }
     for (value, node) in graph.iter() {
         let Some(inserted) = &inserted[value.index()] else { continue };
         let class = terms.find(inserted.class);
+        let interface = inputs == Inputs::Keep && matches!(node.op, Op::Input { .. });
+        if interface && !selection.contains_key(&class) {
+            builder.span = node.span;
+            let value = builder.push(node.op.clone(), &[]);
+            if let Some(name) = node.name {
+                builder.name(value, name);
+            }
+        }
         if selection.contains_key(&class) {
             emit(&mut builder, terms, selection, &origins, &mut made, class, node.span);
         }
@@ -96,15 +96,10 @@ fn emit(
         stack.pop();
         let operands: Vec<ValueId> = operands.iter().map(|o| made[o]).collect();
         builder.span = span;
-        let value = push(builder, op, &operands);
+        let value = builder.push(op.into_owned(), &operands);
         if let Some(name) = origin.name {
             builder.name(value, name);
         }
         made.insert(class, value);
     }
-}
-
-/// Adds an operation; a loop keeps its normal form, since its operands keep their places.
-fn push(builder: &mut Builder<'_>, op: Op, operands: &[ValueId]) -> ValueId {
-    builder.push(op, operands)
 }

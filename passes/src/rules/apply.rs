@@ -34,8 +34,7 @@ fn value(terms: &mut Terms, expr: &Expr, subst: &Subst, root: &Type) -> Option<I
         Expr::Op(kind, children) => {
             let (attributes, operands) = children.split_at(attribute_count(*kind)?);
             let leaves: Option<Vec<Leaf>> = attributes.iter().map(|a| leaf(terms, a, subst)).collect();
-            let operands: Option<Vec<Id>> =
-                operands.iter().map(|o| value(terms, o, subst, root)).collect();
+            let operands: Option<Vec<Id>> = operands.iter().map(|o| value(terms, o, subst, root)).collect();
             operation(terms, *kind, leaves?, &operands?)
         }
         Expr::Axes(..) | Expr::Leaf(_) => None,
@@ -84,7 +83,6 @@ fn compute(function: AxisFunction, arguments: &[Vec<Axis>]) -> Option<Vec<Axis>>
     let first = &arguments[0];
     Some(match function {
         AxisFunction::Union => {
-            // A reduction over an axis that is already gone would be another one.
             let fresh = arguments[1].iter().filter(|a| !first.contains(a));
             first.iter().chain(fresh).copied().collect()
         }

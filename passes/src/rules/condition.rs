@@ -68,9 +68,7 @@ impl Condition {
             Test::Covers => axes(1).iter().all(|a| axes(0).contains(a)),
             Test::Const => fact(0).constant.is_some(),
             Test::Float => fact(0).ty().is_some_and(|t| t.dtype.is_float()),
-            Test::HasDType => {
-                fact(0).ty().is_some_and(|t| fact(1).leaf == Some(Leaf::DType(t.dtype)))
-            }
+            Test::HasDType => fact(0).ty().is_some_and(|t| fact(1).leaf == Some(Leaf::DType(t.dtype))),
             Test::Positive => range.positive || range.low > 0.0,
             Test::Nonnegative => range.positive || range.low >= 0.0,
             Test::Nonpositive => range.high <= 0.0,

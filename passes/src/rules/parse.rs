@@ -51,9 +51,10 @@ fn expand(line: &str) -> Result<Vec<String>, Diagnostic> {
 fn rule(line: &str, names: &mut HashSet<String>) -> Result<Rule, Diagnostic> {
     let (text, tag) = line.rsplit_once('#').expect("the caller saw the tag");
     let tags = [Tag::Bitwise, Tag::Real, Tag::Approx];
-    let tag = tags.into_iter().find(|t| t.name() == tag.trim()).ok_or_else(|| {
-        unknown("tag", tag.trim(), tags.map(Tag::name))
-    })?;
+    let tag = tags
+        .into_iter()
+        .find(|t| t.name() == tag.trim())
+        .ok_or_else(|| unknown("tag", tag.trim(), tags.map(Tag::name)))?;
     let (name, body) =
         text.split_once(':').ok_or_else(|| problem("a rule begins with its name and a colon".into()))?;
     let (body, conditions) = match body.split_once(" if ") {
@@ -166,8 +167,9 @@ fn operation(words: &mut Words<'_>, which: Side, depth: usize) -> Result<Expr, D
     let mut children = Vec::new();
     for place in 0..attributes + operands {
         if words.peek() == Some(&")") {
-            let message =
-                format!("`{name}` takes {attributes} attribute(s) and {operands} operand(s), not {place} in all");
+            let message = format!(
+                "`{name}` takes {attributes} attribute(s) and {operands} operand(s), not {place} in all"
+            );
             return Err(problem(message));
         }
         children.push(if place < attributes {

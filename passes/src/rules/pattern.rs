@@ -1,7 +1,7 @@
 //! Patterns of rules: as read, and compiled for e-matching.
 
 use crate::language::{Children, Head, Leaf, Term, is_commutative};
-use carousel_ir::{DType, Number, OpKind};
+use carousel_ir::{Class, DType, Number, OpKind};
 use egg::{ENodeOrVar, Id, Pattern, RecExpr, Var};
 use std::collections::BTreeMap;
 
@@ -76,6 +76,8 @@ pub(crate) fn holes(left: &Expr) -> Result<BTreeMap<String, Hole>, String> {
                     let hole = match (place < attributes, truth) {
                         (true, _) => Hole::Attribute(*kind, place),
                         (false, true) => Hole::Condition,
+                        // Views have the dtype of their operand.
+                        (false, false) if kind.class() == Class::View => hole,
                         (false, false) => Hole::Value,
                     };
                     walk(child, hole, found)
@@ -152,8 +154,9 @@ impl Expr {
             Expr::Number(value) => {
                 // A variable of its own: the constants of one pattern need not have one dtype.
                 let dtype: Var = format!("?dtype.{}", flat.len()).parse().expect("it starts with ?");
-                let children: Children =
-                    [leaf(flat, Leaf::Number(*value)), flat.add(ENodeOrVar::Var(dtype))].into_iter().collect();
+                let children: Children = [leaf(flat, Leaf::Number(*value)), flat.add(ENodeOrVar::Var(dtype))]
+                    .into_iter()
+                    .collect();
                 flat.add(ENodeOrVar::ENode(Term { head: Head::Op(OpKind::Const), children }))
             }
             Expr::Truth(value) => {

@@ -1,17 +1,17 @@
 //! Calls and scans.
 
 use super::choices::Choices;
-use super::generator::Generator;
+use super::generator::{Callee, Generator};
 use super::values::Bounded;
-use carousel_ir::{Axes, Axis, Builder, DType, Direction, FunctionId, Scan, Type, ValueId};
+use carousel_ir::{Axes, Axis, Builder, DType, Direction, Scan, Type, ValueId};
 
 impl Generator<'_, '_> {
     /// Calls a function with operands made of what is there.
-    pub(super) fn call(&mut self, choices: &mut Choices<'_>, callees: &[FunctionId]) {
-        let function = choices.one(callees);
-        let types: Vec<Type> = self.b.callee(function).inputs.iter().map(|i| i.ty.clone()).collect();
+    pub(super) fn call(&mut self, choices: &mut Choices<'_>, callees: &[Callee]) {
+        let callee = &callees[choices.below(callees.len())];
         let mut seeds = self.seeds.clone().into_iter();
-        let operands: Option<Vec<ValueId>> = types
+        let operands: Option<Vec<ValueId>> = callee
+            .inputs
             .iter()
             .map(|ty| match ty.dtype {
                 DType::F32 | DType::F64 | DType::Bf16 => {
@@ -20,7 +20,10 @@ impl Generator<'_, '_> {
                     let x = self.conform(x, &ty.axes);
                     Some(self.small(x, 2.0).value)
                 }
-                DType::I32 => Some(self.spread(self.b.iota(Axis::new("b")), &ty.axes)),
+                DType::I32 => {
+                    let index = self.b.iota(Axis::new("b"));
+                    Some(self.spread(index, &ty.axes))
+                }
                 DType::Bool => {
                     let truth = self.values.bool(choices);
                     let truth = self.b.cast(truth, DType::F32);
@@ -31,7 +34,7 @@ impl Generator<'_, '_> {
             })
             .collect();
         let Some(operands) = operands else { return };
-        for result in self.b.call(function, &operands) {
+        for result in self.b.call(callee.function, &operands) {
             self.keep(result, f64::INFINITY);
         }
     }
@@ -134,13 +137,8 @@ impl Generator<'_, '_> {
         for (axis, size) in body.axes.iter() {
             self.b.axis(axis.as_str(), size.clone());
         }
-        let scan = Scan {
-            axis,
-            direction,
-            states: states.len() as u32,
-            sequences: sequences.len() as u32,
-            body,
-        };
+        let scan =
+            Scan { axis, direction, states: states.len() as u32, sequences: sequences.len() as u32, body };
         let results = self.b.scan(scan, &operands);
         let bounds = states.iter().map(|_| 4.0).chain(yields.iter().map(|y| y.bound));
         for (result, bound) in results.into_iter().zip(bounds) {

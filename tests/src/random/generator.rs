@@ -18,6 +18,13 @@ pub(super) struct Shared {
     pub(super) axes: usize,
 }
 
+/// A function that may be called.
+pub(super) struct Callee {
+    pub(super) function: FunctionId,
+    /// Types of its inputs.
+    pub(super) inputs: Vec<Type>,
+}
+
 /// A graph that is being grown.
 pub(super) struct Generator<'g, 'm> {
     pub(super) b: &'g mut Builder<'m>,
@@ -47,7 +54,7 @@ impl<'g, 'm> Generator<'g, 'm> {
     }
 
     /// Up to `most` operations, as long as choices remain.
-    pub(super) fn grow(&mut self, choices: &mut Choices<'_>, callees: &[FunctionId], most: usize) {
+    pub(super) fn grow(&mut self, choices: &mut Choices<'_>, callees: &[Callee], most: usize) {
         for _ in 0..most {
             if !choices.remain() {
                 break;

@@ -17,7 +17,7 @@ use carousel_ir::{
 };
 use carousel_reference::{Scalar, Tensor};
 use choices::Choices;
-use generator::{Generator, Shared};
+use generator::{Callee, Generator, Shared};
 use proptest::prelude::*;
 
 /// What the modules are for.
@@ -50,7 +50,7 @@ impl std::fmt::Debug for Case {
 /// Random modules with inputs.
 pub fn cases(purpose: Purpose) -> impl Strategy<Value = Case> {
     let sizes = [1u64..6, 1u64..4];
-    (proptest::collection::vec(any::<u32>(), 0..160), sizes, any::<u32>())
+    (proptest::collection::vec(any::<u32>(), 0..300), sizes, any::<u32>())
         .prop_map(move |(choices, sizes, seed)| Case { module: module(&choices, purpose), sizes, seed })
 }
 
@@ -91,23 +91,30 @@ pub fn module(choices: &[u32], purpose: Purpose) -> Module {
     let mut module = Module::default();
     for place in 0..choices.below(3) {
         // Another name for the symbols than the caller's: calls have to match them.
-        function(&mut module, &mut choices, &mut shared, &format!("part{place}"), ["n", "k"]);
+        function(&mut module, &mut choices, &mut shared, &format!("part{place}"), ["n", "k"], 4);
     }
-    function(&mut module, &mut choices, &mut shared, "root", ["s", "t"]);
+    function(&mut module, &mut choices, &mut shared, "root", ["s", "t"], 24);
     let problems = verify(&module);
     assert!(problems.is_empty(), "{problems:?}");
     module
 }
 
-/// Appends a function whose dynamic axes have the sizes `symbols`.
+/// Appends a function of at most `most` steps, whose dynamic axes have the sizes `symbols`.
 fn function(
     module: &mut Module,
     choices: &mut Choices<'_>,
     shared: &mut Shared,
     name: &str,
     symbols: [&str; 2],
+    most: usize,
 ) {
-    let callees: Vec<FunctionId> = module.iter().map(|(id, _)| id).collect();
+    let callees: Vec<Callee> = module
+        .iter()
+        .map(|(function, f)| Callee {
+            function,
+            inputs: f.graph.inputs.iter().map(|i| i.ty.clone()).collect(),
+        })
+        .collect();
     let graph = {
         let mut b = Builder::new(module);
         let [s, t] = [("s", symbols[0]), ("t", symbols[1])].map(|(a, n)| b.axis(a, Size::symbol(n)));
@@ -133,7 +140,7 @@ fn function(
         for input in ["seed", "step"] {
             g.argument(input, DType::U32, &[]);
         }
-        g.grow(choices, &callees, 12);
+        g.grow(choices, &callees, most);
         g.outputs(choices);
         b.finish().unwrap_or_else(|problems| panic!("the generator made a mistake: {problems:?}"))
     };

@@ -2,13 +2,13 @@
 
 use super::Purpose;
 use super::choices::Choices;
-use super::generator::Generator;
+use super::generator::{Callee, Generator};
 use super::values::Bounded;
-use carousel_ir::{Axes, Axis, DType, Direction, FunctionId, Name, Op, Size, ValueId};
+use carousel_ir::{Axes, Axis, DType, Direction, Name, Op, Size, ValueId};
 
 impl Generator<'_, '_> {
     /// Adds one operation with its result.
-    pub(super) fn step(&mut self, choices: &mut Choices<'_>, callees: &[FunctionId]) {
+    pub(super) fn step(&mut self, choices: &mut Choices<'_>, callees: &[Callee]) {
         match choices.below(16) {
             0 | 1 => self.unary(choices),
             2..=4 => self.binary(choices),
@@ -28,7 +28,7 @@ impl Generator<'_, '_> {
     fn unary(&mut self, choices: &mut Choices<'_>) {
         let x = self.float(choices);
         let kinks = self.shared.purpose == Purpose::Values;
-        let (value, bound) = match choices.below(if kinks { 12 } else { 9 }) {
+        let (value, bound) = match choices.below(if kinks { 12 } else { 10 }) {
             0 => (self.b.neg(x.value), x.bound),
             1 => {
                 let x = self.small(x, 3.0);
@@ -321,7 +321,8 @@ impl Generator<'_, '_> {
             }
             // Numbers that are awkward to write down; nothing uses them.
             _ => {
-                let number = choices.one(&[f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -0.0, 1e300, 1e-300, 0.1]);
+                let number =
+                    choices.one(&[f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -0.0, 1e300, 1e-300, 0.1]);
                 self.b.constant(number, choices.one(&[DType::F32, DType::F64, DType::Bf16]));
             }
         }

@@ -5,7 +5,8 @@ use super::view::{Storage, StorageId, View, Whereabouts};
 use crate::kernel::{
     Access, Atom, Buffer, BufferId, Dim, Kernel, Linear, Loop, Place, Statement, Var,
 };
-use carousel_ir::{Axis, DType, Size};
+use crate::program::aligned_bytes;
+use carousel_ir::{Axis, Size};
 use std::collections::BTreeSet;
 
 /// Indices of axes.
@@ -26,21 +27,6 @@ pub(crate) struct Built {
     pub(crate) arguments: Vec<StorageId>,
     /// Its dims.
     pub(crate) dims: Vec<Size>,
-}
-
-/// Bytes of an element in memory.
-pub(crate) fn element_bytes(dtype: DType) -> u64 {
-    match dtype {
-        DType::F32 | DType::I32 | DType::U32 | DType::Bool => 4,
-        DType::F64 => 8,
-        DType::Bf16 => 2,
-    }
-}
-
-/// Bytes of a storage, rounded up to whole lines of 64.
-pub(crate) fn aligned_bytes(dtype: DType, elements: &Size) -> Size {
-    let lines = Size::product([Size::Known(element_bytes(dtype)), elements.clone()]).ceil_div(Size::Known(64));
-    Size::product([Size::Known(64), lines])
 }
 
 impl KernelBuilder {
@@ -126,7 +112,11 @@ impl KernelBuilder {
         storages: &[Storage],
     ) -> Built {
         let mut written = BTreeSet::new();
-        body.iter().for_each(|s| s.visit_writes(&mut |b| drop(written.insert(b))));
+        body.iter().for_each(|s| {
+            s.visit_writes(&mut |b| {
+                written.insert(b);
+            })
+        });
         let (mut buffers, mut buffer_names, mut arguments) = (Vec::new(), Vec::new(), Vec::new());
         let mut scratch = Size::Known(0);
         for (number, id) in std::mem::take(&mut self.storages).into_iter().enumerate() {

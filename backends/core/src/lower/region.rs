@@ -8,6 +8,7 @@ use super::builder::{Env, KernelBuilder, canonical};
 use super::frame::{Frame, view_of};
 use super::view::row_major;
 use crate::kernel::{Atom, Expr, ExprId, Guard, Linear, Region};
+use carousel_ir::philox::stream_hash;
 use carousel_ir::{Axis, DType, Number, Op, OpKind, Size, ValueId};
 use std::collections::HashMap;
 
@@ -165,7 +166,7 @@ impl<'a, 'm> Emitter<'a, 'm> {
                 canonical(&mut at);
                 let seed = self.value(frame, operand(0), env, guards);
                 let step = self.value(frame, operand(1), env, guards);
-                let stream = fnv1a(stream.as_str());
+                let stream = stream_hash(stream.as_str());
                 self.region.push(Expr::Uniform { seed, step, stream, index: at }, DType::F32)
             }
             Op::FoldIn { number } => {
@@ -306,9 +307,4 @@ fn set(env: &mut Env, axis: Axis, index: Linear) {
         Some(slot) => slot.1 = index,
         None => env.push((axis, index)),
     }
-}
-
-/// FNV-1a, 32 bits.
-pub(crate) fn fnv1a(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -34,7 +34,7 @@ pub(crate) fn grid_axes(cx: &Context<'_>, frame: usize, value: ValueId) -> Vec<A
     }
     let mut axes = common.unwrap_or_default();
     let mut shared = Axes::none();
-    restrict(&scan.body, &varying(scan), &mut axes, &mut shared);
+    restrict(&scan.body, &mut axes, &mut shared);
     axes = Axes::new(axes.iter().filter(|a| *outer.axes.size(*a) != Size::Known(1)));
     let separate = axes.without(&shared);
     let chosen = if separate.is_empty() { axes } else { separate };
@@ -43,8 +43,8 @@ pub(crate) fn grid_axes(cx: &Context<'_>, frame: usize, value: ValueId) -> Vec<A
 
 /// Removes from `axes` those along which steps of the body mix elements, and collects in `shared` those that an
 /// operand of a contraction lacks.
-fn restrict(body: &Graph, varies: &[bool], axes: &mut Axes, shared: &mut Axes) {
-    for (value, node) in body.iter().filter(|(v, _)| varies[v.index()]) {
+fn restrict(body: &Graph, axes: &mut Axes, shared: &mut Axes) {
+    for (value, node) in body.iter() {
         let mut touched = Axes::none();
         match &node.op {
             Op::Sum { axes } | Op::ReduceMax { axes } => touched = axes.clone(),
@@ -76,8 +76,7 @@ fn restrict(body: &Graph, varies: &[bool], axes: &mut Axes, shared: &mut Axes) {
             }
             Op::Scan { scan } => {
                 touched.insert(scan.axis);
-                // Everything inside may vary: its operands do.
-                restrict(&scan.body, &vec![true; scan.body.nodes.len()], axes, shared);
+                restrict(&scan.body, axes, shared);
             }
             op if op.kind().class() == Class::Elementwise => {}
             _ => {}
@@ -283,7 +282,7 @@ fn claim(
             states[place].end = End::Nothing;
             continue;
         }
-        let mut aside = |cx: &mut Context<'_>| {
+        let aside = |cx: &mut Context<'_>| {
             let view = states[place].view.clone();
             let fresh = settling.place(cx, next, &view.order());
             View { storage: fresh.storage, ..view }
@@ -343,7 +342,9 @@ fn update_in_place(
     if readers.iter().any(|r| has_path_connecting(&*flow, node(writer), node(*r), None)) {
         return;
     }
-    readers.iter().for_each(|r| drop(flow.update_edge(node(*r), node(writer), ())));
+    for reader in readers {
+        flow.update_edge(node(reader), node(writer), ());
+    }
     if let Some(home) = &mut cx.frames[at].home[state.next.index()] {
         home.storage = state.view.storage;
     }

@@ -86,7 +86,8 @@ pub(super) fn operands(expr: &Expr) -> Vec<ExprId> {
     found
 }
 
-fn data_of(linear: &Linear, found: &mut Vec<ExprId>) {
+/// The expressions whose values an offset contains.
+pub(super) fn data_of(linear: &Linear, found: &mut Vec<ExprId>) {
     for term in &linear.terms {
         match &term.atom {
             Atom::One | Atom::Var(_) => {}
@@ -196,6 +197,17 @@ impl<'k> Nest<'k> {
         let open = e.begin_axis(over, direction);
         self.open.push(open);
         self.hoist(e);
+    }
+
+    /// How many loops are open.
+    pub(super) fn open_loops(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The value of a term outside of all loops.
+    pub(super) fn outer_term(&self, e: &mut Emitter<'_, '_>, term: &Term) -> Value {
+        let partial = self.add_term(e, Partial::default(), term, Lane::NONE);
+        partial.sum.expect("it has a term")
     }
 
     /// Begins loops until `depth` of them are open.

@@ -22,7 +22,8 @@ impl<'a> Elaborator<'a> {
     pub(super) fn axis(&mut self, name: Ident) -> Option<Axis> {
         let found = self.resolve_axis(name.name);
         if found.is_none() {
-            let problem = Diagnostic::error("axis-unknown", name.span, format!("unknown axis `{}`", name.name));
+            let problem =
+                Diagnostic::error("axis-unknown", name.span, format!("unknown axis `{}`", name.name));
             let known: Vec<Name> = self.function_scope().axes.keys().copied().collect();
             self.report(suggest(problem, name.name.as_str(), known.iter().map(|n| n.as_str())));
         }
@@ -61,7 +62,8 @@ impl<'a> Elaborator<'a> {
                     let top = self.function.frames.last_mut().expect("a function has a frame");
                     let axis = top.graph.axes.fresh(Axis(name), size.clone());
                     if exported && callers.is_none() {
-                        let caller = self.function.scopes[..at].iter_mut().rev().find_map(|s| s.function.as_mut());
+                        let caller =
+                            self.function.scopes[..at].iter_mut().rev().find_map(|s| s.function.as_mut());
                         caller.expect("an expansion has a caller").axes.insert(name, axis);
                     }
                     axis
@@ -129,7 +131,9 @@ impl<'a> Elaborator<'a> {
             if axes.contains(axis) {
                 let message = format!("the axis `{}` stands twice", name.name);
                 let problem = Diagnostic::error("axis-clash", name.span, message);
-                self.report(problem.with_help(format!("for two axes of one size write `[{0}, e = {0}]`", name.name)));
+                self.report(
+                    problem.with_help(format!("for two axes of one size write `[{0}, e = {0}]`", name.name)),
+                );
                 complete = false;
             }
             axes.insert(axis);
@@ -203,7 +207,9 @@ impl<'a> Elaborator<'a> {
     pub(super) fn weak_dtype(&self, weak: &super::weak::Weak) -> DType {
         match weak {
             super::weak::Weak::Const(ConfigValue::Bool(_)) => DType::Bool,
-            super::weak::Weak::Const(_) | super::weak::Weak::Size(_) | super::weak::Weak::Apply(..) => self.dtype(),
+            super::weak::Weak::Const(_) | super::weak::Weak::Size(_) | super::weak::Weak::Apply(..) => {
+                self.dtype()
+            }
         }
     }
 }

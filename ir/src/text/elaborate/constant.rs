@@ -192,9 +192,11 @@ impl<'a> Elaborator<'a> {
             | ExprKind::Next(_)
             | ExprKind::Unary(Unary::Not, _)
             | ExprKind::View(..)
-            | ExprKind::List(_) => {
-                Diagnostic::error("compile-time", expr.span, "expected a number that is known while compiling")
-            }
+            | ExprKind::List(_) => Diagnostic::error(
+                "compile-time",
+                expr.span,
+                "expected a number that is known while compiling",
+            ),
         };
         self.report(problem);
         None
@@ -298,7 +300,9 @@ impl<'a> Elaborator<'a> {
     fn quotient(&mut self, expr: &'a Expr) -> Option<(Size, u64)> {
         let whole = |value: ConfigValue| match value {
             ConfigValue::Int(n) => u64::try_from(n).ok().map(Size::Known),
-            ConfigValue::Float(_) | ConfigValue::Bool(_) | ConfigValue::Text(_) | ConfigValue::List(_) => None,
+            ConfigValue::Float(_) | ConfigValue::Bool(_) | ConfigValue::Text(_) | ConfigValue::List(_) => {
+                None
+            }
         };
         match &expr.kind {
             ExprKind::Integer(n) => Some((Size::Known(u64::try_from(*n).ok()?), 1)),
@@ -434,7 +438,11 @@ impl<'a> Elaborator<'a> {
                     None => match axes.as_slice().last() {
                         Some(axis) => *axis,
                         None => {
-                            self.error("initialiser", expr.span, "`linspace` needs an axis; this is a scalar");
+                            self.error(
+                                "initialiser",
+                                expr.span,
+                                "`linspace` needs an axis; this is a scalar",
+                            );
                             return None;
                         }
                     },

@@ -1,8 +1,8 @@
 //! Expressions.
 
+use super::Elaborator;
 use super::scope::Value;
 use super::weak::Weak;
-use super::Elaborator;
 use crate::text::ast::{Binary, Expr, ExprKind, Unary};
 use crate::text::program::ConfigValue;
 use crate::{Diagnostic, OpKind};

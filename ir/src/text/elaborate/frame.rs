@@ -120,8 +120,7 @@ impl Elaborator<'_> {
         let operands: SmallVec<[ValueId; 3]> = operands.iter().map(|v| self.import(*v, at)).collect();
         let graph = &mut self.function.frames[at].graph;
         let nodes: SmallVec<[&Node; 3]> = operands.iter().map(|v| &graph[*v]).collect();
-        let context =
-            Context { axes: &graph.axes, inputs: &graph.inputs, functions: &self.module.functions };
+        let context = Context { axes: &graph.axes, inputs: &graph.inputs, functions: &self.module.functions };
         let types = infer(context, &op, &nodes)?;
         drop(nodes);
         graph.nodes.push(Node { op, operands, types, span, name: None });

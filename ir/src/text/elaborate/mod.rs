@@ -22,7 +22,7 @@ use super::ast::{ConfigKind, Definition, Expr};
 use super::program::{ConfigValue, Options, Program};
 use crate::{Axis, DType, Diagnostic, FunctionId, FunctionKind, Module, Name, Size, Span};
 use function::{FunctionInfo, FunctionState};
-pub(super) use operation::is_builtin;
+pub(super) use operation::is_table_operation;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Most nodes of a module, all functions and scans together.
@@ -50,24 +50,28 @@ pub fn elaborate(program: &Program, entries: &[&str], options: &Options) -> Resu
             Some(definition) => roots.push(definition),
             None => {
                 let known = program.definitions.iter().map(|d| d.name.name.as_str());
-                let problem =
-                    Diagnostic::error("name-unknown", Span::default(), format!("there is no function `{entry}`"));
+                let problem = Diagnostic::error(
+                    "name-unknown",
+                    Span::default(),
+                    format!("there is no function `{entry}`"),
+                );
                 elaborator.problems.push(suggest(problem, entry, known));
             }
         }
     }
     for key in options.config.keys() {
-        let mut known = roots.iter().flat_map(|r| &r.config).map(|c| c.name.name.as_str());
-        if !known.any(|k| k == key) && !roots.is_empty() {
-            let message = format!("no root has a compile-time parameter `{key}`");
-            let known = roots.iter().flat_map(|r| &r.config).map(|c| c.name.name.as_str());
+        let models = program.definitions.iter().filter(|d| d.kind == FunctionKind::Model);
+        let all = models.chain(roots.iter().copied()).flat_map(|r| &r.config).map(|c| c.name.name.as_str());
+        let known: Vec<&str> = all.collect();
+        if !known.contains(&key.as_str()) && !roots.is_empty() {
+            let message = format!("no model has a compile-time parameter `{key}`");
             let problem = Diagnostic::error("config-unknown", roots[0].name.span, message);
             elaborator.problems.push(suggest(problem, key, known));
         }
     }
-    elaborator.reserved = roots.iter().map(|r| r.name.name).collect();
-    for root in roots {
-        let config = elaborator.root_config(root, &options.config);
+    let configured: Vec<_> = roots.iter().map(|r| (*r, elaborator.root_config(r, &options.config))).collect();
+    elaborator.roots = configured.iter().map(|(r, c)| (r.name.name, elaborator.root_key(r, c))).collect();
+    for (root, config) in configured {
         elaborator.root(root, config);
     }
     let module = std::mem::take(&mut elaborator.module);
@@ -128,8 +132,8 @@ struct Elaborator<'a> {
     infos: Vec<FunctionInfo>,
     /// Functions by what they were made for.
     specialised: HashMap<String, FunctionId>,
-    /// Names that roots will have.
-    reserved: HashSet<Name>,
+    /// Names that roots will have, and what they will be made for.
+    roots: HashMap<Name, String>,
     /// Sizes that axes of functions have anywhere: axes that parameters carry meet in callers, and must not clash.
     claims: HashMap<Axis, Size>,
     /// The function that is being made.
@@ -152,7 +156,7 @@ impl<'a> Elaborator<'a> {
             module: Module::default(),
             infos: Vec::new(),
             specialised: HashMap::new(),
-            reserved: HashSet::new(),
+            roots: HashMap::new(),
             claims: HashMap::new(),
             function: FunctionState::default(),
             active: Vec::new(),

@@ -177,15 +177,19 @@ impl<'a> Elaborator<'a> {
 
     /// The next value of a state, `C'`.
     pub(super) fn next(&mut self, name: Name, span: Span) -> Value {
-        let found = self.lookup_next(name).and_then(|at| Some((at, self.function.scopes[at].next.get(&name)?)));
+        let found =
+            self.lookup_next(name).and_then(|at| Some((at, self.function.scopes[at].next.get(&name)?)));
         match found {
             Some((at, Binding::Lazy(lazy))) => {
                 let lazy = lazy.clone();
-                self.force(at, &lazy, name, span, Equations::Next)
+                let value = self.force(at, &lazy, name, span, Equations::Next);
+                self.name_value(&value, Name::new(&format!("next.{name}")));
+                value
             }
             _ => {
                 let states = self.function.scopes.iter().flat_map(|s| s.next.keys()).map(|n| n.as_str());
-                let problem = Diagnostic::error("state-unknown", span, format!("there is no state `{name}` here"));
+                let problem =
+                    Diagnostic::error("state-unknown", span, format!("there is no state `{name}` here"));
                 let problem = suggest(problem, name.as_str(), states);
                 self.report(problem);
                 Value::Error
@@ -199,7 +203,8 @@ impl<'a> Elaborator<'a> {
             Progress::Running => {
                 let prime = if which == Equations::Next { "'" } else { "" };
                 let message = format!("`{name}{prime}` depends on itself");
-                let problem = Diagnostic::error("cycle", lazy.span, message).with_related(span, "needed here");
+                let problem =
+                    Diagnostic::error("cycle", lazy.span, message).with_related(span, "needed here");
                 self.report(problem.with_help("within a step, equations must not go round in a circle"));
                 return Value::Error;
             }

@@ -34,7 +34,9 @@ impl Elaborator<'_> {
     pub(super) fn settle(&self, weak: &Weak) -> Option<ConfigValue> {
         match weak {
             Weak::Const(value) => Some(value.clone()),
-            Weak::Size(axis) => self.size(*axis).known().and_then(|n| i64::try_from(n).ok()).map(ConfigValue::Int),
+            Weak::Size(axis) => {
+                self.size(*axis).known().and_then(|n| i64::try_from(n).ok()).map(ConfigValue::Int)
+            }
             Weak::Apply(kind, parts) => {
                 let parts: Option<Vec<ConfigValue>> = parts.iter().map(|p| self.settle(p)).collect();
                 fold(*kind, &parts?).ok()

@@ -68,7 +68,8 @@ impl Cursor<'_> {
         let depth = below.iter().max().copied().unwrap_or(0) + 1;
         if depth > MAX_DEPTH {
             let message = format!("an expression more than {MAX_DEPTH} operations deep");
-            return self.fail(Diagnostic::error("limit", span, message).with_help("name a part of it with `let`"));
+            return self
+                .fail(Diagnostic::error("limit", span, message).with_help("name a part of it with `let`"));
         }
         Ok(Expr { kind, span, depth })
     }

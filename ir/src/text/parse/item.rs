@@ -46,7 +46,8 @@ impl Cursor<'_> {
         }
         self.advance();
         let name = self.ident()?;
-        let config = if self.eat(Token::Less) { self.list(Token::Greater, Self::config)? } else { Vec::new() };
+        let config =
+            if self.eat(Token::Less) { self.list(Token::Greater, Self::config)? } else { Vec::new() };
         self.expect(Token::OpenParen)?;
         let inputs = self.list(Token::CloseParen, Self::typed)?;
         self.expect(Token::Arrow)?;
@@ -73,7 +74,11 @@ impl Cursor<'_> {
                 self.expect(Token::OpenParen)?;
                 let words = self.list(Token::CloseParen, Self::ident)?;
                 if words.is_empty() {
-                    return self.fail(Diagnostic::error("syntax", place, "an `enum` needs at least one word"));
+                    return self.fail(Diagnostic::error(
+                        "syntax",
+                        place,
+                        "an `enum` needs at least one word",
+                    ));
                 }
                 ConfigKind::Enum(words)
             }
@@ -101,7 +106,9 @@ impl Cursor<'_> {
                 let problem = Diagnostic::error("dtype", start, format!("there is no dtype `{word}`"));
                 let help = match crate::nearest(word, known) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("the dtypes are {}; a scalar's type is one of them, or []", known.join(", ")),
+                    None => {
+                        format!("the dtypes are {}; a scalar's type is one of them, or []", known.join(", "))
+                    }
                 };
                 self.report(problem.with_help(help));
             }

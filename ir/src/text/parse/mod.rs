@@ -176,14 +176,24 @@ impl<'t> Cursor<'t> {
 
     /// Runs `inner` one level deeper.
     pub(super) fn nested<T>(&mut self, inner: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+        self.enter()?;
+        let result = inner(self);
+        self.leave();
+        result
+    }
+
+    /// One level deeper, for those that cannot use [`Cursor::nested`].
+    pub(super) fn enter(&mut self) -> Parsed<()> {
         if self.depth >= MAX_DEPTH {
             let message = format!("nested more than {MAX_DEPTH} deep");
             return self.fail(Diagnostic::error("limit", self.span(), message));
         }
         self.depth += 1;
-        let result = inner(self);
+        Ok(())
+    }
+
+    pub(super) fn leave(&mut self) {
         self.depth -= 1;
-        result
     }
 
     /// Items separated by commas up to `close`, which is consumed; a last comma is allowed.
@@ -238,7 +248,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// Skips to the next definition.
-    fn skip_to_definition(&mut self, from: usize) {
+    pub(super) fn skip_to_definition(&mut self, from: usize) {
         if self.place == from {
             self.advance();
         }

@@ -1,0 +1,329 @@
+//! From graphs to kernels.
+//!
+//! A function's values are *inlined* into their users or *stored* ([`classify`]); stored values get a place with a
+//! layout ([`settle`], [`layout`]); each becomes a statement ([`statement`], [`product`]), a scan becomes one kernel
+//! ([`scan`]), a call stays a call. [`schedule`] says what part of a statement's loops is the grid, and
+//! [`crate::plan`] where storages lie in the frame. Structurally equal kernels are one.
+
+mod builder;
+mod classify;
+mod frame;
+mod layout;
+mod product;
+mod region;
+mod scan;
+mod schedule;
+mod settle;
+mod statement;
+mod view;
+
+use crate::kernel::Kernel;
+use crate::plan::{self, Lifetime};
+use crate::program::{Home, KernelId, Port, Program, Routine, RoutineId, Slot, SlotId, Step};
+use crate::target::Target;
+use builder::{Built, KernelBuilder};
+use carousel_ir::{Axis, DType, Diagnostic, FunctionId, Graph, Module, Op, Size, Span, Type, ValueId};
+use frame::{Frame, label};
+use settle::{Settling, Unit};
+use statement::Site;
+use std::collections::HashMap;
+use view::{Storage, StorageId, View, Whereabouts};
+
+/// What lowering one function knows.
+pub(crate) struct Context<'m> {
+    pub(crate) module: &'m Module,
+    pub(crate) target: &'m Target,
+    pub(crate) frames: Vec<Frame<'m>>,
+    pub(crate) storages: Vec<Storage>,
+}
+
+impl Context<'_> {
+    /// New memory.
+    pub(crate) fn storage(
+        &mut self,
+        dtype: DType,
+        elements: Size,
+        whereabouts: Whereabouts,
+        name: String,
+    ) -> StorageId {
+        self.storages.push(Storage { dtype, elements, whereabouts, name });
+        StorageId(self.storages.len() as u32 - 1)
+    }
+
+    /// Whether a view is all of its storage, row-major with axes in this order.
+    pub(crate) fn is_whole(&self, view: &View, order: &[Axis], frame: usize) -> bool {
+        let table = &self.frames[frame].graph.axes;
+        let whole = View::whole(view.storage, order, table);
+        let long = |v: &View| -> Vec<(Axis, Size)> {
+            v.strides.iter().filter(|(a, _)| *table.size(*a) != Size::Known(1)).cloned().collect()
+        };
+        let same = {
+            let (a, b) = (long(view), long(&whole));
+            a.len() == b.len() && b.iter().all(|x| a.contains(x))
+        };
+        let elements = Size::product(order.iter().map(|a| table.size(*a).clone()));
+        same && view.moves.is_empty()
+            && view.offset == Size::Known(0)
+            && self.storages[view.storage.0 as usize].elements == elements
+    }
+}
+
+/// Lowers `root` and everything that it calls. `module` is verified.
+pub fn lower(module: &Module, root: FunctionId, target: &Target) -> Result<Program, Vec<Diagnostic>> {
+    if module.functions.get(root.index()).is_none() {
+        let message = format!("there is no function number {}", root.0);
+        return Err(vec![Diagnostic::error("call", Span::default(), message)]);
+    }
+    let mut lowering =
+        Lowering { module, target, program: Program::default(), kernels: HashMap::new(), routines: HashMap::new() };
+    let reachable = reachable(module, root);
+    for (function, _) in module.iter().filter(|(f, _)| reachable[f.index()]) {
+        let routine = lowering.function(function);
+        lowering.program.routines.push(routine);
+        let id = RoutineId(lowering.program.routines.len() as u32 - 1);
+        lowering.routines.insert(function, id);
+    }
+    Ok(lowering.program)
+}
+
+fn reachable(module: &Module, root: FunctionId) -> Vec<bool> {
+    let mut reachable = vec![false; module.functions.len()];
+    reachable[root.index()] = true;
+    for (function, body) in module.iter().rev() {
+        if reachable[function.index()] {
+            for node in &body.graph.nodes {
+                if let Op::Call { function } = node.op {
+                    reachable[function.index()] = true;
+                }
+            }
+        }
+    }
+    // The root is the last routine: nothing after it is reachable.
+    reachable
+}
+
+struct Lowering<'m> {
+    module: &'m Module,
+    target: &'m Target,
+    program: Program,
+    kernels: HashMap<Kernel, KernelId>,
+    routines: HashMap<FunctionId, RoutineId>,
+}
+
+/// A step with storages in place of slots.
+enum Work {
+    Launch(Box<Built>),
+    Call { function: FunctionId, inputs: Vec<StorageId>, outputs: Vec<StorageId> },
+}
+
+impl<'m> Lowering<'m> {
+    fn function(&mut self, function: FunctionId) -> Routine {
+        let graph = &self.module[function].graph;
+        let mut cx =
+            Context { module: self.module, target: self.target, frames: Vec::new(), storages: Vec::new() };
+        let live = frame::live(graph, graph.outputs.iter().map(|o| o.value));
+        cx.frames.push(Frame::new(graph, 0, vec![None; graph.inputs.len()], live));
+
+        // Inputs and outputs are where the caller has them.
+        let values = graph.input_values();
+        let mut ends = Vec::new();
+        for (index, input) in graph.inputs.iter().enumerate() {
+            let elements = graph.axes.elements(&input.ty.axes);
+            let name = input.name.to_string();
+            let storage = cx.storage(input.ty.dtype, elements, Whereabouts::Input(index as u32), name);
+            if let Some(value) = values[index] {
+                let view = View::whole(storage, input.ty.axes.as_slice(), &graph.axes);
+                cx.frames[0].home[value.index()] = Some(view);
+            }
+        }
+        let mut claims = HashMap::new();
+        for (index, output) in graph.outputs.iter().enumerate() {
+            let elements = graph.axes.elements(&output.axes);
+            let dtype = graph.ty(output.value).dtype;
+            let name = output.name.to_string();
+            let storage = cx.storage(dtype, elements, Whereabouts::Output(index as u32), name);
+            let view = View::whole(storage, output.axes.as_slice(), &graph.axes);
+            if cx.frames[0].home[output.value.index()].is_none() {
+                claims.entry(output.value).or_insert_with(|| view.clone());
+            }
+            ends.push((output.value, view));
+        }
+
+        classify::classify(&mut cx.frames, self.target.inline_operations);
+        let mut settling =
+            Settling { frame: 0, whereabouts: Whereabouts::Frame, grid: Vec::new(), claims, units: Vec::new() };
+        settling.run(&mut cx);
+        for (value, view) in ends {
+            let result = match graph[value].op {
+                Op::Proj { index } => cx.frames[0].results.get(&(graph[value].operands[0], index)),
+                _ => cx.frames[0].home[value.index()].as_ref(),
+            };
+            if result.is_none_or(|r| r.storage != view.storage) {
+                settling.units.push(Unit::Copy(value, view));
+            }
+        }
+        let flow = settle::dataflow(&cx, 0, &settling.units);
+        let order = settle::stable_order(&flow);
+        let work: Vec<Work> = order.into_iter().map(|i| self.unit(&mut cx, &settling.units[i])).collect();
+        self.routine(cx, function, work)
+    }
+
+    /// One unit as a kernel or a call.
+    fn unit(&mut self, cx: &mut Context<'m>, unit: &Unit) -> Work {
+        let mut kernel = KernelBuilder::default();
+        let graph = cx.frames[0].graph;
+        let site = Site::whole(0);
+        let (name, grid, body) = match unit {
+            Unit::Call { value, inputs, outputs } => {
+                let Op::Call { function } = graph[*value].op else { panic!("a call unit is a call") };
+                return Work::Call { function, inputs: inputs.clone(), outputs: outputs.clone() };
+            }
+            Unit::Scan(value) => {
+                let axes = scan::grid_axes(cx, 0, *value);
+                let (grid, env) = scan::grid(&mut kernel, &axes, &graph.axes);
+                let site = Site { grid: env, ..site };
+                let body = scan::scan(cx, &mut kernel, &site, *value);
+                (scan_label(graph, *value), grid, body)
+            }
+            Unit::Value(value) if cx.frames[0].products.contains(value) => {
+                let home = cx.frames[0].home[value.index()].clone().expect("a product has a home");
+                let product = product::product(cx, &mut kernel, &site, *value, &home);
+                let (rows, columns) = (self.target.product_rows, self.target.product_columns);
+                let (grid, body) = product.into_kernel(&mut kernel, rows, columns);
+                (label(graph, *value), grid, body)
+            }
+            Unit::Value(value) => {
+                let statements = statement::value(cx, &mut kernel, &site, *value);
+                let (grid, body) = self.schedule(&mut kernel, statements);
+                (label(graph, *value), grid, body)
+            }
+            Unit::Copy(value, view) => {
+                let copy = statement::copy(cx, &mut kernel, &site, *value, frame::Start::Value, view);
+                let copy = schedule::collapse(&mut kernel, copy);
+                let (grid, body) = self.schedule(&mut kernel, vec![copy]);
+                (format!("copy {}", label(graph, *value)), grid, body)
+            }
+        };
+        Work::Launch(Box::new(kernel.finish(name, grid, body, &cx.storages)))
+    }
+
+    fn schedule(
+        &self,
+        kernel: &mut KernelBuilder,
+        mut statements: Vec<crate::kernel::Statement>,
+    ) -> (Vec<crate::kernel::Loop>, Vec<crate::kernel::Statement>) {
+        match (statements.pop(), statements.is_empty()) {
+            (Some(one), true) => {
+                let (grid, one) = schedule::into_grid(kernel, one, self.target.tile_elements);
+                (grid, vec![one])
+            }
+            (Some(last), false) => {
+                statements.push(last);
+                (Vec::new(), statements)
+            }
+            (None, _) => (Vec::new(), statements),
+        }
+    }
+
+    /// The routine of a function: slots in their places, kernels shared.
+    fn routine(&mut self, cx: Context<'m>, function: FunctionId, work: Vec<Work>) -> Routine {
+        let graph = &self.module[function].graph;
+        let mut slot_of: HashMap<StorageId, SlotId> = HashMap::new();
+        let mut slots = Vec::new();
+        let ends = cx.storages.iter().enumerate().filter(|(_, s)| {
+            matches!(s.whereabouts, Whereabouts::Input(_) | Whereabouts::Output(_))
+        });
+        let mut order: Vec<StorageId> = ends.map(|(i, _)| StorageId(i as u32)).collect();
+        for step in &work {
+            match step {
+                Work::Launch(built) => order.extend(&built.arguments),
+                Work::Call { inputs, outputs, .. } => order.extend(inputs.iter().chain(outputs)),
+            }
+        }
+        for id in order {
+            slot_of.entry(id).or_insert_with(|| {
+                let storage = &cx.storages[id.0 as usize];
+                let home = match storage.whereabouts {
+                    Whereabouts::Input(n) => Home::Input(n),
+                    Whereabouts::Output(n) => Home::Output(n),
+                    Whereabouts::Frame | Whereabouts::Scratch => Home::Frame,
+                };
+                slots.push(Slot {
+                    dtype: storage.dtype,
+                    elements: storage.elements.clone(),
+                    home,
+                    offset: Size::Known(0),
+                    name: storage.name.clone(),
+                });
+                SlotId(slots.len() as u32 - 1)
+            });
+        }
+        let slot = |ids: &[StorageId]| -> Vec<SlotId> { ids.iter().map(|s| slot_of[s]).collect() };
+        let mut steps = Vec::new();
+        for step in work {
+            steps.push(match step {
+                Work::Launch(built) => {
+                    let (buffers, dims) = (slot(&built.arguments), built.dims);
+                    Step::Launch { kernel: self.kernel(built.kernel), buffers, dims }
+                }
+                Work::Call { function, inputs, outputs } => {
+                    let callee = &self.module[function].graph;
+                    let symbols = carousel_ir::infer::callee_sizes(&graph.axes, callee)
+                        .expect("the sizes of a verified call agree")
+                        .into_iter()
+                        .collect();
+                    let (inputs, outputs) = (slot(&inputs), slot(&outputs));
+                    Step::Call { routine: self.routines[&function], inputs, outputs, symbols }
+                }
+            });
+        }
+        let lifetimes = lifetimes(&slots, &steps);
+        let frame_bytes = plan::place(&mut slots, &lifetimes);
+        let port = |name, ty: Type| {
+            let sizes = ty.axes.iter().map(|a| graph.axes.size(a).clone()).collect();
+            Port { name, ty, sizes }
+        };
+        let output_type =
+            |o: &carousel_ir::Output| Type { dtype: graph.ty(o.value).dtype, axes: o.axes.clone() };
+        Routine {
+            name: self.module[function].name,
+            inputs: graph.inputs.iter().map(|i| port(i.name, i.ty.clone())).collect(),
+            outputs: graph.outputs.iter().map(|o| port(o.name, output_type(o))).collect(),
+            slots,
+            frame_bytes,
+            steps,
+        }
+    }
+
+    fn kernel(&mut self, kernel: Kernel) -> KernelId {
+        if let Some(id) = self.kernels.get(&kernel) {
+            return *id;
+        }
+        let id = KernelId(self.program.kernels.len() as u32);
+        self.program.kernels.push(kernel.clone());
+        self.kernels.insert(kernel, id);
+        id
+    }
+}
+
+fn scan_label(graph: &Graph, value: ValueId) -> String {
+    let Op::Scan { scan } = &graph[value].op else { return label(graph, value) };
+    let names: Vec<&str> = scan.body.outputs.iter().map(|o| o.name.as_str()).collect();
+    format!("scan {} ({})", scan.axis, names.join(", "))
+}
+
+/// First and last step of every slot.
+fn lifetimes(slots: &[Slot], steps: &[Step]) -> Vec<Option<Lifetime>> {
+    let mut lifetimes: Vec<Option<Lifetime>> = vec![None; slots.len()];
+    for (at, step) in steps.iter().enumerate() {
+        let used: Vec<SlotId> = match step {
+            Step::Launch { buffers, .. } => buffers.clone(),
+            Step::Call { inputs, outputs, .. } => inputs.iter().chain(outputs).copied().collect(),
+        };
+        for slot in used {
+            let life = lifetimes[slot.0 as usize].get_or_insert(Lifetime { first: at, last: at });
+            life.last = at;
+        }
+    }
+    lifetimes
+}

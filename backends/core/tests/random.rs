@@ -1,0 +1,19 @@
+//! Random graphs, lowered and interpreted, against the reference.
+
+#[path = "../../../tests/src/random/mod.rs"]
+#[expect(dead_code, reason = "shared with other tests")]
+mod random;
+mod support;
+
+use proptest::prelude::*;
+use random::Purpose;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_graphs_agree_with_the_reference(case in random::cases(Purpose::Values)) {
+        let inputs = case.inputs::<f64>();
+        support::agree(&case.module, case.root(), &inputs);
+    }
+}

@@ -1,0 +1,36 @@
+//! Every built-in rule holds on random values; wrong ones are caught.
+
+mod common;
+
+use carousel_passes::{Rules, fuzz};
+
+#[test]
+fn builtin_rules_hold_on_random_values() {
+    let report = fuzz(Rules::builtin(), 60, 1, &|graph, inputs| common::run_graph(graph, inputs));
+    for failure in &report.failures {
+        eprintln!("{failure}\n");
+    }
+    assert!(report.failures.is_empty(), "{} wrong rule(s)", report.failures.len());
+    let idle: Vec<_> = report.held.iter().filter(|(_, count)| **count < 10).collect();
+    assert!(idle.is_empty(), "these rules hardly ever applied: {idle:?}");
+}
+
+#[test]
+fn wrong_rules_are_caught() {
+    let wrong = "exp-log-everywhere:  (exp (log ?a))          => ?a                         # real\n\
+                 cancel:              (div ?x ?x)             => 1                          # real\n\
+                 forget:              (mul ?x 0)              => 0                          # real\n\
+                 sum-of-square:       (sum ?A (mul ?a ?a))    => (mul (sum ?A ?a) (sum ?A ?a))  # real\n\
+                 counted-twice:       (sum ?A (broadcast ?B ?x))  => (mul (count ?B) ?x)    # real\n\
+                 select-swapped:      (select (not ?c) ?a ?b) => (select ?c ?a ?b)          # bitwise\n\
+                 max-without-bound:   (max ?x ?c)             => ?x  if const ?c            # real\n\
+                 transposed:          (merge ?P ?i (split ?i ?Q ?x))  => ?x                 # bitwise\n";
+    let rules = Rules::parse("wrong.rules", wrong).expect("they are well formed");
+    let report = fuzz(&rules, 60, 1, &|graph, inputs| common::run_graph(graph, inputs));
+    let caught: Vec<&str> = report.failures.iter().map(|f| f.rule.as_str()).collect();
+    let planted: Vec<&str> = rules.iter().map(|r| r.name()).collect();
+    assert_eq!(caught, planted, "{:?}", report.held);
+    let examples: Vec<String> = report.failures.iter().map(|f| f.to_string()).collect();
+    assert!(examples.iter().all(|e| e.contains("on the left") && e.contains("on the right")));
+    assert!(examples.iter().any(|e| e.contains("x: f32[")), "inputs are shown: {examples:?}");
+}

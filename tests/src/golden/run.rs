@@ -1,0 +1,239 @@
+//! Computing a case on a target and comparing every tensor that was recorded.
+
+use super::families::{Program, Slot};
+use super::manifest::Case;
+use super::vectors::Vector;
+use super::{GoldenError, metric, vectors};
+use carousel_autodiff::gradient;
+use carousel_ir::text::{Options, elaborate, parse_program};
+use carousel_ir::{DType, Function, FunctionId, Module, RenderStyle, Type};
+use carousel_reference::{Scalar, Tensor, evaluate};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What computes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// The plain evaluator in f64.
+    Reference64,
+    /// The plain evaluator in f32.
+    Reference32,
+}
+
+impl Target {
+    /// Every target.
+    pub const ALL: [Target; 2] = [Target::Reference64, Target::Reference32];
+
+    /// What messages call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Target::Reference64 => "reference-f64",
+            Target::Reference32 => "reference-f32",
+        }
+    }
+
+    fn compute(
+        self,
+        module: &Module,
+        function: FunctionId,
+        inputs: &[Tensor<f64>],
+    ) -> Result<Vec<Vec<f64>>, GoldenError> {
+        match self {
+            Target::Reference64 => evaluated(module, function, inputs),
+            Target::Reference32 => {
+                // The recorded inputs are numbers of f32.
+                let narrow = |t: &Tensor<f64>| Tensor::<f32>::floats(&t.shape, t.to_f64());
+                evaluated(module, function, &inputs.iter().map(narrow).collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// The largest error of the tensor `key` that is accepted.
+    fn tolerance(self, case: &Case, form: &str, key: &str) -> f64 {
+        match self {
+            Target::Reference64 => case.tolerance.float64,
+            Target::Reference32 => float32_tolerance(case, form, key),
+        }
+    }
+}
+
+fn evaluated<S: Scalar>(
+    module: &Module,
+    function: FunctionId,
+    inputs: &[Tensor<S>],
+) -> Result<Vec<Vec<f64>>, GoldenError> {
+    let outputs = evaluate(module, function, inputs).map_err(|e| GoldenError::Program(e.to_string()))?;
+    Ok(outputs.iter().map(Tensor::to_f64).collect())
+}
+
+/// Ten times the error of the references' own run of this form in float32, at least 1e-5. Where that run was not
+/// finite or is not recorded, ten times the error of the worst form.
+fn float32_tolerance(case: &Case, form: &str, key: &str) -> f64 {
+    const LEAST: f64 = 1e-5;
+    let recorded = case.tensors.get(key).and_then(|t| t.float32_run_error.get(form).copied().flatten());
+    recorded.map_or(case.tolerance.float32_lenient, |error| 10.0 * error).max(LEAST)
+}
+
+/// How a case came out on a target.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The worst tensor, the one whose error is largest in terms of its tolerance.
+    pub worst: Comparison,
+    /// How many tensors were compared.
+    pub compared: usize,
+    /// Every tensor beyond its tolerance.
+    pub failures: Vec<Comparison>,
+}
+
+/// The error of one tensor.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// Its key in the file.
+    pub key: String,
+    /// The error.
+    pub error: f64,
+    /// The largest error that is accepted.
+    pub tolerance: f64,
+}
+
+impl std::fmt::Display for Comparison {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:.1e} (tolerance {:.1e})", self.key, self.error, self.tolerance)
+    }
+}
+
+/// Computes a case, forward and gradients, and compares.
+pub fn run(folder: &Path, case: &Case, program: &Program, target: Target) -> Result<Report, GoldenError> {
+    let file = vectors::read(&folder.join(&case.file))?;
+    let (forward, root) = compile(program)?;
+    let (module, function) = gradient(&forward, root, &carousel_autodiff::Options::default())
+        .map_err(|d| GoldenError::Program(d.iter().map(|d| format!("{d}\n")).collect()))?;
+    let problems = carousel_ir::verify(&module);
+    if let Some(problem) = problems.first() {
+        return Err(GoldenError::Program(format!("the gradient does not verify: {problem}")));
+    }
+
+    let mut inputs = Vec::new();
+    let derived = &module[function];
+    for slot in &program.inputs {
+        let key = format!("{}{}", slot.prefix, slot.key);
+        inputs.push(input(program, derived, &file, slot, slot.name, &key)?);
+    }
+    for slot in &program.outputs {
+        inputs.push(input(
+            program,
+            derived,
+            &file,
+            slot,
+            &format!("cot.{}", slot.name),
+            &format!("in.cot.{}", slot.key),
+        )?);
+    }
+    let outputs = target.compute(&module, function, &inputs)?;
+
+    // Parts of one recorded tensor are put together again before they are compared.
+    let mut results: BTreeMap<String, Vec<Option<Vec<f64>>>> = BTreeMap::new();
+    for (output, values) in derived.graph.outputs.iter().zip(outputs) {
+        let name = output.name.as_str();
+        let place = match name.strip_prefix("grad.") {
+            Some(input) => {
+                program.inputs.iter().find(|s| s.name == input).map(|s| (s, format!("grad.{}", s.key)))
+            }
+            None => program.outputs.iter().find(|s| s.name == name).map(|s| (s, format!("out.{}", s.key))),
+        };
+        let (slot, key) =
+            place.ok_or_else(|| GoldenError::Case(format!("`{name}` is no tensor of the case")))?;
+        let parts = results.entry(key).or_insert_with(|| vec![None; slot.part.1]);
+        parts[slot.part.0] = Some(values);
+    }
+    compare(case, program.form, &file, &results, target)
+}
+
+fn compare(
+    case: &Case,
+    form: &str,
+    file: &BTreeMap<String, Vector>,
+    results: &BTreeMap<String, Vec<Option<Vec<f64>>>>,
+    target: Target,
+) -> Result<Report, GoldenError> {
+    let largest = |kind: &str| {
+        let of_kind = file.iter().filter(|(key, _)| key.starts_with(kind));
+        of_kind.map(|(_, v)| metric::largest(&v.values)).fold(0.0, f64::max)
+    };
+    let kinds = [("out.", largest("out.")), ("grad.", largest("grad."))];
+    let mut comparisons = Vec::new();
+    for (key, vector) in file {
+        let Some((_, largest)) = kinds.iter().find(|(kind, _)| key.starts_with(kind)) else { continue };
+        let parts = results.get(key).into_iter().flatten();
+        let values: Vec<f64> = parts.flatten().flatten().copied().collect();
+        let error = metric::error(&values, &vector.values, *largest);
+        comparisons.push(Comparison {
+            key: key.clone(),
+            error,
+            tolerance: target.tolerance(case, form, key),
+        });
+    }
+    let failures = comparisons.iter().filter(|c| !(c.error <= c.tolerance)).cloned().collect();
+    let ratio = |c: &Comparison| c.error / c.tolerance;
+    let worst = comparisons.iter().max_by(|a, b| ratio(a).total_cmp(&ratio(b))).cloned();
+    match worst {
+        Some(worst) => Ok(Report { worst, compared: comparisons.len(), failures }),
+        None => Err(GoldenError::Case(format!("`{}` has nothing to compare with", case.name))),
+    }
+}
+
+/// The module of a program and its root.
+fn compile(program: &Program) -> Result<(Module, FunctionId), GoldenError> {
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/xl"));
+    let load = |path: &str| std::fs::read_to_string(root.join(path)).map_err(|e| e.to_string());
+    let parsed = parse_program("golden.xl", program.source, &load)
+        .map_err(|failed| GoldenError::Program(failed.to_string()))?;
+    let sizes = program.sizes.iter().filter(|(axis, _)| !program.dynamic.contains(&axis.as_str()));
+    let options = Options {
+        dtype: DType::F32,
+        sizes: sizes.map(|(axis, size)| (axis.clone(), *size)).collect(),
+        config: program.config.clone(),
+        ..Options::default()
+    };
+    let module = elaborate(&parsed, &[program.entry], &options)
+        .map_err(|d| GoldenError::Program(parsed.sources.render(&d, RenderStyle::Plain)))?;
+    let root = module
+        .find(program.entry)
+        .ok_or_else(|| GoldenError::Program(format!("there is no function `{}`", program.entry)))?;
+    Ok((module, root))
+}
+
+/// An input of the derived function called `name`: a part of the tensor `key`, or what stands for a missing one.
+fn input(
+    program: &Program,
+    function: &Function,
+    file: &BTreeMap<String, Vector>,
+    slot: &Slot,
+    name: &str,
+    key: &str,
+) -> Result<Tensor<f64>, GoldenError> {
+    let declared = function.graph.inputs.iter().find(|i| i.name.as_str() == name);
+    let ty =
+        declared.map(|i| &i.ty).ok_or_else(|| GoldenError::Program(format!("there is no input `{name}`")))?;
+    let shape = shape(program, ty)?;
+    let elements: usize = shape.iter().product();
+    let Some(vector) = file.get(key) else {
+        return Ok(Tensor::floats(&shape, std::iter::repeat_n(slot.absent, elements)));
+    };
+    let (index, count) = slot.part;
+    if vector.values.len() != elements * count {
+        let message =
+            format!("`{key}` has the shape {:?}, but `{name}` {count} parts of {shape:?}", vector.shape);
+        return Err(GoldenError::Case(message));
+    }
+    let part = &vector.values[index * elements..(index + 1) * elements];
+    Ok(Tensor::floats(&shape, part.iter().copied()))
+}
+
+fn shape(program: &Program, ty: &Type) -> Result<Vec<usize>, GoldenError> {
+    let size = |axis: carousel_ir::Axis| {
+        let size = program.sizes.get(axis.as_str()).map(|size| *size as usize);
+        size.ok_or_else(|| GoldenError::Case(format!("the case does not tell the size of `{axis}`")))
+    };
+    ty.axes.iter().map(size).collect()
+}

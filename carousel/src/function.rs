@@ -100,7 +100,9 @@ pub struct Output {
 /// Compiles one function of a program for this computer's processor. `name` is what diagnostics call the text; the
 /// built-in files may be used.
 pub fn compile(name: &str, text: &str, function: &str, options: &CompileOptions) -> Result<Function, Error> {
-    let load = |path: &str| bundled(path).map(str::to_string).ok_or_else(|| format!("there is no built-in file `{path}`"));
+    let load = |path: &str| {
+        bundled(path).map(str::to_string).ok_or_else(|| format!("there is no built-in file `{path}`"))
+    };
     let program = parse_program(name, text, &load).map_err(Error)?;
     let fail = |diagnostics| Error(Failed { sources: program.sources.clone(), diagnostics });
     let elaboration = Options {

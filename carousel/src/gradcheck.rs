@@ -38,15 +38,20 @@ const DYNAMIC_SIZE: u64 = 5;
 /// Compares both gradients of a verified function; the same seed gives the same numbers.
 pub fn gradcheck(module: &Module, function: FunctionId, seed: u32) -> Result<Vec<Row>, GradcheckError> {
     let graph = &module[function].graph;
-    let (derived, gradient) =
-        autodiff::gradient(module, function, &autodiff::Options::default()).map_err(GradcheckError::Gradient)?;
+    let (derived, gradient) = autodiff::gradient(module, function, &autodiff::Options::default())
+        .map_err(GradcheckError::Gradient)?;
     let mut random = Random { seed, next: 0 };
-    let all: Vec<Tensor<f64>> =
-        derived[gradient].graph.inputs.iter().map(|i| random.tensor(i, &derived[gradient].graph.axes)).collect();
+    let all: Vec<Tensor<f64>> = derived[gradient]
+        .graph
+        .inputs
+        .iter()
+        .map(|i| random.tensor(i, &derived[gradient].graph.axes))
+        .collect();
     let inputs = &all[..graph.inputs.len()];
     let results = evaluate(&derived, gradient, &all).map_err(GradcheckError::Evaluation)?;
     let cotangents = &all[graph.inputs.len()..];
-    let floats: Vec<usize> = (0..graph.outputs.len()).filter(|i| graph.ty(graph.outputs[*i].value).dtype.is_float()).collect();
+    let floats: Vec<usize> =
+        (0..graph.outputs.len()).filter(|i| graph.ty(graph.outputs[*i].value).dtype.is_float()).collect();
     let objective = |inputs: &[Tensor<f64>]| -> Result<f64, GradcheckError> {
         let outputs = evaluate(module, function, inputs).map_err(GradcheckError::Evaluation)?;
         Ok(floats.iter().zip(cotangents).map(|(i, c)| inner(&outputs[*i].to_f64(), &c.to_f64())).sum())
@@ -113,7 +118,9 @@ impl Random {
         let shape: Vec<usize> = input.ty.axes.iter().map(|a| size(axes.size(a)) as usize).collect();
         let count = shape.iter().product::<usize>();
         match input.ty.dtype {
-            DType::F32 | DType::F64 | DType::Bf16 => Tensor::floats(&shape, (0..count).map(|_| self.number()).collect::<Vec<_>>()),
+            DType::F32 | DType::F64 | DType::Bf16 => {
+                Tensor::floats(&shape, (0..count).map(|_| self.number()).collect::<Vec<_>>())
+            }
             // Small enough to address any axis.
             DType::I32 | DType::U32 => Tensor::integers(&shape, (0..count).map(|i| (i % 2) as i64)),
             DType::Bool => Tensor::bools(&shape, (0..count).map(|i| i % 3 == 2)),

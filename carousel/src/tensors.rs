@@ -28,10 +28,12 @@ pub struct NamedTensor {
 pub fn read(path: &Path) -> Result<Vec<NamedTensor>, String> {
     let at = path.display();
     let bytes = fs::read(path).map_err(|e| format!("cannot read {at}: {e}"))?;
-    let file = carousel_models::checkpoint::validated(&bytes).map_err(|e| format!("{at} is no safetensors file: {e}"))?;
+    let file = carousel_models::checkpoint::validated(&bytes)
+        .map_err(|e| format!("{at} is no safetensors file: {e}"))?;
     let mut tensors = Vec::new();
     for (name, view) in file.iter() {
-        let values = elements(view.dtype(), view.data()).map_err(|e| format!("{at}: tensor `{name}`: {e}"))?;
+        let values =
+            elements(view.dtype(), view.data()).map_err(|e| format!("{at}: tensor `{name}`: {e}"))?;
         let shape = view.shape().iter().map(|n| *n as u64).collect();
         tensors.push(NamedTensor { name: name.to_string(), shape, values });
     }
@@ -55,7 +57,9 @@ fn elements(dtype: Dtype, bytes: &[u8]) -> Result<Values, String> {
         Dtype::U32 => Values::U32(each(bytes, u32::from_le_bytes)),
         Dtype::I64 => return narrow(each(bytes, i64::from_le_bytes)),
         Dtype::BOOL => Values::Bool(bytes.iter().map(|b| if *b != 0 { -1 } else { 0 }).collect()),
-        other => return Err(format!("dtype {other:?} is not supported (F32, F64, BF16, I32, U32, I64, BOOL are)")),
+        other => {
+            return Err(format!("dtype {other:?} is not supported (F32, F64, BF16, I32, U32, I64, BOOL are)"));
+        }
     })
 }
 
@@ -71,7 +75,9 @@ impl Values {
         match dtype {
             DType::F32 => Values::F32(wide.into_iter().map(|x| x as f32).collect()),
             DType::F64 => Values::F64(wide),
-            DType::Bf16 => Values::Bf16(wide.into_iter().map(|x| half::bf16::from_f64(x).to_bits()).collect()),
+            DType::Bf16 => {
+                Values::Bf16(wide.into_iter().map(|x| half::bf16::from_f64(x).to_bits()).collect())
+            }
             DType::I32 | DType::U32 | DType::Bool => self.clone(),
         }
     }
@@ -84,7 +90,8 @@ impl Values {
 pub fn write(path: &Path, outputs: &[Output]) -> Result<(), String> {
     let bytes: Vec<(Dtype, Vec<usize>, Vec<u8>)> = outputs.iter().map(encoded).collect();
     let views = outputs.iter().zip(&bytes).map(|(output, (dtype, shape, bytes))| {
-        let view = safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| e.to_string())?;
+        let view =
+            safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| e.to_string())?;
         Ok((output.name.clone(), view))
     });
     let views: Vec<_> = views.collect::<Result<_, String>>()?;

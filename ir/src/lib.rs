@@ -6,7 +6,8 @@
 //!
 //! Map: [`ops`] is the op table; [`types`](Type), [`size`](Size) and [`graph`](Graph) are the data;
 //! [`infer`](infer::infer) gives types, [`verify()`] checks the invariants, [`Builder`] makes graphs from Rust,
-//! [`transform`] changes whole graphs, and [`diagnostic`](Diagnostic) is how problems reach people.
+//! [`transform`] changes whole graphs, [`text`] reads and writes them, and [`diagnostic`](Diagnostic) is how problems
+//! reach people.
 
 mod attribute;
 mod build;
@@ -38,5 +39,6 @@ pub use name::{Axis, Name};
 pub use number::Number;
 pub use ops::{Arity, Class, Domain, Op, OpKind};
 pub use size::Size;
+pub use text::{ConfigValue, Options, Program, check, elaborate, parse_module, parse_program, print};
 pub use types::{Axes, DType, Type};
 pub use verify::{verify, verify_graph};

@@ -27,7 +27,11 @@ impl Engine {
     }
 
     /// Compiles one function of the module.
-    pub fn compile(&self, module: &Module, function: FunctionId) -> Result<Box<dyn Executable>, Vec<Diagnostic>> {
+    pub fn compile(
+        &self,
+        module: &Module,
+        function: FunctionId,
+    ) -> Result<Box<dyn Executable>, Vec<Diagnostic>> {
         match self {
             Engine::Reference => Ok(Box::new(ReferenceExecutable::new(module.clone(), function))),
             Engine::Cpu(backend) => {
@@ -66,7 +70,8 @@ pub fn loss_gradient(
 ) -> Result<(Module, FunctionId), Vec<Diagnostic>> {
     let module = simplified(module);
     let parameters = module[function].graph.inputs.iter();
-    let parameters = parameters.filter(|i| matches!(i.role, carousel_ir::Role::Parameter { .. })).map(|i| i.name);
+    let parameters =
+        parameters.filter(|i| matches!(i.role, carousel_ir::Role::Parameter { .. })).map(|i| i.name);
     let options = autodiff::Options { wrt: Some(parameters.collect()), ..autodiff::Options::default() };
     let (module, gradient) = autodiff::value_and_gradient(&module, function, loss, &options)?;
     assert_verified(&module, "the gradient");

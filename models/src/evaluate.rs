@@ -35,7 +35,7 @@ pub fn evaluate(
     let (mut total, mut tokens) = (0.0, 0);
     for batch in validation_batches(part, rows, extent) {
         let reading = Reading { batch: &batch, seed: 0, step: 0 };
-        total += f64::from(loss.loss(parameters, reading, &mut [])?) * batch.tokens() as f64;
+        total += f64::from(loss.loss(parameters, reading, None)?) * batch.tokens() as f64;
         tokens += batch.tokens() as u64;
     }
     let mean = total / tokens as f64;

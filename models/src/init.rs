@@ -125,10 +125,7 @@ fn check_numbers(init: &Init, parameter: &str) -> Result<(), InitError> {
         Init::Normal { mean: _, std } if std.get() < 0.0 => {
             Err(InitError::NegativeDeviation { parameter: parameter.into(), value: std.get() })
         }
-        Init::Constant(_)
-        | Init::Normal { .. }
-        | Init::Uniform { .. }
-        | Init::Linspace { .. } => Ok(()),
+        Init::Constant(_) | Init::Normal { .. } | Init::Uniform { .. } | Init::Linspace { .. } => Ok(()),
     }
 }
 
@@ -148,9 +145,13 @@ mod tests {
 
     #[test]
     fn normal_has_its_moments() {
-        let values =
-            initial_values(&Init::Normal { mean: 0.5.into(), std: (2.0).into() }, 1, "w", &axes(&[("i", 401), ("o", 99)]))
-                .unwrap();
+        let values = initial_values(
+            &Init::Normal { mean: 0.5.into(), std: (2.0).into() },
+            1,
+            "w",
+            &axes(&[("i", 401), ("o", 99)]),
+        )
+        .unwrap();
         assert_eq!(values.len(), 401 * 99);
         let (mean, std) = moments(&values);
         // Four standard errors.
@@ -160,8 +161,13 @@ mod tests {
 
     #[test]
     fn uniform_fills_its_interval() {
-        let values =
-            initial_values(&Init::Uniform { low: (-1.0).into(), high: (3.0).into() }, 1, "w", &axes(&[("o", 20_000)])).unwrap();
+        let values = initial_values(
+            &Init::Uniform { low: (-1.0).into(), high: (3.0).into() },
+            1,
+            "w",
+            &axes(&[("o", 20_000)]),
+        )
+        .unwrap();
         assert!(values.iter().all(|v| (-1.0..=3.0).contains(v)));
         let (mean, std) = moments(&values);
         assert!((mean - 1.0).abs() < 0.05 && (std - 4.0 / 12f64.sqrt()).abs() < 0.05, "{mean} {std}");

@@ -104,7 +104,9 @@ impl ModelSource {
                     .and_then(|folder| fs::read_to_string(folder.join(path)).ok())
                     .or_else(|| bundled(path).map(str::to_string)),
             };
-            let text = text.ok_or_else(|| format!("there is no file `{path}` beside the model nor among the built-in ones"))?;
+            let text = text.ok_or_else(|| {
+                format!("there is no file `{path}` beside the model nor among the built-in ones")
+            })?;
             found.borrow_mut().push(SourceFile { path: path.into(), text: text.clone() });
             Ok(text)
         };
@@ -127,7 +129,9 @@ impl ModelSource {
     pub fn parse(&self) -> Result<Program, Failed> {
         let load = |path: &str| {
             let file = self.files.iter().skip(1).find(|f| f.path == path);
-            file.map(|f| f.text.clone()).ok_or_else(|| format!("there is no file `{path}` beside the model nor among the built-in ones"))
+            file.map(|f| f.text.clone()).ok_or_else(|| {
+                format!("there is no file `{path}` beside the model nor among the built-in ones")
+            })
         };
         parse_program(&self.files[0].path, &self.files[0].text, &load)
     }
@@ -139,12 +143,17 @@ fn builtin_text(path: &str) -> String {
 
 /// The built-in files that a user's cell file stands for: those of the same name as a function in it.
 fn replaced_files(path: &Path, text: &str) -> Result<Vec<String>, SourceError> {
-    let cells = BUNDLED.iter().filter_map(|(file, _)| Some((*file, file.strip_prefix("reference/")?.strip_suffix(".xl")?)));
-    let defines = |name: &str| text.lines().any(|line| {
-        let rest = line.trim_start().strip_prefix("fn ").unwrap_or_default().trim_start();
-        rest.strip_prefix(name).is_some_and(|rest| rest.starts_with(['(', '<', ' ']))
-    });
-    let found: Vec<String> = cells.clone().filter(|(_, name)| defines(name)).map(|(file, _)| file.to_string()).collect();
+    let cells = BUNDLED
+        .iter()
+        .filter_map(|(file, _)| Some((*file, file.strip_prefix("reference/")?.strip_suffix(".xl")?)));
+    let defines = |name: &str| {
+        text.lines().any(|line| {
+            let rest = line.trim_start().strip_prefix("fn ").unwrap_or_default().trim_start();
+            rest.strip_prefix(name).is_some_and(|rest| rest.starts_with(['(', '<', ' ']))
+        })
+    };
+    let found: Vec<String> =
+        cells.clone().filter(|(_, name)| defines(name)).map(|(file, _)| file.to_string()).collect();
     if found.is_empty() {
         let known = cells.map(|(_, name)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         return Err(SourceError::NoSuchCell { path: path.to_path_buf(), known });

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
 use carousel_core::program::Port;
 use carousel_ir::text::{ConfigValue, Failed, Options, elaborate};
-use carousel_ir::{Diagnostic, FunctionId, Module, Sources};
+use carousel_ir::{Diagnostic, FunctionId, Module, Sources, Span};
 
 use crate::batch::Batch;
 use crate::compile::Engine;
@@ -31,11 +31,14 @@ impl Model {
     /// Elaborates the source with these compile-time parameters.
     pub fn new(source: &ModelSource, parameters: &BTreeMap<String, ParameterValue>) -> Result<Model, Failed> {
         let program = source.parse()?;
-        let config = parameters.iter().map(|(name, value)| (name.clone(), config_value(value))).collect();
-        let options = Options { config, ..Options::default() };
-        match elaborate(&program, &[LOGITS, LOSS], &options) {
+        let config = parameters.iter().map(|(name, value)| Ok((name.clone(), config_value(name, value)?)));
+        let elaborated = config.collect::<Result<_, Diagnostic>>().map_err(|d| vec![d]).and_then(|config| {
+            elaborate(&program, &[LOGITS, LOSS], &Options { config, ..Options::default() })
+        });
+        match elaborated {
             Ok(module) => {
-                let layout = Layout::new(&module[module.find(LOSS).expect("elaborated functions are there")].graph);
+                let layout =
+                    Layout::new(&module[module.find(LOSS).expect("elaborated functions are there")].graph);
                 Ok(Model { module, sources: program.sources, layout })
             }
             Err(diagnostics) => Err(Failed { sources: program.sources, diagnostics }),
@@ -75,7 +78,8 @@ impl Model {
         &self,
         compile: impl FnOnce() -> Result<Box<dyn Executable>, Vec<Diagnostic>>,
     ) -> Result<LanguageFunction, Failed> {
-        let executable = compile().map_err(|diagnostics| Failed { sources: self.sources.clone(), diagnostics })?;
+        let executable =
+            compile().map_err(|diagnostics| Failed { sources: self.sources.clone(), diagnostics })?;
         Ok(LanguageFunction { executable, layout: self.layout.clone() })
     }
 }
@@ -110,7 +114,12 @@ impl LanguageFunction {
     }
 
     /// Runs the function on the parameters in `arena`.
-    pub fn run(&self, arena: &[f32], reading: Reading<'_>, outputs: &mut [DataMut<'_>]) -> Result<(), RunError> {
+    pub fn run(
+        &self,
+        arena: &[f32],
+        reading: Reading<'_>,
+        outputs: &mut [DataMut<'_>],
+    ) -> Result<(), RunError> {
         let shape = [reading.batch.rows as u64, reading.batch.context as u64];
         let shapes: Vec<Vec<u64>> =
             self.layout.parameters().iter().map(|p| p.shape.iter().map(|n| *n as u64).collect()).collect();
@@ -136,12 +145,19 @@ impl LanguageFunction {
         self.executable.run(&inputs, outputs)
     }
 
-    /// Runs a function whose outputs are the scalar `loss` and perhaps gradients, which go to `gradients`, an arena like
-    /// that of the parameters.
-    pub fn loss(&self, arena: &[f32], reading: Reading<'_>, gradients: &mut [f32]) -> Result<f32, RunError> {
+    /// Runs a function whose outputs are the scalar `loss` and, if `gradients` is given, gradients, which go there: an
+    /// arena like that of the parameters.
+    pub fn loss(
+        &self,
+        arena: &[f32],
+        reading: Reading<'_>,
+        gradients: Option<&mut [f32]>,
+    ) -> Result<f32, RunError> {
         let mut loss = [0.0];
         let mut loss_part = Some(&mut loss[..]);
-        let parts = self.layout.gradients(self.outputs(), gradients);
+        let mut parts =
+            gradients.map(|arena| self.layout.gradients(self.outputs(), arena)).unwrap_or_default();
+        parts.resize_with(self.outputs().len(), || None);
         let outputs = self.outputs().iter().zip(parts).map(|(port, part)| match (part, port.name.as_str()) {
             (Some(part), _) => Ok(DataMut::F32(part)),
             (None, "loss") => Ok(DataMut::F32(loss_part.take().unwrap_or_default())),
@@ -157,13 +173,23 @@ impl LanguageFunction {
     }
 }
 
-/// A compile-time parameter as the language has it.
-pub fn config_value(value: &ParameterValue) -> ConfigValue {
-    match value {
+/// A compile-time parameter as the language has it: lists are sets of whole numbers.
+fn config_value(name: &str, value: &ParameterValue) -> Result<ConfigValue, Diagnostic> {
+    let number = |item: &ParameterValue| match item {
+        ParameterValue::Integer(n) => Ok(*n),
+        ParameterValue::Boolean(_)
+        | ParameterValue::Float(_)
+        | ParameterValue::Text(_)
+        | ParameterValue::List(_) => {
+            let message = format!("compile-time parameter `{name}`: a list holds whole numbers only");
+            Err(Diagnostic::error("config-value", Span::default(), message))
+        }
+    };
+    Ok(match value {
         ParameterValue::Boolean(b) => ConfigValue::Bool(*b),
         ParameterValue::Integer(n) => ConfigValue::Int(*n),
         ParameterValue::Float(x) => ConfigValue::Float(*x),
         ParameterValue::Text(t) => ConfigValue::Text(t.clone()),
-        ParameterValue::List(list) => ConfigValue::List(list.iter().map(config_value).collect()),
-    }
+        ParameterValue::List(list) => ConfigValue::List(list.iter().map(number).collect::<Result<_, _>>()?),
+    })
 }

@@ -96,8 +96,10 @@ impl Optimizer {
             let shape = [range.len() as u64];
             let vectors = [&self.values[..], gradients, &self.first, &self.second];
             let vectors = vectors.map(|v| Tensor { data: Data::F32(&v[range.clone()]), shape: &shape });
-            let inputs: Vec<Tensor<'_>> =
-                vectors.into_iter().chain(scalars.iter().map(|s| Tensor { data: Data::F32(s), shape: &[] })).collect();
+            let inputs: Vec<Tensor<'_>> = vectors
+                .into_iter()
+                .chain(scalars.iter().map(|s| Tensor { data: Data::F32(s), shape: &[] }))
+                .collect();
             let mut outputs = self.next.each_mut().map(|v| DataMut::F32(&mut v[range.clone()]));
             self.update.run(&inputs, &mut outputs)?;
         }

@@ -45,7 +45,9 @@ impl Layout {
                 if decay != group {
                     continue;
                 }
-                let size = |axis| graph.axes.size(axis).known().expect("sizes of parameters are known when compiled");
+                let size = |axis| {
+                    graph.axes.size(axis).known().expect("sizes of parameters are known when compiled")
+                };
                 let shape: Vec<usize> = input.ty.axes.iter().map(|a| size(a) as usize).collect();
                 let start = layout.elements;
                 layout.elements += shape.iter().product::<usize>();
@@ -88,7 +90,8 @@ impl Layout {
     pub fn initial(&self, seed: u64) -> Result<Vec<f32>, InitError> {
         let mut arena = Vec::with_capacity(self.elements);
         for p in &self.parameters {
-            let axes = p.axes.iter().zip(&p.shape).map(|(name, size)| AxisSize { name: name.clone(), size: *size });
+            let axes =
+                p.axes.iter().zip(&p.shape).map(|(name, size)| AxisSize { name: name.clone(), size: *size });
             arena.extend(initial_values(&p.init, seed, p.name.as_str(), &axes.collect::<Vec<_>>())?);
         }
         Ok(arena)

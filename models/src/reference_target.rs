@@ -24,9 +24,10 @@ impl ReferenceExecutable {
             Port { name, ty, sizes }
         };
         let inputs = graph.inputs.iter().map(|i| port(i.name, i.ty.clone())).collect();
-        let outputs = graph.outputs.iter().map(|o| {
-            port(o.name, Type { dtype: graph.ty(o.value).dtype, axes: o.axes.clone() })
-        });
+        let outputs = graph
+            .outputs
+            .iter()
+            .map(|o| port(o.name, Type { dtype: graph.ty(o.value).dtype, axes: o.axes.clone() }));
         let outputs = outputs.collect();
         ReferenceExecutable { module, function, inputs, outputs }
     }
@@ -71,8 +72,12 @@ impl Executable for ReferenceExecutable {
             let (expected, found) = (self.inputs.len() + self.outputs.len(), inputs.len() + outputs.len());
             return Err(RunError::Count { what: "inputs and outputs", expected, found });
         }
-        let inputs: Vec<reference::Tensor<f64>> =
-            self.inputs.iter().zip(inputs).map(|(port, tensor)| tensor_in(port, tensor)).collect::<Result<_, _>>()?;
+        let inputs: Vec<reference::Tensor<f64>> = self
+            .inputs
+            .iter()
+            .zip(inputs)
+            .map(|(port, tensor)| tensor_in(port, tensor))
+            .collect::<Result<_, _>>()?;
         let results = reference::evaluate::<f64>(&self.module, self.function, &inputs).map_err(|error| {
             RunError::Shape { name: self.module[self.function].name, message: error.to_string() }
         })?;
@@ -108,21 +113,33 @@ fn tensor_in(port: &Port, tensor: &Tensor<'_>) -> Result<reference::Tensor<f64>,
     })
 }
 
-fn tensor_out(port: &Port, result: &reference::Tensor<f64>, output: &mut DataMut<'_>) -> Result<(), RunError> {
+fn tensor_out(
+    port: &Port,
+    result: &reference::Tensor<f64>,
+    output: &mut DataMut<'_>,
+) -> Result<(), RunError> {
     let (values, found) = (result.to_f64(), output.as_data().elements());
     if values.len() as u64 != found {
         return Err(RunError::Length { name: port.name, expected: values.len() as u64, found });
     }
     if output.as_data().dtype() != port.ty.dtype {
-        return Err(RunError::DType { name: port.name, expected: port.ty.dtype, found: output.as_data().dtype() });
+        return Err(RunError::DType {
+            name: port.name,
+            expected: port.ty.dtype,
+            found: output.as_data().dtype(),
+        });
     }
     match output {
         DataMut::F32(out) => out.iter_mut().zip(values).for_each(|(o, v)| *o = v as f32),
         DataMut::F64(out) => out.copy_from_slice(&values),
-        DataMut::Bf16(out) => out.iter_mut().zip(values).for_each(|(o, v)| *o = half::bf16::from_f64(v).to_bits()),
+        DataMut::Bf16(out) => {
+            out.iter_mut().zip(values).for_each(|(o, v)| *o = half::bf16::from_f64(v).to_bits())
+        }
         DataMut::I32(out) => out.iter_mut().zip(values).for_each(|(o, v)| *o = v as i32),
         DataMut::U32(out) => out.iter_mut().zip(values).for_each(|(o, v)| *o = v as u32),
-        DataMut::Bool(out) => out.iter_mut().zip(values).for_each(|(o, v)| *o = if v != 0.0 { -1 } else { 0 }),
+        DataMut::Bool(out) => {
+            out.iter_mut().zip(values).for_each(|(o, v)| *o = if v != 0.0 { -1 } else { 0 })
+        }
     }
     Ok(())
 }

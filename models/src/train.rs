@@ -150,7 +150,7 @@ impl Trainer {
         let mut step = 0;
         if let Some(checkpoint) = &found {
             let manifest = checkpoint.manifest();
-            if !text.same_content(&manifest.text) {
+            if !text.identity().same_content(&manifest.text) {
                 let (trained, given) = (manifest.text.name.clone(), text.name().to_string());
                 return Err(TrainError::OtherText { folder: config.out.clone(), trained, given });
             }
@@ -211,7 +211,7 @@ impl Trainer {
         let config = &self.config;
         let batch = training_batch(&self.corpus.train, config.batch, config.seed, self.step);
         let reading = Reading { batch: &batch, seed: config.seed, step: self.step };
-        let loss = self.gradient.loss(&self.optimizer.values, reading, &mut self.gradients)?;
+        let loss = self.gradient.loss(&self.optimizer.values, reading, Some(&mut self.gradients))?;
         let update = Update {
             adamw: &config.adamw,
             step: self.step,

@@ -3,7 +3,7 @@
 //! Each trial prints its form of evaluation, the target, the worst error and its tolerance. Cases of families that are
 //! not handled yet are ignored trials, and the families are named in the end.
 
-use carousel_tests::golden::families::program;
+use carousel_tests::golden::families::{Precision, program};
 use carousel_tests::golden::manifest::{Case, Manifest};
 use carousel_tests::golden::run::{Target, run};
 use carousel_tests::golden::{GoldenError, folder};
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 fn trials() -> Result<(Vec<Trial>, BTreeMap<String, usize>), GoldenError> {
     let (mut trials, mut later) = (Vec::new(), BTreeMap::new());
     for case in Manifest::read(&folder())?.cases {
-        if program(&case)?.is_none() {
+        if program(&case, Precision::Double)?.is_none() {
             *later.entry(case.family.clone()).or_default() += 1;
             trials.push(Trial::test(format!("golden {}", case.name), || Ok(())).with_ignored_flag(true));
             continue;
@@ -47,7 +47,9 @@ fn trials() -> Result<(Vec<Trial>, BTreeMap<String, usize>), GoldenError> {
 }
 
 fn trial(case: &Case, target: Target) -> Result<(), Failed> {
-    let Some(program) = program(case)? else { return Err("the family is not handled".into()) };
+    let Some(program) = program(case, target.precision())? else {
+        return Err("the family is not handled".into());
+    };
     let report = run(&folder(), case, &program, target)?;
     let (name, form, target) = (&case.name, program.form, target.name());
     println!("{name}: {form}, {target}, {} tensors, worst {}", report.compared, report.worst);

@@ -4,4 +4,5 @@ mod documents;
 mod gradients;
 mod layering;
 mod random;
+mod rewriting;
 mod text;

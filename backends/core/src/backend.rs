@@ -207,18 +207,29 @@ impl std::error::Error for CompileError {}
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RunError::Count { what, expected, found } => write!(f, "the function has {expected} {what}, not {found}"),
-            RunError::DType { name, expected, found } => write!(f, "`{name}` must be {expected}, not {found}"),
+            RunError::Count { what, expected, found } => {
+                write!(f, "the function has {expected} {what}, not {found}")
+            }
+            RunError::DType { name, expected, found } => {
+                write!(f, "`{name}` must be {expected}, not {found}")
+            }
             RunError::Shape { name, message } => write!(f, "`{name}`: {message}"),
             RunError::Length { name, expected, found } => {
                 write!(f, "`{name}` has {found} elements where its shape has {expected}")
             }
             RunError::Index { kernel } => {
-                write!(f, "an index in `{kernel}` is outside the axis that it addresses (a token above the vocabulary?)")
+                write!(
+                    f,
+                    "an index in `{kernel}` is outside the axis that it addresses (a token above the vocabulary?)"
+                )
             }
             RunError::Division { kernel } => write!(f, "an integer is divided by 0 in `{kernel}`"),
-            RunError::TooLarge { bytes: Some(bytes) } => write!(f, "the run would need {bytes} bytes of memory"),
-            RunError::TooLarge { bytes: None } => f.write_str("the run would need more memory than can be counted"),
+            RunError::TooLarge { bytes: Some(bytes) } => {
+                write!(f, "the run would need {bytes} bytes of memory")
+            }
+            RunError::TooLarge { bytes: None } => {
+                f.write_str("the run would need more memory than can be counted")
+            }
         }
     }
 }

@@ -74,9 +74,8 @@ type Symbols = HashMap<Name, u64>;
 pub fn bind(program: &Program, input_sizes: &[&[u64]]) -> Result<Bound, BindError> {
     let root = program.routines.last().ok_or(BindError::Empty)?;
     let symbols = unify(root, input_sizes)?;
-    let elements = |sizes: &[u64]| {
-        sizes.iter().try_fold(1u64, |n, s| n.checked_mul(*s)).ok_or(BindError::Overflow)
-    };
+    let elements =
+        |sizes: &[u64]| sizes.iter().try_fold(1u64, |n, s| n.checked_mul(*s)).ok_or(BindError::Overflow);
     let mut output_sizes = Vec::new();
     for port in &root.outputs {
         output_sizes.push(port.sizes.iter().map(|s| value(s, &symbols)).collect::<Result<Vec<u64>, _>>()?);

@@ -36,7 +36,7 @@ type Step<T> = Result<T, String>;
 
 /// Runs a bound program; `inputs` are row-major, all dtypes as f64.
 pub fn interpret(program: &Program, bound: &Bound, inputs: &[Vec<f64>]) -> Result<Outcome, Broken> {
-    let mut inputs: Vec<Memory> = inputs.iter().map(|i| i.iter().copied().map(Some).collect()).collect();
+    let inputs: Vec<Memory> = inputs.iter().map(|i| i.iter().copied().map(Some).collect()).collect();
     let mut outputs: Vec<Memory> = bound.output_elements.iter().map(|n| vec![None; *n as usize]).collect();
     // An element of the arena is known by its byte address.
     let mut arena: HashMap<u64, f64> = HashMap::new();
@@ -49,7 +49,8 @@ pub fn interpret(program: &Program, bound: &Bound, inputs: &[Vec<f64>]) -> Resul
             let Place::Argument(n) = buffer.place else { continue };
             let elements = buffer.elements.value(&entry.dims) as usize;
             arguments.push(match entry.buffers[n as usize] {
-                Location::Input(i) => std::mem::take(&mut inputs[i as usize]),
+                // One input may stand for several arguments.
+                Location::Input(i) => inputs[i as usize].clone(),
                 Location::Output(i) => std::mem::take(&mut outputs[i as usize]),
                 Location::Arena(at) => (0..elements as u64)
                     .map(|i| arena.get(&(at + i * crate::program::element_bytes(buffer.dtype))).copied())
@@ -76,7 +77,10 @@ pub fn interpret(program: &Program, bound: &Bound, inputs: &[Vec<f64>]) -> Resul
         for (n, memory) in arguments.into_iter().enumerate() {
             let dtype = numbers.next().map_or(DType::F32, |b| b.dtype);
             match entry.buffers[n] {
-                Location::Input(i) => inputs[i as usize] = memory,
+                Location::Input(i) if inputs[i as usize] != memory => {
+                    return Err(Broken { kernel: kernel.name.clone(), message: "writes to an input".into() });
+                }
+                Location::Input(_) => {}
                 Location::Output(i) => outputs[i as usize] = memory,
                 Location::Arena(at) => {
                     for (i, value) in memory.into_iter().enumerate() {
@@ -112,8 +116,12 @@ impl Machine<'_> {
     fn run(&mut self) -> Step<()> {
         let grid = self.kernel.grid.clone();
         self.nest(&grid, &mut |machine| {
-            machine.scratch =
-                machine.kernel.buffers.iter().map(|b| vec![None; b.elements.value(machine.dims) as usize]).collect();
+            machine.scratch = machine
+                .kernel
+                .buffers
+                .iter()
+                .map(|b| vec![None; b.elements.value(machine.dims) as usize])
+                .collect();
             machine.statements(&machine.kernel.body)?;
             machine.point += 1;
             Ok(())
@@ -182,9 +190,8 @@ impl Machine<'_> {
                     machine.update(store.buffer, at, sum, *update)
                 })
             }
-            Statement::Cumulative { loops, along, direction, region, combine, store } => {
-                self.nest(loops, &mut |machine| machine.cumulative(along, *direction, region, *combine, store))
-            }
+            Statement::Cumulative { loops, along, direction, region, combine, store } => self
+                .nest(loops, &mut |machine| machine.cumulative(along, *direction, region, *combine, store)),
             Statement::ScatterAdd { loops, region, store } => self.nest(loops, &mut |machine| {
                 let values = machine.region(region)?;
                 let at = machine.linear(&store.index, &values);
@@ -245,8 +252,12 @@ impl Machine<'_> {
                 let atom = match &t.atom {
                     Atom::One => 1,
                     Atom::Var(var) => self.vars[var],
-                    Atom::Quotient(inside, dim) => self.linear(inside, values).div_euclid(dim.value(self.dims)),
-                    Atom::Remainder(inside, dim) => self.linear(inside, values).rem_euclid(dim.value(self.dims)),
+                    Atom::Quotient(inside, dim) => {
+                        self.linear(inside, values).div_euclid(dim.value(self.dims))
+                    }
+                    Atom::Remainder(inside, dim) => {
+                        self.linear(inside, values).rem_euclid(dim.value(self.dims))
+                    }
                     Atom::Data { value, bound } => {
                         let row = values[value.0 as usize] as i64;
                         if (0..bound.value(self.dims)).contains(&row) { row } else { 0 }
@@ -424,6 +435,31 @@ fn apply(op: OpKind, x: &[f64]) -> Step<f64> {
         OpKind::And => truth(x[0] != 0.0 && x[1] != 0.0),
         OpKind::Or => truth(x[0] != 0.0 || x[1] != 0.0),
         OpKind::Select => x[if x[0] != 0.0 { 1 } else { 2 }],
-        other => return Err(format!("`{other}` is not elementwise")),
+        OpKind::Input
+        | OpKind::Const
+        | OpKind::SizeOf
+        | OpKind::Iota
+        | OpKind::Cast
+        | OpKind::Detach
+        | OpKind::Sum
+        | OpKind::ReduceMax
+        | OpKind::Dot
+        | OpKind::CumSum
+        | OpKind::CumMax
+        | OpKind::Rename
+        | OpKind::Split
+        | OpKind::Merge
+        | OpKind::Broadcast
+        | OpKind::Slice
+        | OpKind::Pad
+        | OpKind::Concat
+        | OpKind::Shift
+        | OpKind::Gather
+        | OpKind::ScatterAdd
+        | OpKind::Uniform
+        | OpKind::FoldIn
+        | OpKind::Scan
+        | OpKind::Call
+        | OpKind::Proj => return Err(format!("`{op}` is no scalar operation")),
     })
 }

@@ -458,4 +458,65 @@ impl Statement {
             Statement::Product { c, .. } => see(c.buffer),
         }
     }
+
+    /// Calls `see` with every buffer that the statement loads from or adds to.
+    pub fn visit_reads(&self, see: &mut impl FnMut(BufferId)) {
+        let mut region = |region: &Region| {
+            for expr in &region.exprs {
+                if let Expr::Load { buffer, .. } = expr {
+                    see(*buffer);
+                }
+            }
+        };
+        match self {
+            Statement::Loop { body, .. } => body.iter().for_each(|s| s.visit_reads(see)),
+            Statement::Map { region: r, .. } | Statement::Cumulative { region: r, .. } => region(r),
+            Statement::Reduce { region: r, store, update, .. } => {
+                region(r);
+                if *update == Update::Add {
+                    see(store.buffer);
+                }
+            }
+            Statement::ScatterAdd { region: r, store, .. } => {
+                region(r);
+                see(store.buffer);
+            }
+            Statement::Product { a, b, c, update, .. } => {
+                see(a.buffer);
+                see(b.buffer);
+                if *update == Update::Add {
+                    see(c.buffer);
+                }
+            }
+        }
+    }
+
+    /// Gives every buffer another number.
+    pub fn renumber_buffers(&mut self, new: &impl Fn(BufferId) -> BufferId) {
+        let region = |region: &mut Region| {
+            for expr in &mut region.exprs {
+                if let Expr::Load { buffer, .. } = expr {
+                    *buffer = new(*buffer);
+                }
+            }
+        };
+        match self {
+            Statement::Loop { body, .. } => body.iter_mut().for_each(|s| s.renumber_buffers(new)),
+            Statement::Map { region: r, stores, .. } => {
+                region(r);
+                stores.iter_mut().for_each(|s| s.buffer = new(s.buffer));
+            }
+            Statement::Reduce { region: r, store, .. }
+            | Statement::Cumulative { region: r, store, .. }
+            | Statement::ScatterAdd { region: r, store, .. } => {
+                region(r);
+                store.buffer = new(store.buffer);
+            }
+            Statement::Product { a, b, c, .. } => {
+                for matrix in [a, b, c] {
+                    matrix.buffer = new(matrix.buffer);
+                }
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! are no larger, or the same unknown size times a smaller number. Offsets are multiples of 64 bytes. Inputs and
 //! outputs live with the caller and are not planned.
 
-use crate::program::{Home, Slot, aligned_bytes};
+use crate::program::{Home, Slot, aligned_bytes, total};
 use carousel_ir::Size;
 
 /// The steps between which a slot holds a value.
@@ -48,14 +48,14 @@ pub(crate) fn place(slots: &mut [Slot], lifetimes: &[Option<Lifetime>]) -> Size 
             None => regions.push(Region { bytes, busy_until: life.last, slots: vec![slot] }),
         }
     }
-    let mut offset = Size::Known(0);
+    let mut sizes = Vec::new();
     for region in regions {
         for slot in region.slots {
-            slots[slot].offset = offset.clone();
+            slots[slot].offset = total(&sizes);
         }
-        offset = Size::sum([offset, region.bytes]);
+        sizes.push(region.bytes);
     }
-    offset
+    total(&sizes)
 }
 
 /// Whether a region of `have` bytes certainly holds `need` bytes.
@@ -87,11 +87,10 @@ fn lines(bytes: &Size) -> Option<(u64, Size)> {
         | Size::CeilDiv(_)
         | Size::CeilSqrt(_) => return None,
     };
-    match inner {
-        Size::Product(factors) => match factors.as_slice() {
-            [Size::Known(n), rest @ ..] => Some((*n, Size::product(rest.iter().cloned()))),
-            all => Some((1, Size::product(all.iter().cloned()))),
-        },
-        other => Some((1, other.clone())),
+    if let Size::Product(factors) = inner
+        && let [Size::Known(n), rest @ ..] = factors.as_slice()
+    {
+        return Some((*n, Size::product(rest.iter().cloned())));
     }
+    Some((1, inner.clone()))
 }

@@ -160,6 +160,19 @@ pub fn element_bytes(dtype: DType) -> u64 {
 
 /// Bytes of a storage, rounded up to whole lines of 64.
 pub fn aligned_bytes(dtype: DType, elements: &Size) -> Size {
-    let lines = Size::product([Size::Known(element_bytes(dtype)), elements.clone()]).ceil_div(Size::Known(64));
+    let lines =
+        Size::product([Size::Known(element_bytes(dtype)), elements.clone()]).ceil_div(Size::Known(64));
     Size::product([Size::Known(64), lines])
+}
+
+/// The sum of sizes, equal ones taken together.
+pub fn total(sizes: &[Size]) -> Size {
+    let mut counts: Vec<(&Size, u64)> = Vec::new();
+    for size in sizes {
+        match counts.iter_mut().find(|(s, _)| *s == size) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((size, 1)),
+        }
+    }
+    Size::sum(counts.into_iter().map(|(size, count)| Size::product([Size::Known(count), size.clone()])))
 }

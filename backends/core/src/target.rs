@@ -12,6 +12,8 @@ pub struct Target {
     /// Contractions that are known to have fewer multiplications than this for each result row are fused as plain
     /// reductions.
     pub small_contraction: u64,
+    /// Values share a kernel if their common axes have at least about that many points.
+    pub group_points: u64,
     /// An inlined expression with more operations than this is stored instead.
     pub inline_operations: u32,
 }
@@ -23,6 +25,7 @@ impl Default for Target {
             product_rows: 128,
             product_columns: 512,
             small_contraction: 16,
+            group_points: 64,
             inline_operations: 48,
         }
     }

@@ -8,8 +8,8 @@ use crate::codegen::{HEADER_BYTES, STATUS_DIVISION};
 use crate::jit::{self, Code, Compiled};
 use crate::memory::Workspace;
 use carousel_core::backend::{Backend, CompileError, Data, DataMut, Executable, RunError, Tensor};
-use carousel_core::program::{Bound, Entry, Location, Port, Program};
 use carousel_core::bind;
+use carousel_core::program::{Bound, Entry, Location, Port, Program};
 use carousel_ir::{DType, Name};
 use rayon::ThreadPool;
 use std::collections::HashMap;
@@ -257,7 +257,11 @@ impl Launch<'_> {
             if bits != 0 {
                 let kernel = self.executable.program.kernels[entry.kernel.0 as usize].name.clone();
                 let division = i64::from(bits) == STATUS_DIVISION;
-                return Err(if division { RunError::Division { kernel } } else { RunError::Index { kernel } });
+                return Err(if division {
+                    RunError::Division { kernel }
+                } else {
+                    RunError::Index { kernel }
+                });
             }
             observe(entry, start.elapsed().as_secs_f64());
         }

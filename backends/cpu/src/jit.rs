@@ -16,7 +16,8 @@ use cranelift_module::{FuncId, Linkage, Module, ModuleError, default_libcall_nam
 use std::collections::HashMap;
 
 /// What a kernel becomes; see [`crate::codegen`] for the arguments.
-pub(crate) type KernelFunction = unsafe extern "C" fn(*const *mut u8, *const i64, i64, i64, *mut u8, *mut u32);
+pub(crate) type KernelFunction =
+    unsafe extern "C" fn(*const *mut u8, *const i64, i64, i64, *mut u8, *mut u32);
 
 /// A compiled kernel.
 #[derive(Clone, Copy)]
@@ -250,7 +251,8 @@ fn listing(kernel: &Kernel, listing: Listing) -> Result<String, CompileError> {
     let mut context = module.make_context();
     let mut linker = ModuleLinker { module: &mut module, declared: &mut declared };
     let mut builder_context = FunctionBuilderContext::new();
-    let built = codegen::build(kernel, &*isa, has_fma(), &mut linker, &mut context.func, &mut builder_context);
+    let built =
+        codegen::build(kernel, &*isa, has_fma(), &mut linker, &mut context.func, &mut builder_context);
     let text = match listing {
         Listing::Clif => Ok(format!("; {}\n{}", kernel.name, built.names.text(&context.func))),
         Listing::Assembly => {

@@ -40,7 +40,9 @@ impl Block {
         if bytes <= self.bytes() {
             return true;
         }
-        let Some(layout) = usize::try_from(bytes).ok().and_then(|n| Layout::from_size_align(n, ALIGNMENT).ok()) else {
+        let Some(layout) =
+            usize::try_from(bytes).ok().and_then(|n| Layout::from_size_align(n, ALIGNMENT).ok())
+        else {
             return false;
         };
         // First the old one goes, so that both are never there at once.

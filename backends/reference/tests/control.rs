@@ -169,7 +169,7 @@ fn inputs_are_checked() {
     let (x, w) = (Tensor::floats(&[2, 3], [0.0; 6]), Tensor::scalar(0.0));
     let error =
         |inputs: &[Tensor<f64>]| evaluate(&module, FunctionId(0), inputs).expect_err("they do not fit");
-    assert!(matches!(error(&[start.clone()]), EvalError::InputCount { wanted: 3, found: 1, .. }));
+    assert!(matches!(error(std::slice::from_ref(&start)), EvalError::InputCount { wanted: 3, found: 1, .. }));
     let flat = Tensor::floats(&[6], [0.0; 6]);
     assert!(matches!(error(&[start.clone(), flat, w.clone()]), EvalError::InputShape { .. }));
     let wide = Tensor::floats(&[3, 3], [0.0; 9]);

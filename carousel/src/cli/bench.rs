@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use carousel::Values;
 use carousel_autodiff as autodiff;
 use carousel_core::backend::{DataMut, Executable, Tensor};
+use carousel_ir::DType;
 use carousel_ir::philox::philox;
 use carousel_ir::text::{Failed, Options, elaborate, parse_program};
-use carousel_ir::DType;
 use carousel_models::compile::{Engine, simplified};
 use carousel_models::config::{ParameterValue, TrainingConfig};
 use carousel_models::library::{ModelSource, bundled};
@@ -19,7 +19,9 @@ use super::common::{Failure, TargetOptions};
 
 /// Measure one case.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  carousel bench mlstm --batch 1 --heads 4 --seq 1024 --dqk 64 --dhv 64 --pass fwdbwd --json")]
+#[command(
+    after_help = "Example:\n  carousel bench mlstm --batch 1 --heads 4 --seq 1024 --dqk 64 --dhv 64 --pass fwdbwd --json"
+)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     case: Case,
@@ -179,7 +181,10 @@ fn cell(
     let times = repeat(common, || executable.run(&inputs, &mut outputs).map_err(Failure::work))?;
     let flops = if pass == Pass::Fwd { flops } else { 3.0 * flops };
     let bytes_peak = executable.peak_bytes();
-    report(common, &Report { case: name, form: "recurrent", tokens, flops, bytes_peak, compile_seconds, times });
+    report(
+        common,
+        &Report { case: name, form: "recurrent", tokens, flops, bytes_peak, compile_seconds, times },
+    );
     Ok(())
 }
 
@@ -197,7 +202,10 @@ fn cell_executable(
     let fixed = sizes.iter().filter(|(n, _)| !matches!(*n, "b" | "s"));
     let options = Options {
         sizes: fixed.map(|(n, size)| (n.to_string(), *size)).collect(),
-        map: map.iter().map(|(n, axes)| (n.to_string(), axes.split(',').map(str::to_string).collect())).collect(),
+        map: map
+            .iter()
+            .map(|(n, axes)| (n.to_string(), axes.split(',').map(str::to_string).collect()))
+            .collect(),
         ..Options::default()
     };
     let fail = |diagnostics| Failure::Program(Failed { sources: program.sources.clone(), diagnostics });
@@ -247,7 +255,15 @@ fn train_step(
     let tokens = (batch * context) as u64;
     let flops = 6.0 * trainer.model().layout().elements() as f64 * tokens as f64;
     let bytes_peak = trainer.peak_bytes();
-    let report_ = Report { case: "train-step", form: "recurrent", tokens, flops, bytes_peak, compile_seconds, times: times? };
+    let report_ = Report {
+        case: "train-step",
+        form: "recurrent",
+        tokens,
+        flops,
+        bytes_peak,
+        compile_seconds,
+        times: times?,
+    };
     report(common, &report_);
     Ok(())
 }
@@ -256,10 +272,22 @@ fn compile(blocks: i64, dim: i64, slstm_every: i64, common: &Common) -> Result<(
     let source = ModelSource::load(None, None).map_err(Failure::input)?;
     let settings = parameters(blocks, dim, slstm_every).into_iter().collect();
     let engine = common.target.engine();
-    let once = || -> Result<(), Failure> { Ok(Model::new(&source, &settings)?.loss_gradient(&engine).map(drop)?) };
+    let once =
+        || -> Result<(), Failure> { Ok(Model::new(&source, &settings)?.loss_gradient(&engine).map(drop)?) };
     let times = repeat(common, once)?;
     let compile_seconds = times.iter().min().map_or(0.0, Duration::as_secs_f64);
-    report(common, &Report { case: "compile", form: "recurrent", tokens: 0, flops: 0.0, bytes_peak: 0, compile_seconds, times });
+    report(
+        common,
+        &Report {
+            case: "compile",
+            form: "recurrent",
+            tokens: 0,
+            flops: 0.0,
+            bytes_peak: 0,
+            compile_seconds,
+            times,
+        },
+    );
     Ok(())
 }
 
@@ -283,7 +311,10 @@ fn report(common: &Common, r: &Report) {
     let mut seconds: Vec<f64> = r.times.iter().map(Duration::as_secs_f64).collect();
     seconds.sort_by(f64::total_cmp);
     let (min, median) = (seconds[0], seconds[seconds.len() / 2]);
-    let threads = common.target.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let threads = common
+        .target
+        .threads
+        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     if common.json {
         let object = serde_json::json!({
             "case": r.case, "form": r.form, "threads": threads,

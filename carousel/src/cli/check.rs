@@ -64,7 +64,9 @@ fn check_gradient(path: &std::path::Path, function: &str, options: &ProgramOptio
     let program = read_program(path)?;
     let (module, root) = elaborated(&program, function, &options.options()?)?;
     let rows = gradcheck(&module, root, 0).map_err(|error| match error {
-        GradcheckError::Gradient(diagnostics) => Failure::Program(Failed { sources: program.sources, diagnostics }),
+        GradcheckError::Gradient(diagnostics) => {
+            Failure::Program(Failed { sources: program.sources, diagnostics })
+        }
         GradcheckError::Evaluation(error) => Failure::work(error),
     })?;
     let mut wrong = Vec::new();
@@ -72,7 +74,10 @@ fn check_gradient(path: &std::path::Path, function: &str, options: &ProgramOptio
         // Not `error > TOLERANCE`: NaN is wrong too.
         let is_right = row.error <= TOLERANCE;
         let verdict = if is_right { "ok" } else { "WRONG" };
-        println!("grad.{}: {verdict}, reverse {:e}, difference {:e}, error {:.1e}", row.input, row.reverse, row.difference, row.error);
+        println!(
+            "grad.{}: {verdict}, reverse {:e}, difference {:e}, error {:.1e}",
+            row.input, row.reverse, row.difference, row.error
+        );
         if !is_right {
             wrong.push(row.input);
         }
@@ -80,5 +85,8 @@ fn check_gradient(path: &std::path::Path, function: &str, options: &ProgramOptio
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(Failure::Work(format!("gradients of `{function}` disagree with finite differences: {}", wrong.join(", "))))
+    Err(Failure::Work(format!(
+        "gradients of `{function}` disagree with finite differences: {}",
+        wrong.join(", ")
+    )))
 }

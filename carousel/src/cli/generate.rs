@@ -15,7 +15,9 @@ use super::common::{Failure, TargetOptions};
 
 /// Write text with a trained model.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  carousel generate --checkpoint runs/default/checkpoint --prompt 'KING LEAR:' --temperature 0.7")]
+#[command(
+    after_help = "Example:\n  carousel generate --checkpoint runs/default/checkpoint --prompt 'KING LEAR:' --temperature 0.7"
+)]
 pub(super) struct Arguments {
     /// Folder of the checkpoint.
     #[arg(long, value_name = "DIR")]
@@ -79,11 +81,10 @@ pub(super) fn write(
             result = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         }
     };
-    generate(logits, parameters, &ByteTokenizer, &sample.prompt, sample.length, &sampler, &mut emit).map_err(
-        |error| match error {
+    generate(logits, parameters, &ByteTokenizer, &sample.prompt, sample.length, &sampler, &mut emit)
+        .map_err(|error| match error {
             GenerateError::EmptyPrompt | GenerateError::Token(_) => Failure::input(error),
             GenerateError::Run(_) | GenerateError::Sample(_) => Failure::work(error),
-        },
-    )?;
+        })?;
     result.and_then(|()| writeln!(out)).map_err(|e| Failure::Work(format!("cannot write the text: {e}")))
 }

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use carousel_autodiff as autodiff;
+use carousel_core::backend::CompileError;
+use carousel_core::kernel::Kernel;
+use carousel_core::program::Program as Lowered;
 use carousel_core::{Target, lower};
 use carousel_ir::text::{Failed, Options, Program, elaborate, print};
 use carousel_ir::{FunctionId, Module};
@@ -14,8 +17,10 @@ use super::common::{Failure, ProgramOptions, read_program};
 
 /// Print the program after a stage.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  carousel print models/xl/cells/mlstm.xl --fn mlstm --stage canonical\n  \
-                        carousel print models/xl/reference/mlstm.xl --fn mlstm --stage clif --grad --bind dk=64,dv=64")]
+#[command(
+    after_help = "Examples:\n  carousel print models/xl/cells/mlstm.xl --fn mlstm --stage canonical\n  \
+                        carousel print models/xl/reference/mlstm.xl --fn mlstm --stage clif --grad --bind dk=64,dv=64"
+)]
 pub(super) struct Arguments {
     /// The file.
     file: PathBuf,
@@ -63,7 +68,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn stage_text(program: &Program, name: &str, options: &Options, arguments: &Arguments) -> Result<String, Failure> {
+fn stage_text(
+    program: &Program,
+    name: &str,
+    options: &Options,
+    arguments: &Arguments,
+) -> Result<String, Failure> {
     let fail = |diagnostics| Failure::Program(Failed { sources: program.sources.clone(), diagnostics });
     let (mut module, mut root) = elaborated(program, name, options)?;
     if arguments.stage > Stage::Parsed {
@@ -79,9 +89,16 @@ fn stage_text(program: &Program, name: &str, options: &Options, arguments: &Argu
     let lowered = lower(&module, root, &Target::default()).map_err(fail)?;
     Ok(match arguments.stage {
         Stage::Parsed | Stage::Canonical | Stage::Grad | Stage::Kernel => lowered.to_string(),
-        Stage::Clif => lowered.kernels.iter().map(carousel_cpu::clif).collect::<Vec<_>>().join("\n"),
-        Stage::Asm => lowered.kernels.iter().map(carousel_cpu::assembly).collect::<Vec<_>>().join("\n"),
+        Stage::Clif => listing(&lowered, carousel_cpu::clif)?,
+        Stage::Asm => listing(&lowered, carousel_cpu::assembly)?,
     })
+}
+
+/// Every kernel of a program as `print` shows it.
+fn listing(program: &Lowered, print: fn(&Kernel) -> Result<String, CompileError>) -> Result<String, Failure> {
+    let kernels: Vec<String> =
+        program.kernels.iter().map(print).collect::<Result<_, _>>().map_err(Failure::work)?;
+    Ok(kernels.join("\n"))
 }
 
 /// One function of the program with what it calls.

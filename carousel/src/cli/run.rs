@@ -17,9 +17,11 @@ use super::print::elaborated;
 
 /// Run a function on tensors from a file.
 #[derive(clap::Args)]
-#[command(after_help = "Inputs are found by name (`q` or `in.q`), axes in the declared order; cotangents as `cot.OUTPUT` or \
+#[command(
+    after_help = "Inputs are found by name (`q` or `in.q`), axes in the declared order; cotangents as `cot.OUTPUT` or \
                         `in.cot.OUTPUT`.\nExample:\n  carousel run models/xl/reference/mlstm.xl --fn mlstm --map b,h --grad \
-                        --in x.safetensors --out y.safetensors")]
+                        --in x.safetensors --out y.safetensors"
+)]
 pub(super) struct Arguments {
     /// The program.
     file: PathBuf,
@@ -125,7 +127,11 @@ fn arranged(
     }
     let convert = |input: &carousel_ir::Input| {
         let tensor = find(given, input.name.as_str()).expect("looked for above");
-        let values = if input.ty.dtype.is_float() { tensor.values.to_float(input.ty.dtype) } else { tensor.values.clone() };
+        let values = if input.ty.dtype.is_float() {
+            tensor.values.to_float(input.ty.dtype)
+        } else {
+            tensor.values.clone()
+        };
         NamedTensor { name: tensor.name.clone(), shape: tensor.shape.clone(), values }
     };
     Ok(inputs.iter().map(convert).collect())
@@ -140,12 +146,14 @@ fn check_finite(
 ) -> Result<(), Failure> {
     let tensors: Vec<reference::Tensor<f64>> = inputs.iter().map(reference_tensor).collect();
     let mut first = None;
-    let mut observer = |observed: reference::Observed<'_, f64>| reference::NonFinite::note(&mut first, &observed);
+    let mut observer =
+        |observed: reference::Observed<'_, f64>| reference::NonFinite::note(&mut first, &observed);
     let settings = reference::Settings { observer: Some(&mut observer), ..reference::Settings::default() };
     reference::evaluate_with(module, root, &tensors, settings).map_err(Failure::input)?;
     let Some(found) = first else { return Ok(()) };
     let place = sources.line_column(found.span).zip(sources.get(found.span.file));
-    let at = place.map_or(String::new(), |((line, column), source)| format!(" ({}:{line}:{column})", source.name));
+    let at =
+        place.map_or(String::new(), |((line, column), source)| format!(" ({}:{line}:{column})", source.name));
     Err(Failure::Work(format!("{found}{at}")))
 }
 

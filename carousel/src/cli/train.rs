@@ -12,8 +12,10 @@ use super::generate;
 
 /// Train a language model.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  carousel train\n  carousel train --text mine.txt --set steps=2000 --out runs/mine\n  \
-                        carousel train --cell my_mlstm.xl\n  carousel train --resume --out runs/mine")]
+#[command(
+    after_help = "Examples:\n  carousel train\n  carousel train --text mine.txt --set steps=2000 --out runs/mine\n  \
+                        carousel train --cell my_mlstm.xl\n  carousel train --resume --out runs/mine"
+)]
 pub(super) struct Arguments {
     /// A configuration file; the built-in one if not given.
     config: Option<PathBuf>,

@@ -224,6 +224,13 @@ pub struct Expr {
     pub depth: u16,
 }
 
+impl Expr {
+    /// The name that this expression is, if it is nothing else.
+    pub fn as_name(&self) -> Option<Ident> {
+        if let ExprKind::Name(name) = self.kind { Some(Ident { name, span: self.span }) } else { None }
+    }
+}
+
 /// What an expression is.
 #[derive(Clone, Debug)]
 pub enum ExprKind {

@@ -1,6 +1,6 @@
 //! The text form: sources to modules, modules to text and back.
 //!
-//! [`parse_program`] reads a source with the files that it uses, [`elaborate`] makes a [`Module`] of it, [`print`]
+//! [`parse_program`] reads a source with the files that it uses, [`elaborate`] makes a [`Module`](crate::Module) of it, [`print()`]
 //! writes any module with one value a line, and [`parse_module`] reads that back: for a verified module the result is
 //! equal. Sources are for people (nested expressions, mapping over axes, scans written as equations); the printed form
 //! is for compilers and their tests, and says everything explicitly.

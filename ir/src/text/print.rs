@@ -82,10 +82,7 @@ fn indent(depth: usize, out: &mut String) {
 
 fn sized_axis(axis: Axis, size: &Size) -> String {
     let name = written(axis.as_str());
-    match size {
-        Size::Symbol(symbol) if symbol.as_str() == axis.as_str() => name,
-        size => format!("{name} = {}", size_text(size)),
-    }
+    if *size == Size::Symbol(axis.0) { name } else { format!("{name} = {}", size_text(size)) }
 }
 
 /// `x: f32[s, d = 64]`, `param w: f32[d] ~ normal(0, 0.1) nodecay`; sizes where they are wanted and new.
@@ -267,9 +264,12 @@ fn value_names(graph: &Graph) -> Vec<String> {
     let mut taken: HashSet<&str> = HashSet::new();
     let mut kept: Vec<Option<&str>> = Vec::with_capacity(graph.nodes.len());
     // Inputs come first: their names are part of the meaning.
-    let input_name = |node: &Node| match node.op {
-        Op::Input { index } => graph.inputs.get(index as usize).map(|i| i.name.as_str()),
-        _ => None,
+    let input_name = |node: &Node| {
+        if let Op::Input { index } = node.op {
+            graph.inputs.get(index as usize).map(|i| i.name.as_str())
+        } else {
+            None
+        }
     };
     let mut input_values: HashMap<&str, ValueId> = HashMap::new();
     for (value, node) in graph.iter() {

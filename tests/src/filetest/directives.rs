@@ -25,11 +25,21 @@ pub(super) struct Run {
     pub(super) settings: Settings,
 }
 
-/// `// EVAL: ..`.
+/// `// EVAL: ..` or `// VJP: ..`.
 pub(super) struct Evaluation {
     pub(super) line: usize,
+    pub(super) what: Evaluated,
     pub(super) call: Call,
     pub(super) settings: Settings,
+}
+
+/// What is evaluated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Evaluated {
+    /// The function.
+    Function,
+    /// Its vector-Jacobian product.
+    Gradient,
 }
 
 /// `// GRADCHECK: ..`.
@@ -95,9 +105,10 @@ impl FileTest {
                 let (stage, words) = first(rest)?;
                 self.runs.push(Run { line: at, stage: Stage::parse(stage)?, settings: settings(words)? });
             }
-            "EVAL" => {
+            "EVAL" | "VJP" => {
+                let what = if word == "EVAL" { Evaluated::Function } else { Evaluated::Gradient };
                 let (call, words) = call(rest)?;
-                self.evaluations.push(Evaluation { line: at, call, settings: settings(words)? });
+                self.evaluations.push(Evaluation { line: at, what, call, settings: settings(words)? });
             }
             "GRADCHECK" => {
                 let (function, words) = first(rest)?;

@@ -1,10 +1,10 @@
-//! `// EVAL:` lines: numbers in, numbers out, on every backend and before and after rewriting.
+//! `// EVAL:` and `// VJP:` lines: numbers in, numbers out, on every backend and before and after rewriting.
 
 use super::backends::Backend;
 use super::compare::difference;
-use super::directives::{Evaluation, FileTest};
+use super::directives::{Evaluated, Evaluation, FileTest};
 use super::literal::Literal;
-use super::{module_of, stages};
+use super::{gradients, module_of, stages};
 use carousel_ir::{DType, Graph, Input};
 use carousel_reference::{Data, Tensor};
 
@@ -14,7 +14,11 @@ const TOLERANCE: f64 = 1e-6;
 /// Evaluates and compares.
 pub(super) fn check(test: &FileTest, evaluation: &Evaluation) -> Result<(), String> {
     let settings = &evaluation.settings;
-    let (module, root) = module_of(test, &evaluation.call.function, settings)?;
+    let (mut module, mut root) = module_of(test, &evaluation.call.function, settings)?;
+    if evaluation.what == Evaluated::Gradient {
+        let derived = gradients::derive(&module, root, settings)?;
+        (module, root) = (derived.module, derived.root);
+    }
     let graph = &module[root].graph;
     let inputs = arguments(graph, &evaluation.call.arguments)?;
     let wanted = &evaluation.call.outputs;

@@ -6,6 +6,7 @@
 //! | `// RUN: parsed fn=f` | the text of `f` after that stage is what the following `//\|` lines say |
 //! | `.. // ERROR: text` | a message about this line says this in its sentence, code or advice; a file has all its errors |
 //! | `// EVAL: f([1, 2], 3) ~= [3, 6] tol=1e-6` | the function's outputs, on every backend that there is |
+//! | `// VJP: f([1, 2], [1, 1]) ~= [3, 6], [3, 3]` | the same of its gradient: inputs and cotangents in, outputs and gradients out |
 //! | `// GRADCHECK: f wrt=x s=3` | the gradient agrees with central differences at random inputs |
 //!
 //! Stages: `parsed`, `canonical`, `grad`, `diagnostics`. Options: `fn=`, `bind=AXIS=N,..`,

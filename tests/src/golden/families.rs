@@ -49,8 +49,10 @@ impl Slot {
 /// A program with what it needs to compute a case.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// The form of evaluation, as the manifest calls it: where a run's error in float32 is looked up.
+    /// The form of evaluation.
     pub form: &'static str,
+    /// What the manifest calls the references' float32 runs of this form.
+    pub recorded: &'static str,
     /// Its text.
     pub source: &'static str,
     /// The function.
@@ -70,10 +72,19 @@ pub struct Program {
 /// Families that are not computed yet.
 const LATER: [&str; 7] = ["components", "blocks", "lm", "train", "hf", "linear_rnn", "flashrnn"];
 
+/// How precisely a target computes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Precision {
+    /// f32.
+    Single,
+    /// f64.
+    Double,
+}
+
 /// The program of a case; none if its family is not handled yet.
-pub fn program(case: &Case) -> Result<Option<Program>, GoldenError> {
+pub fn program(case: &Case, precision: Precision) -> Result<Option<Program>, GoldenError> {
     match case.family.as_str() {
-        "mlstm_core" => mlstm(configuration(case)?).map(Some),
+        "mlstm_core" => mlstm(configuration(case)?, precision).map(Some),
         "slstm_core" => slstm(configuration(case)?).map(Some),
         later if LATER.contains(&later) => Ok(None),
         other => Err(GoldenError::Case(format!("`{}` is of the unknown family `{other}`", case.name))),
@@ -114,11 +125,17 @@ enum StateConvention {
     None,
 }
 
-/// The logarithm of the scale of an empty memory, where no start is given: small enough that it never counts, and its
-/// differences are finite in f32.
-const EMPTY: f64 = -1e30;
+/// The start of m, where none is given. In f64 it is so small that it never counts, as in the parallel form. In f32
+/// that would make `exp(-m)` overflow where all gates are small, for the references too; it is 0 there, as in their
+/// recurrent form, whose errors the tolerances come from.
+fn empty(precision: Precision) -> f64 {
+    match precision {
+        Precision::Single => 0.0,
+        Precision::Double => -1e30,
+    }
+}
 
-fn mlstm(config: Mlstm) -> Result<Program, GoldenError> {
+fn mlstm(config: Mlstm, precision: Precision) -> Result<Program, GoldenError> {
     // Without state the convention does not matter.
     let scaled = match config.state_convention {
         StateConvention::UnscaledK => "query",
@@ -126,11 +143,12 @@ fn mlstm(config: Mlstm) -> Result<Program, GoldenError> {
     };
     let start = match config.m_init.as_str() {
         "given" | "0" => 0.0,
-        other if other.starts_with("no initial state") => EMPTY,
+        other if other.starts_with("no initial state") => empty(precision),
         other => return Err(GoldenError::Case(format!("the start `{other}` of m is not known"))),
     };
     Ok(Program {
         form: "recurrent",
+        recorded: "recurrent",
         source: include_str!("mlstm_core.xl"),
         entry: "mlstm_core",
         config: BTreeMap::from([
@@ -194,7 +212,8 @@ fn slstm(config: Slstm) -> Result<Program, GoldenError> {
         outputs.push(Slot::new("out.", end, "last_state").part(place, states.len()));
     }
     Ok(Program {
-        form: "vanilla",
+        form: "recurrent",
+        recorded: "vanilla",
         source: include_str!("slstm_core.xl"),
         entry,
         config: BTreeMap::new(),

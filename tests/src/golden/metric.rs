@@ -5,10 +5,10 @@ pub fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |largest, x| x.abs().max(largest))
 }
 
-/// `max|x - reference| / max(absmax(reference), 1e-3 absmax of all tensors of the kind, 1e-30)`; infinite if a result
-/// is not a finite number or one is missing.
+/// `max|x - reference| / max(absmax(reference), 1e-3 absmax of all tensors of the kind, 1e-30)`; infinite if one
+/// of the numbers is not finite or a result is missing.
 pub fn error(results: &[f64], reference: &[f64], largest_of_kind: f64) -> f64 {
-    if results.len() != reference.len() || results.iter().any(|x| !x.is_finite()) {
+    if results.len() != reference.len() || results.iter().chain(reference).any(|x| !x.is_finite()) {
         return f64::INFINITY;
     }
     let difference = results.iter().zip(reference).fold(0.0, |worst: f64, (a, b)| worst.max((a - b).abs()));
@@ -25,6 +25,7 @@ mod tests {
         assert_eq!(error(&[0.5], &[0.0], 1000.0), 0.5);
         assert_eq!(error(&[0.0], &[0.0], 0.0), 0.0);
         assert_eq!(error(&[f64::NAN], &[0.0], 1.0), f64::INFINITY);
+        assert_eq!(error(&[0.0], &[f64::NAN], 1.0), f64::INFINITY);
         assert_eq!(error(&[], &[0.0], 1.0), f64::INFINITY);
     }
 }

@@ -1,6 +1,6 @@
 //! Computing a case on a target and comparing every tensor that was recorded.
 
-use super::families::{Program, Slot};
+use super::families::{Precision, Program, Slot};
 use super::manifest::Case;
 use super::vectors::Vector;
 use super::{GoldenError, metric, vectors};
@@ -32,6 +32,14 @@ impl Target {
         }
     }
 
+    /// How precisely it computes.
+    pub fn precision(self) -> Precision {
+        match self {
+            Target::Reference64 => Precision::Double,
+            Target::Reference32 => Precision::Single,
+        }
+    }
+
     fn compute(
         self,
         module: &Module,
@@ -49,10 +57,10 @@ impl Target {
     }
 
     /// The largest error of the tensor `key` that is accepted.
-    fn tolerance(self, case: &Case, form: &str, key: &str) -> f64 {
-        match self {
-            Target::Reference64 => case.tolerance.float64,
-            Target::Reference32 => float32_tolerance(case, form, key),
+    fn tolerance(self, case: &Case, recorded: &str, key: &str) -> f64 {
+        match self.precision() {
+            Precision::Double => case.tolerance.float64,
+            Precision::Single => float32_tolerance(case, recorded, key),
         }
     }
 }
@@ -146,12 +154,12 @@ pub fn run(folder: &Path, case: &Case, program: &Program, target: Target) -> Res
         let parts = results.entry(key).or_insert_with(|| vec![None; slot.part.1]);
         parts[slot.part.0] = Some(values);
     }
-    compare(case, program.form, &file, &results, target)
+    compare(case, program, &file, &results, target)
 }
 
 fn compare(
     case: &Case,
-    form: &str,
+    program: &Program,
     file: &BTreeMap<String, Vector>,
     results: &BTreeMap<String, Vec<Option<Vec<f64>>>>,
     target: Target,
@@ -170,10 +178,10 @@ fn compare(
         comparisons.push(Comparison {
             key: key.clone(),
             error,
-            tolerance: target.tolerance(case, form, key),
+            tolerance: target.tolerance(case, program.recorded, key),
         });
     }
-    let failures = comparisons.iter().filter(|c| !(c.error <= c.tolerance)).cloned().collect();
+    let failures = comparisons.iter().filter(|c| c.error > c.tolerance).cloned().collect();
     let ratio = |c: &Comparison| c.error / c.tolerance;
     let worst = comparisons.iter().max_by(|a, b| ratio(a).total_cmp(&ratio(b))).cloned();
     match worst {

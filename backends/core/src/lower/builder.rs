@@ -2,12 +2,10 @@
 //! that equal work gives equal kernels whatever stands around it.
 
 use super::view::{Storage, StorageId, View, Whereabouts};
-use crate::kernel::{
-    Access, Atom, Buffer, BufferId, Dim, Kernel, Linear, Loop, Place, Statement, Var,
-};
-use crate::program::aligned_bytes;
+use crate::kernel::{Access, Atom, Buffer, BufferId, Dim, Kernel, Linear, Loop, Place, Statement, Var};
+use crate::program::{aligned_bytes, total};
 use carousel_ir::{Axis, Size};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Indices of axes.
 pub(crate) type Env = Vec<(Axis, Linear)>;
@@ -108,23 +106,33 @@ impl KernelBuilder {
         mut self,
         name: String,
         grid: Vec<Loop>,
-        body: Vec<Statement>,
+        mut body: Vec<Statement>,
         storages: &[Storage],
     ) -> Built {
-        let mut written = BTreeSet::new();
-        body.iter().for_each(|s| {
-            s.visit_writes(&mut |b| {
+        let of = |ids: &[StorageId], b: BufferId| storages[ids[b.0 as usize].0 as usize].whereabouts;
+        super::fuse::prune(&mut body, &|b| of(&self.storages, b) == Whereabouts::Scratch);
+        let (mut written, mut used) = (BTreeSet::new(), BTreeSet::new());
+        for statement in &body {
+            statement.visit_reads(&mut |b| {
+                used.insert(b);
+            });
+            statement.visit_writes(&mut |b| {
+                used.insert(b);
                 written.insert(b);
-            })
-        });
+            });
+        }
+        let number: BTreeMap<BufferId, BufferId> =
+            used.iter().enumerate().map(|(new, old)| (*old, BufferId(new as u32))).collect();
+        body.iter_mut().for_each(|s| s.renumber_buffers(&|b| number[&b]));
         let (mut buffers, mut buffer_names, mut arguments) = (Vec::new(), Vec::new(), Vec::new());
-        let mut scratch = Size::Known(0);
-        for (number, id) in std::mem::take(&mut self.storages).into_iter().enumerate() {
+        let mut scratch = Vec::new();
+        for old in &used {
+            let id = self.storages[old.0 as usize];
             let storage = &storages[id.0 as usize];
             let place = match storage.whereabouts {
                 Whereabouts::Scratch => {
-                    let offset = self.dim(&scratch);
-                    scratch = Size::sum([scratch, aligned_bytes(storage.dtype, &storage.elements)]);
+                    let offset = self.dim(&total(&scratch));
+                    scratch.push(aligned_bytes(storage.dtype, &storage.elements));
                     Place::Scratch(offset)
                 }
                 Whereabouts::Input(_) | Whereabouts::Output(_) | Whereabouts::Frame => {
@@ -133,13 +141,12 @@ impl KernelBuilder {
                 }
             };
             // Every value is made once: what a kernel stores to, it does not need from before.
-            let stored = written.contains(&BufferId(number as u32));
-            let access = if stored { Access::Write } else { Access::Read };
+            let access = if written.contains(old) { Access::Write } else { Access::Read };
             let elements = self.dim(&storage.elements);
             buffers.push(Buffer { dtype: storage.dtype, place, access, elements });
             buffer_names.push(storage.name.clone());
         }
-        let scratch_bytes = self.dim(&scratch);
+        let scratch_bytes = self.dim(&total(&scratch));
         let dims = self.dims.len() as u32;
         let kernel = Kernel { name, buffer_names, buffers, dims, grid, scratch_bytes, body };
         Built { kernel, arguments, dims: self.dims }

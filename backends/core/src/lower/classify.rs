@@ -52,10 +52,9 @@ fn is_source(op: &Op) -> bool {
 fn data(graph: &Graph) -> Vec<bool> {
     let mut data = vec![false; graph.nodes.len()];
     for (value, node) in graph.iter() {
-        data[value.index()] = match node.op {
-            Op::Const { .. } | Op::SizeOf { .. } => false,
-            _ => node.operands.is_empty() || node.operands.iter().any(|o| data[o.index()]),
-        };
+        let constant = matches!(node.op, Op::Const { .. } | Op::SizeOf { .. });
+        data[value.index()] =
+            !constant && (node.operands.is_empty() || node.operands.iter().any(|o| data[o.index()]));
     }
     data
 }
@@ -88,11 +87,52 @@ fn uses(frame: &Frame<'_>) -> Vec<Uses> {
                 }
                 Op::Gather { .. } => true,
                 Op::Scan { .. } | Op::Call { .. } => false,
-                Op::ScatterAdd { .. } => {
-                    node.operands.iter().any(|o| !graph.ty(*o).axes.is_subset(&ty.axes))
+                Op::ScatterAdd { .. } => node.operands.iter().any(|o| !graph.ty(*o).axes.is_subset(&ty.axes)),
+                Op::Sum { .. } | Op::ReduceMax { .. } | Op::CumSum { .. } | Op::CumMax { .. } => false,
+                Op::Input { .. }
+                | Op::Const { .. }
+                | Op::SizeOf { .. }
+                | Op::Iota { .. }
+                | Op::Proj { .. }
+                | Op::FoldIn { .. } => false,
+                Op::Uniform { axes, .. } => !axes.is_empty(),
+                Op::Neg
+                | Op::Abs
+                | Op::Sign
+                | Op::Exp
+                | Op::Log
+                | Op::Log1p
+                | Op::Sqrt
+                | Op::Tanh
+                | Op::Sigmoid
+                | Op::Logsigmoid
+                | Op::Erf
+                | Op::Not
+                | Op::Cast { .. }
+                | Op::Detach
+                | Op::Add
+                | Op::Sub
+                | Op::Mul
+                | Op::Div
+                | Op::Min
+                | Op::Max
+                | Op::Eq
+                | Op::Ne
+                | Op::Lt
+                | Op::Le
+                | Op::And
+                | Op::Or
+                | Op::Select
+                | Op::Rename { .. }
+                | Op::Split { .. }
+                | Op::Merge { .. }
+                | Op::Broadcast { .. }
+                | Op::Slice { .. }
+                | Op::Pad { .. }
+                | Op::Concat { .. }
+                | Op::Shift { .. } => {
+                    !node.ty().axes.is_subset(&ty.axes) && node.ty().axes.len() > ty.axes.len()
                 }
-                _ if is_statement(&node.op) => false,
-                _ => !node.ty().axes.is_subset(&ty.axes) && node.ty().axes.len() > ty.axes.len(),
             };
         }
     }

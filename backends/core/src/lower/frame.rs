@@ -51,7 +51,12 @@ pub(crate) struct Cost {
 
 impl<'m> Frame<'m> {
     /// A frame with nothing decided.
-    pub(crate) fn new(graph: &'m Graph, parent: usize, outer: Vec<Option<Outer>>, live: Vec<bool>) -> Frame<'m> {
+    pub(crate) fn new(
+        graph: &'m Graph,
+        parent: usize,
+        outer: Vec<Option<Outer>>,
+        live: Vec<bool>,
+    ) -> Frame<'m> {
         let n = graph.nodes.len();
         Frame {
             graph,
@@ -109,19 +114,21 @@ pub(crate) fn view_of(frames: &[Frame<'_>], frame: usize, value: ValueId) -> Opt
         return Some(home.clone());
     }
     let node = &f.graph[value];
-    match &node.op {
-        Op::Input { index } => {
-            let outer = f.outer.get(*index as usize).copied().flatten()?;
-            let view = view_of(frames, f.parent, outer.value)?;
-            Some(match outer.along {
-                Some((axis, var)) => view.at(axis, var),
-                None => view,
-            })
-        }
-        Op::Proj { index } => f.results.get(&(node.operands[0], *index)).cloned(),
-        op if rearranges(op) => view_of(frames, frame, node.operands[0])?.apply(op, &f.graph.axes),
-        _ => None,
+    if let Op::Input { index } = &node.op {
+        let outer = f.outer.get(*index as usize).copied().flatten()?;
+        let view = view_of(frames, f.parent, outer.value)?;
+        return Some(match outer.along {
+            Some((axis, var)) => view.at(axis, var),
+            None => view,
+        });
     }
+    if let Op::Proj { index } = &node.op {
+        return f.results.get(&(node.operands[0], *index)).cloned();
+    }
+    if !rearranges(&node.op) {
+        return None;
+    }
+    view_of(frames, frame, node.operands[0])?.apply(&node.op, &f.graph.axes)
 }
 
 /// What wrote a stored value.
@@ -137,16 +144,19 @@ pub(crate) enum Origin {
 pub(crate) fn origin(frames: &[Frame<'_>], frame: usize, value: ValueId) -> Origin {
     let f = &frames[frame];
     let node = &f.graph[value];
-    match &node.op {
-        _ if f.home[value.index()].is_some() => Origin::Value(frame, value),
-        Op::Input { index } => match f.outer.get(*index as usize).copied().flatten() {
-            Some(outer) => origin(frames, f.parent, outer.value),
-            None => Origin::Value(frame, value),
-        },
-        Op::Proj { .. } => Origin::Value(frame, node.operands[0]),
-        op if rearranges(op) => origin(frames, frame, node.operands[0]),
-        _ => Origin::Value(frame, value),
+    if f.home[value.index()].is_some() {
+        return Origin::Value(frame, value);
     }
+    if let Op::Input { index } = &node.op
+        && let Some(outer) = f.outer.get(*index as usize).copied().flatten()
+    {
+        return origin(frames, f.parent, outer.value);
+    }
+    if rearranges(&node.op) {
+        return origin(frames, frame, node.operands[0]);
+    }
+    let result = matches!(node.op, Op::Proj { .. });
+    Origin::Value(frame, if result { node.operands[0] } else { value })
 }
 
 /// Calls `see` with the view and the origin of everything stored that the inline expression of `value` reads. With

@@ -2,12 +2,14 @@
 //!
 //! A function's values are *inlined* into their users or *stored* ([`classify`]); stored values get a place with a
 //! layout ([`settle`], [`layout`]); each becomes a statement ([`statement`], [`product`]), a scan becomes one kernel
-//! ([`scan`]), a call stays a call. [`schedule`] says what part of a statement's loops is the grid, and
-//! [`crate::plan`] where storages lie in the frame. Structurally equal kernels are one.
+//! ([`scan`]), a call stays a call. [`group`] joins neighbours that run over common
+//! axes, [`fuse`] joins maps, [`schedule`] says what part of a statement's loops is the grid, and [`crate::plan`] where storages lie in the frame. Structurally equal kernels are one.
 
 mod builder;
 mod classify;
 mod frame;
+mod fuse;
+mod group;
 mod layout;
 mod product;
 mod region;
@@ -24,9 +26,10 @@ use crate::target::Target;
 use builder::{Built, KernelBuilder};
 use carousel_ir::{Axis, DType, Diagnostic, FunctionId, Graph, Module, Op, Size, Span, Type, ValueId};
 use frame::{Frame, label};
+use petgraph::graph::{DiGraph, NodeIndex};
 use settle::{Settling, Unit};
 use statement::Site;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use view::{Storage, StorageId, View, Whereabouts};
 
 /// What lowering one function knows.
@@ -74,8 +77,13 @@ pub fn lower(module: &Module, root: FunctionId, target: &Target) -> Result<Progr
         let message = format!("there is no function number {}", root.0);
         return Err(vec![Diagnostic::error("call", Span::default(), message)]);
     }
-    let mut lowering =
-        Lowering { module, target, program: Program::default(), kernels: HashMap::new(), routines: HashMap::new() };
+    let mut lowering = Lowering {
+        module,
+        target,
+        program: Program::default(),
+        kernels: HashMap::new(),
+        routines: HashMap::new(),
+    };
     let reachable = reachable(module, root);
     for (function, _) in module.iter().filter(|(f, _)| reachable[f.index()]) {
         let routine = lowering.function(function);
@@ -150,13 +158,19 @@ impl<'m> Lowering<'m> {
         }
 
         classify::classify(&mut cx.frames, self.target.inline_operations);
-        let mut settling =
-            Settling { frame: 0, whereabouts: Whereabouts::Frame, grid: Vec::new(), claims, units: Vec::new() };
+        let mut settling = Settling {
+            frame: 0,
+            whereabouts: Whereabouts::Frame,
+            grid: Vec::new(),
+            claims,
+            units: Vec::new(),
+        };
         settling.run(&mut cx);
         for (value, view) in ends {
-            let result = match graph[value].op {
-                Op::Proj { index } => cx.frames[0].results.get(&(graph[value].operands[0], index)),
-                _ => cx.frames[0].home[value.index()].as_ref(),
+            let result = if let Op::Proj { index } = graph[value].op {
+                cx.frames[0].results.get(&(graph[value].operands[0], index))
+            } else {
+                cx.frames[0].home[value.index()].as_ref()
             };
             if result.is_none_or(|r| r.storage != view.storage) {
                 settling.units.push(Unit::Copy(value, view));
@@ -164,7 +178,14 @@ impl<'m> Lowering<'m> {
         }
         let flow = settle::dataflow(&cx, 0, &settling.units);
         let order = settle::stable_order(&flow);
-        let work: Vec<Work> = order.into_iter().map(|i| self.unit(&mut cx, &settling.units[i])).collect();
+        let units = settling.units;
+        let mut work = Vec::new();
+        for group in group::groups(&cx, &units, &order) {
+            work.push(match group.units.as_slice() {
+                [one] => self.unit(&mut cx, &units[*one]),
+                _ => grouped(&mut cx, &units, &group, &flow),
+            });
+        }
         self.routine(cx, function, work)
     }
 
@@ -182,7 +203,8 @@ impl<'m> Lowering<'m> {
                 let axes = scan::grid_axes(cx, 0, *value);
                 let (grid, env) = scan::grid(&mut kernel, &axes, &graph.axes);
                 let site = Site { grid: env, ..site };
-                let body = scan::scan(cx, &mut kernel, &site, *value);
+                let body = fuse::fuse(scan::scan(cx, &mut kernel, &site, *value));
+                let body = fuse::collapse_all(&mut kernel, body);
                 (scan_label(graph, *value), grid, body)
             }
             Unit::Value(value) if cx.frames[0].products.contains(value) => {
@@ -192,37 +214,13 @@ impl<'m> Lowering<'m> {
                 let (grid, body) = product.into_kernel(&mut kernel, rows, columns);
                 (label(graph, *value), grid, body)
             }
-            Unit::Value(value) => {
-                let statements = statement::value(cx, &mut kernel, &site, *value);
-                let (grid, body) = self.schedule(&mut kernel, statements);
+            Unit::Value(value) | Unit::Copy(value, _) => {
+                let statements = group::unit_statements(cx, &mut kernel, &site, unit);
+                let (grid, body) = group::alone(cx, &mut kernel, statements);
                 (label(graph, *value), grid, body)
-            }
-            Unit::Copy(value, view) => {
-                let copy = statement::copy(cx, &mut kernel, &site, *value, frame::Start::Value, view);
-                let copy = schedule::collapse(&mut kernel, copy);
-                let (grid, body) = self.schedule(&mut kernel, vec![copy]);
-                (format!("copy {}", label(graph, *value)), grid, body)
             }
         };
         Work::Launch(Box::new(kernel.finish(name, grid, body, &cx.storages)))
-    }
-
-    fn schedule(
-        &self,
-        kernel: &mut KernelBuilder,
-        mut statements: Vec<crate::kernel::Statement>,
-    ) -> (Vec<crate::kernel::Loop>, Vec<crate::kernel::Statement>) {
-        match (statements.pop(), statements.is_empty()) {
-            (Some(one), true) => {
-                let (grid, one) = schedule::into_grid(kernel, one, self.target.tile_elements);
-                (grid, vec![one])
-            }
-            (Some(last), false) => {
-                statements.push(last);
-                (Vec::new(), statements)
-            }
-            (None, _) => (Vec::new(), statements),
-        }
     }
 
     /// The routine of a function: slots in their places, kernels shared.
@@ -230,9 +228,11 @@ impl<'m> Lowering<'m> {
         let graph = &self.module[function].graph;
         let mut slot_of: HashMap<StorageId, SlotId> = HashMap::new();
         let mut slots = Vec::new();
-        let ends = cx.storages.iter().enumerate().filter(|(_, s)| {
-            matches!(s.whereabouts, Whereabouts::Input(_) | Whereabouts::Output(_))
-        });
+        let ends = cx
+            .storages
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| matches!(s.whereabouts, Whereabouts::Input(_) | Whereabouts::Output(_)));
         let mut order: Vec<StorageId> = ends.map(|(i, _)| StorageId(i as u32)).collect();
         for step in &work {
             match step {
@@ -304,6 +304,28 @@ impl<'m> Lowering<'m> {
         self.kernels.insert(kernel, id);
         id
     }
+}
+
+/// Several units as one kernel.
+fn grouped(cx: &mut Context<'_>, units: &[Unit], group: &group::Group, flow: &DiGraph<(), ()>) -> Work {
+    let graph = cx.frames[0].graph;
+    let (mut internal, mut names) = (HashSet::new(), Vec::new());
+    for at in &group.units {
+        let (Unit::Value(value) | Unit::Copy(value, _) | Unit::Scan(value) | Unit::Call { value, .. }) =
+            &units[*at];
+        let inside = flow.neighbors(NodeIndex::new(*at)).all(|n| group.units.contains(&n.index()));
+        let in_frame = cx.frames[0].home[value.index()]
+            .as_ref()
+            .is_some_and(|home| cx.storages[home.storage.0 as usize].whereabouts == Whereabouts::Frame);
+        if matches!(units[*at], Unit::Value(_)) && inside && in_frame {
+            internal.insert(*value);
+        } else {
+            names.push(label(graph, *value));
+        }
+    }
+    let mut kernel = KernelBuilder::default();
+    let (grid, body) = group::kernel(cx, &mut kernel, units, group, &internal);
+    Work::Launch(Box::new(kernel.finish(names.join(", "), grid, body, &cx.storages)))
 }
 
 fn scan_label(graph: &Graph, value: ValueId) -> String {

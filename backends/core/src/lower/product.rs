@@ -57,11 +57,13 @@ pub(crate) fn product(
     let (graph, table) = (frame.graph, &frame.graph.axes);
     let node = &graph[value];
     let Op::Dot { axes: contracted } = &node.op else { panic!("{} is no contraction", node.op.kind()) };
-    let fixed = |axis: &Axis| site.grid.iter().any(|(a, _)| a == axis) || *table.size(*axis) == Size::Known(1);
+    let fixed =
+        |axis: &Axis| site.grid.iter().any(|(a, _)| a == axis) || *table.size(*axis) == Size::Known(1);
     let view = |i: usize| {
         view_of(&cx.frames, site.frame, node.operands[i]).expect("operands of a product have views")
     };
-    let (mut a, mut b) = ((view(0), &graph.ty(node.operands[0]).axes), (view(1), &graph.ty(node.operands[1]).axes));
+    let (mut a, mut b) =
+        ((view(0), &graph.ty(node.operands[0]).axes), (view(1), &graph.ty(node.operands[1]).axes));
     let fastest = home.order().into_iter().rev().find(|x| !fixed(x));
     if fastest.is_some_and(|x| a.1.contains(x) && !b.1.contains(x)) {
         std::mem::swap(&mut a, &mut b);
@@ -107,9 +109,9 @@ fn best_run(axes: &[Axis], views: &[&View], table: &AxisTable) -> (Vec<Axis>, Ve
     let mut runs: Vec<Vec<Axis>> = Vec::new();
     for axis in axes {
         let joins = runs.last().and_then(|run| run.last()).is_some_and(|before| {
-            views.iter().all(|v| {
-                v.stride(*before) == Size::product([v.stride(*axis), table.size(*axis).clone()])
-            })
+            views
+                .iter()
+                .all(|v| v.stride(*before) == Size::product([v.stride(*axis), table.size(*axis).clone()]))
         });
         match runs.last_mut() {
             Some(run) if joins => run.push(*axis),

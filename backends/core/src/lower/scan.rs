@@ -54,7 +54,9 @@ fn restrict(body: &Graph, axes: &mut Axes, shared: &mut Axes) {
                     *shared = shared.union(&node.ty().axes.without(&body.ty(*operand).axes));
                 }
             }
-            Op::CumSum { axis, .. } | Op::CumMax { axis, .. } | Op::Shift { axis, .. } => touched.insert(*axis),
+            Op::CumSum { axis, .. } | Op::CumMax { axis, .. } | Op::Shift { axis, .. } => {
+                touched.insert(*axis)
+            }
             Op::Gather { axis } => touched.insert(*axis),
             Op::ScatterAdd { axis, over } => {
                 touched = over.clone();
@@ -78,8 +80,37 @@ fn restrict(body: &Graph, axes: &mut Axes, shared: &mut Axes) {
                 touched.insert(scan.axis);
                 restrict(&scan.body, axes, shared);
             }
-            op if op.kind().class() == Class::Elementwise => {}
-            _ => {}
+            // Inputs are memory of the grid point or views of the outside; the rest is computed from indices.
+            Op::Input { .. } | Op::Proj { .. } | Op::Call { .. } | Op::Broadcast { .. } => {}
+            Op::Const { .. } | Op::SizeOf { .. } | Op::Iota { .. } => {}
+            Op::Uniform { .. } | Op::FoldIn { .. } => {}
+            Op::Neg
+            | Op::Abs
+            | Op::Sign
+            | Op::Exp
+            | Op::Log
+            | Op::Log1p
+            | Op::Sqrt
+            | Op::Tanh
+            | Op::Sigmoid
+            | Op::Logsigmoid
+            | Op::Erf
+            | Op::Not
+            | Op::Cast { .. }
+            | Op::Detach
+            | Op::Add
+            | Op::Sub
+            | Op::Mul
+            | Op::Div
+            | Op::Min
+            | Op::Max
+            | Op::Eq
+            | Op::Ne
+            | Op::Lt
+            | Op::Le
+            | Op::And
+            | Op::Or
+            | Op::Select => {}
         }
         *axes = axes.without(&touched);
         // What is stored at each step must belong to one point of the grid.
@@ -94,10 +125,8 @@ fn restrict(body: &Graph, axes: &mut Axes, shared: &mut Axes) {
 fn varying(scan: &Scan) -> Vec<bool> {
     let mut varies = vec![false; scan.body.nodes.len()];
     for (value, node) in scan.body.iter() {
-        varies[value.index()] = match node.op {
-            Op::Input { index } => index < scan.states + scan.sequences,
-            _ => node.operands.iter().any(|o| varies[o.index()]),
-        };
+        let moving = matches!(node.op, Op::Input { index } if index < scan.states + scan.sequences);
+        varies[value.index()] = moving || node.operands.iter().any(|o| varies[o.index()]);
     }
     varies
 }
@@ -162,7 +191,7 @@ pub(crate) fn scan(
     // Memory of the states.
     let input_values = body.input_values();
     let mut all_states = Vec::new();
-    for place in 0..states {
+    for (place, old) in input_values.iter().enumerate().take(states) {
         let axes = &body.inputs[place].ty.axes;
         let next = body.outputs[place].value;
         let mut order: Vec<Axis> = axes.iter().collect();
@@ -173,7 +202,7 @@ pub(crate) fn scan(
         }
         let view = settling.place(cx, next, &order);
         cx.storages[view.storage.0 as usize].name = body.inputs[place].name.to_string();
-        if let Some(old) = input_values[place] {
+        if let Some(old) = old {
             cx.frames[at].home[old.index()] = Some(view.clone());
         }
         all_states.push(State { view, next, end: End::FromValue });
@@ -204,17 +233,13 @@ pub(crate) fn scan(
     // Statements.
     let mut before = Vec::new();
     for (place, state) in all_states.iter().enumerate() {
-        let initial = copy(cx, kernel, site, node.operands[place], Start::Value, &state.view);
-        before.push(super::schedule::collapse(kernel, initial));
+        before.push(copy(cx, kernel, site, node.operands[place], Start::Value, &state.view));
     }
     let mut step = Vec::new();
     for index in order {
         let statements = match &units[index] {
             Unit::Value(v) => value_statements(cx, kernel, &body_site, *v),
-            Unit::Copy(v, to) => {
-                let made = copy(cx, kernel, &body_site, *v, Start::Value, to);
-                vec![super::schedule::collapse(kernel, made)]
-            }
+            Unit::Copy(v, to) => vec![copy(cx, kernel, &body_site, *v, Start::Value, to)],
             Unit::Scan(v) => self::scan(cx, kernel, &body_site, *v),
             Unit::Call { .. } => panic!("a scan's body calls no function"),
         };
@@ -225,20 +250,18 @@ pub(crate) fn scan(
         if invariant { before.extend(statements) } else { step.extend(statements) }
     }
     for state in &all_states {
-        let end = match &state.end {
+        step.push(match &state.end {
             End::Nothing => continue,
             End::FromValue => copy(cx, kernel, &body_site, state.next, Start::Value, &state.view),
             End::From(aside) => copy_view(cx, kernel, &body_site, state.next, aside, &state.view),
-        };
-        step.push(super::schedule::collapse(kernel, end));
+        });
     }
     let mut statements = before;
     let loop_ = Statement::Loop { over: time, direction: scan.direction, body: step };
     statements.push(loop_);
     for (state, to) in all_states.iter().zip(&stacked) {
         if let Some(to) = to {
-            let last = copy_view(cx, kernel, &body_site, state.next, &state.view, to);
-            statements.push(super::schedule::collapse(kernel, last));
+            statements.push(copy_view(cx, kernel, &body_site, state.next, &state.view, to));
         }
     }
     cx.frames.pop();
@@ -248,10 +271,8 @@ pub(crate) fn scan(
 /// Where a result of a nested scan is stored, if the value is one.
 fn output_result(cx: &Context<'_>, frame: usize, value: ValueId) -> Option<View> {
     let f = &cx.frames[frame];
-    match f.graph[value].op {
-        Op::Proj { index } => f.results.get(&(f.graph[value].operands[0], index)).cloned(),
-        _ => None,
-    }
+    let Op::Proj { index } = f.graph[value].op else { return None };
+    f.results.get(&(f.graph[value].operands[0], index)).cloned()
 }
 
 /// Where yields and next states want to be stored.
@@ -288,6 +309,7 @@ fn claim(
             View { storage: fresh.storage, ..view }
         };
         let op = &body[next].op;
+        let is_claimed = settling.claims.contains_key(&next);
         let view_of_state = match frame::origin(&cx.frames, at, next) {
             Origin::Value(frame, v) => frame == at && input_values[..scan.states as usize].contains(&Some(v)),
             Origin::Copy(_) => false,
@@ -298,11 +320,11 @@ fn claim(
                 let view = aside(cx);
                 settling.units.push(Unit::Copy(next, view.clone()));
                 states[place].end = End::From(view);
-            } else if rearranges(op) && !settling.claims.contains_key(&next) {
+            } else if rearranges(op) && !is_claimed {
                 let view = aside(cx);
                 settling.claims.insert(next, view);
             }
-        } else if !settling.claims.contains_key(&next) {
+        } else if !is_claimed {
             let view = aside(cx);
             settling.claims.insert(next, view);
         }
@@ -335,9 +357,8 @@ fn update_in_place(
     let writer = units.iter().position(|u| unit_writes(at, u) == Origin::Value(at, state.next));
     let Some(writer) = writer else { return };
     let old = Origin::Value(at, old);
-    let readers: Vec<usize> = (0..units.len())
-        .filter(|i| *i != writer && unit_reads(cx, at, &units[*i]).contains(&old))
-        .collect();
+    let readers: Vec<usize> =
+        (0..units.len()).filter(|i| *i != writer && unit_reads(cx, at, &units[*i]).contains(&old)).collect();
     let node = NodeIndex::new;
     if readers.iter().any(|r| has_path_connecting(&*flow, node(writer), node(*r), None)) {
         return;

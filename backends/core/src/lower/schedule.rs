@@ -38,7 +38,9 @@ enum Nest {
 fn loops_mut(statement: &mut Statement, which: Nest) -> Option<&mut Vec<Loop>> {
     match (statement, which) {
         (
-            Statement::Map { loops, .. } | Statement::Reduce { loops, .. } | Statement::Cumulative { loops, .. },
+            Statement::Map { loops, .. }
+            | Statement::Reduce { loops, .. }
+            | Statement::Cumulative { loops, .. },
             Nest::Loops,
         )
         | (Statement::Reduce { over: loops, .. }, Nest::Over) => Some(loops),
@@ -111,7 +113,9 @@ fn composes(kernel: &KernelBuilder, linear: &Linear, outer: Var, inner: Var, wid
         terms.map(|t| (t.coefficient, kernel.size(t.dim))).collect()
     };
     let nested = linear.terms.iter().all(|t| match &t.atom {
-        Atom::Quotient(inside, _) | Atom::Remainder(inside, _) => composes(kernel, inside, outer, inner, width),
+        Atom::Quotient(inside, _) | Atom::Remainder(inside, _) => {
+            composes(kernel, inside, outer, inner, width)
+        }
         Atom::One | Atom::Var(_) | Atom::Data { .. } => true,
     });
     let scaled = |(c, s): &(i64, Size)| match u64::try_from(*c) {
@@ -173,7 +177,7 @@ fn visit_region(region: &Region, see: &mut impl FnMut(&Linear)) {
     }
 }
 
-fn visit_mut(statement: &mut Statement, change: &mut impl FnMut(&mut Linear)) {
+pub(crate) fn visit_mut(statement: &mut Statement, change: &mut impl FnMut(&mut Linear)) {
     let mut in_region = |region: &mut Region| {
         for expr in &mut region.exprs {
             match expr {
@@ -282,10 +286,13 @@ fn follow(kernel: &mut KernelBuilder, linear: &mut Linear, var: Var, index: Var,
     for term in &mut linear.terms {
         match &mut term.atom {
             Atom::Var(v) if *v == var => {
-                let whole = Linear { terms: vec![crate::kernel::Term { atom: Atom::Var(index), ..term.clone() }] };
+                let whole =
+                    Linear { terms: vec![crate::kernel::Term { atom: Atom::Var(index), ..term.clone() }] };
                 kernel.add_scaled(&mut extra, &whole, &Size::Known(tile));
             }
-            Atom::Quotient(inside, _) | Atom::Remainder(inside, _) => follow(kernel, inside, var, index, tile),
+            Atom::Quotient(inside, _) | Atom::Remainder(inside, _) => {
+                follow(kernel, inside, var, index, tile)
+            }
             Atom::One | Atom::Var(_) | Atom::Data { .. } => {}
         }
     }

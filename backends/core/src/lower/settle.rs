@@ -40,8 +40,7 @@ impl Settling {
         let graph = cx.frames[self.frame].graph;
         let order: Vec<Axis> = order.iter().copied().filter(|a| !self.grid.contains(a)).collect();
         let elements = carousel_ir::Size::product(order.iter().map(|a| graph.axes.size(*a).clone()));
-        let storage =
-            cx.storage(graph.ty(value).dtype, elements, self.whereabouts, label(graph, value));
+        let storage = cx.storage(graph.ty(value).dtype, elements, self.whereabouts, label(graph, value));
         View::whole(storage, &order, &graph.axes)
     }
 
@@ -76,24 +75,23 @@ impl Settling {
     pub(crate) fn run(&mut self, cx: &mut Context<'_>) {
         let graph = cx.frames[self.frame].graph;
         for (value, node) in graph.iter() {
-            if !cx.frames[self.frame].live[value.index()] || cx.frames[self.frame].home[value.index()].is_some() {
+            if !cx.frames[self.frame].live[value.index()]
+                || cx.frames[self.frame].home[value.index()].is_some()
+            {
                 continue;
             }
-            match &node.op {
-                Op::Input { .. } | Op::Proj { .. } => {}
-                Op::Scan { .. } => self.scan(cx, value),
-                Op::Call { .. } => self.call(cx, value),
-                op => {
-                    let wanted = cx.frames[self.frame].stored[value.index()] || self.claims.contains_key(&value);
-                    if !wanted {
-                        continue;
-                    }
-                    if is_statement(op) && is_worth_it(cx, self.frame, value) {
-                        node.operands.iter().for_each(|o| self.demand(cx, *o));
-                        cx.frames[self.frame].products.insert(value);
-                    }
-                    self.compute(cx, value);
+            if matches!(node.op, Op::Scan { .. }) {
+                self.scan(cx, value);
+            } else if matches!(node.op, Op::Call { .. }) {
+                self.call(cx, value);
+            } else if !matches!(node.op, Op::Input { .. } | Op::Proj { .. })
+                && (cx.frames[self.frame].stored[value.index()] || self.claims.contains_key(&value))
+            {
+                if is_statement(&node.op) && is_worth_it(cx, self.frame, value) {
+                    node.operands.iter().for_each(|o| self.demand(cx, *o));
+                    cx.frames[self.frame].products.insert(value);
                 }
+                self.compute(cx, value);
             }
         }
     }
@@ -101,9 +99,9 @@ impl Settling {
     /// The projections of a scan or call that something needs, by result.
     fn projections(&self, cx: &Context<'_>, tuple: ValueId) -> Vec<(u32, ValueId)> {
         let frame = &cx.frames[self.frame];
-        let of = |(v, n): (ValueId, &carousel_ir::Node)| match n.op {
-            Op::Proj { index } if n.operands[0] == tuple && frame.live[v.index()] => Some((index, v)),
-            _ => None,
+        let of = |(v, n): (ValueId, &carousel_ir::Node)| {
+            let Op::Proj { index } = n.op else { return None };
+            (n.operands[0] == tuple && frame.live[v.index()]).then_some((index, v))
         };
         frame.graph.iter().filter_map(of).collect()
     }

@@ -3,9 +3,9 @@
 use super::Context;
 use super::builder::{Env, KernelBuilder};
 use super::frame::{Start, leaves};
+use super::product;
 use super::region::Emitter;
 use super::view::View;
-use super::{product, schedule};
 use crate::kernel::{Atom, Combine, Dim, Expr, Extent, Linear, Loop, Region, Statement, Store, Update, Var};
 use carousel_ir::{Axes, Axis, DType, Direction, Number, Op, ValueId};
 
@@ -67,9 +67,10 @@ pub(crate) fn value(
     let frame = &cx.frames[site.frame];
     let home = frame.home[value.index()].clone().expect("a value that is computed has a home");
     let node = &frame.graph[value];
-    let statements = match &node.op {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other operations are elementwise or views")]
+    match &node.op {
         _ if frame.products.contains(&value) => {
-            return product::product(cx, kernel, site, value, &home).into_statements();
+            product::product(cx, kernel, site, value, &home).into_statements()
         }
         Op::Sum { axes } | Op::ReduceMax { axes } | Op::Dot { axes } => {
             vec![reduce(cx, kernel, site, value, axes, &home)]
@@ -79,8 +80,7 @@ pub(crate) fn value(
         }
         Op::ScatterAdd { axis, over } => scatter(cx, kernel, site, value, *axis, over, &home),
         _ => vec![copy(cx, kernel, site, value, Start::Definition, &home)],
-    };
-    statements.into_iter().map(|s| schedule::collapse(kernel, s)).collect()
+    }
 }
 
 /// A value, or what computes it, stored under a view.
@@ -128,19 +128,17 @@ fn reduce(
     let loops = open(cx, kernel, site, &order, &mut env);
     let over = open(cx, kernel, site, &memory_order(cx, site.frame, &node.operands, axes), &mut env);
     let mut emitter = Emitter::new(&cx.frames, kernel);
-    let operands: Vec<_> =
-        node.operands.iter().map(|o| emitter.value(site.frame, *o, &env, &[])).collect();
+    let operands: Vec<_> = node.operands.iter().map(|o| emitter.value(site.frame, *o, &env, &[])).collect();
     let dtype = node.ty().dtype;
     let result = match operands.as_slice() {
         [one] => *one,
         _ => emitter.region.push(Expr::Apply { op: carousel_ir::OpKind::Mul, operands, dtype }, dtype),
     };
     let region = emitter.region;
-    let combine = match node.op {
-        Op::ReduceMax { .. } => Combine::Max,
-        _ => Combine::Sum,
-    };
-    let store = Store { buffer: kernel.buffer(home.storage), index: kernel.address(home, &env), value: result };
+    let is_maximum = matches!(node.op, Op::ReduceMax { .. });
+    let combine = if is_maximum { Combine::Max } else { Combine::Sum };
+    let store =
+        Store { buffer: kernel.buffer(home.storage), index: kernel.address(home, &env), value: result };
     Statement::Reduce { loops, over, region, combine, store, update: Update::Set }
 }
 
@@ -180,7 +178,8 @@ fn cumulative(
     let result = emitter.value(site.frame, node.operands[0], &env, &[]);
     let region = emitter.region;
     let combine = if matches!(node.op, Op::CumMax { .. }) { Combine::Max } else { Combine::Sum };
-    let store = Store { buffer: kernel.buffer(home.storage), index: kernel.address(home, &env), value: result };
+    let store =
+        Store { buffer: kernel.buffer(home.storage), index: kernel.address(home, &env), value: result };
     Statement::Cumulative { loops, along, direction, region, combine, store }
 }
 
@@ -213,7 +212,8 @@ fn scatter(
     let mut at = Linear::zero();
     at.add_term(1, Dim::Known(1), Atom::Data { value: row, bound });
     env.push((axis, at));
-    let store = Store { buffer: kernel.buffer(home.storage), index: kernel.address(home, &env), value: result };
+    let store =
+        Store { buffer: kernel.buffer(home.storage), index: kernel.address(home, &env), value: result };
     vec![zero, Statement::ScatterAdd { loops, region, store }]
 }
 
@@ -229,7 +229,8 @@ fn zeros(
     let mut env = site.grid.clone();
     let loops = open(cx, kernel, site, &order, &mut env);
     let (region, result) = zero(cx.frames[site.frame].graph.ty(value).dtype);
-    let store = Store { buffer: kernel.buffer(home.storage), index: kernel.address(home, &env), value: result };
+    let store =
+        Store { buffer: kernel.buffer(home.storage), index: kernel.address(home, &env), value: result };
     Statement::Map { loops, region, stores: vec![store] }
 }
 

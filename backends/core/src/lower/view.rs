@@ -83,6 +83,7 @@ impl View {
     /// What a view operation makes of it; `None` if the result is no strided view.
     pub(crate) fn apply(mut self, op: &Op, table: &AxisTable) -> Option<View> {
         let place = |view: &View, axis: Axis| view.strides.iter().position(|(a, _)| *a == axis);
+        #[expect(clippy::wildcard_enum_match_arm, reason = "all operations that move no data are here")]
         match op {
             Op::Rename { from, to } => {
                 if let Some(at) = place(&self, *from) {
@@ -95,8 +96,7 @@ impl View {
                     let (_, stride) = self.strides.remove(at);
                     let sizes: Vec<Size> = into.iter().map(|a| table.size(a).clone()).collect();
                     let parts = into.iter().zip(row_major(&sizes));
-                    let parts: Vec<_> =
-                        parts.map(|(a, s)| (a, Size::product([s, stride.clone()]))).collect();
+                    let parts: Vec<_> = parts.map(|(a, s)| (a, Size::product([s, stride.clone()]))).collect();
                     self.strides.splice(at..at, parts);
                 }
                 Some(self)

@@ -1,16 +1,24 @@
 //! Lowering a function, interpreting its kernels, and comparing with the reference.
+#![expect(unreachable_pub, reason = "every test binary has its own copy")]
+#![allow(dead_code, reason = "not every test binary uses everything")]
 
 use carousel_core::interpret::interpret;
+use carousel_core::program::Program;
 use carousel_core::{Target, bind, lower};
-use carousel_ir::{FunctionId, Module, verify};
+use carousel_ir::{DType, FunctionId, Module, Name, philox, verify};
 use carousel_reference::{Tensor, evaluate};
+
+/// The program of a function.
+pub fn functions(module: &Module, root: FunctionId) -> Program {
+    lower(module, root, &Target::default()).expect("verified modules lower")
+}
 
 /// Asserts that the kernels of a function give the reference's outputs, with usual tiles and with tiny ones.
 pub fn agree(module: &Module, root: FunctionId, inputs: &[Tensor<f64>]) {
-    assert_eq!(verify(module), []);
+    let problems = verify(module);
+    assert!(problems.is_empty(), "{problems:?}");
     let expected = evaluate(module, root, inputs).expect("the reference evaluates the case");
-    let shapes: Vec<Vec<u64>> =
-        inputs.iter().map(|t| t.shape.iter().map(|n| *n as u64).collect()).collect();
+    let shapes: Vec<Vec<u64>> = inputs.iter().map(|t| t.shape.iter().map(|n| *n as u64).collect()).collect();
     let shapes: Vec<&[u64]> = shapes.iter().map(Vec::as_slice).collect();
     let values: Vec<Vec<f64>> = inputs.iter().map(Tensor::to_f64).collect();
     let tiny = Target {
@@ -18,6 +26,7 @@ pub fn agree(module: &Module, root: FunctionId, inputs: &[Tensor<f64>]) {
         product_rows: 2,
         product_columns: 3,
         small_contraction: 1,
+        group_points: 1,
         inline_operations: 4,
     };
     for target in [Target::default(), tiny] {
@@ -35,5 +44,34 @@ pub fn agree(module: &Module, root: FunctionId, inputs: &[Tensor<f64>]) {
                 assert!(close, "element {at} of `{}` is {f}, not {e}\n{program}", port.name);
             }
         }
+    }
+}
+
+/// The same at several values of the symbols, on inputs from a fixed seed; integers are below 4.
+pub fn agree_at<const N: usize>(module: &Module, root: FunctionId, symbols: &[&str; N], sizes: &[[u64; N]]) {
+    let graph = &module[root].graph;
+    for values in sizes {
+        let symbol = |name: Name| symbols.iter().position(|s| *s == name.as_str()).map(|i| values[i]);
+        let tensor = |(place, input): (usize, &carousel_ir::Input)| {
+            let shape: Vec<usize> = input
+                .ty
+                .axes
+                .iter()
+                .map(|a| graph.axes.size(a).evaluate(&symbol).expect("all symbols are given") as usize)
+                .collect();
+            let n = shape.iter().product::<usize>() as u64;
+            let uniform = |i| f64::from(philox::uniform(7, place as u32, 0, i));
+            match input.ty.dtype {
+                DType::I32 | DType::U32 => {
+                    Tensor::integers(&shape, (0..n).map(|i| (uniform(i) * 4.0) as i64))
+                }
+                DType::Bool => Tensor::bools(&shape, (0..n).map(|i| uniform(i) < 0.5)),
+                DType::F32 | DType::F64 | DType::Bf16 => {
+                    Tensor::floats(&shape, (0..n).map(|i| uniform(i) * 2.0 - 1.0))
+                }
+            }
+        };
+        let inputs: Vec<Tensor<f64>> = graph.inputs.iter().enumerate().map(tensor).collect();
+        agree(module, root, &inputs);
     }
 }

@@ -258,7 +258,13 @@ impl<'a, 'f> Emitter<'a, 'f> {
     }
 
     /// Begins `for counter in (start..end).step_by(step)`: what follows is its body. Returns the counter.
-    pub(super) fn begin_loop(&mut self, name: &str, start: Value, end: Value, step: i64) -> (OpenLoop, Value) {
+    pub(super) fn begin_loop(
+        &mut self,
+        name: &str,
+        start: Value,
+        end: Value,
+        step: i64,
+    ) -> (OpenLoop, Value) {
         let (head, body, exit) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
         self.names.block(head, &format!("{name}.head"));
         self.names.block(body, &format!("{name}.body"));
@@ -310,7 +316,12 @@ impl<'a, 'f> Emitter<'a, 'f> {
     }
 
     /// Calls a function of the tile runtime.
-    pub(super) fn call(&mut self, name: &'static str, arguments: &[Value], result: Option<Type>) -> Option<Value> {
+    pub(super) fn call(
+        &mut self,
+        name: &'static str,
+        arguments: &[Value],
+        result: Option<Type>,
+    ) -> Option<Value> {
         let function = match self.imported.get(name) {
             Some(&function) => function,
             None => {

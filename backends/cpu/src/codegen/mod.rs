@@ -29,7 +29,7 @@ use emitter::Emitter;
 
 pub(crate) use emitter::{HEADER_BYTES, Linker, kernel_signature};
 pub(crate) use names::Names;
-pub(crate) use values::{STATUS_DIVISION, STATUS_INDEX};
+pub(crate) use values::STATUS_DIVISION;
 
 /// What is known of a function beside its code.
 pub(crate) struct Built {

@@ -34,8 +34,10 @@ impl Names {
     }
 
     fn distinct(&mut self, name: &str) -> String {
-        let name: String =
-            name.chars().map(|c| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '_' }).collect();
+        let name: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '_' })
+            .collect();
         let count = self.used.entry(name.clone()).or_insert(0);
         *count += 1;
         if *count == 1 { name } else { format!("{name}#{count}") }
@@ -46,7 +48,8 @@ impl Names {
         for block in function.layout.blocks() {
             let mut number = 0;
             let parameters = function.dfg.block_params(block).to_vec();
-            let results = function.layout.block_insts(block).flat_map(|inst| function.dfg.inst_results(inst).to_vec());
+            let results =
+                function.layout.block_insts(block).flat_map(|inst| function.dfg.inst_results(inst).to_vec());
             for value in parameters.into_iter().chain(results) {
                 self.values.entry(value).or_insert_with(|| {
                     number += 1;

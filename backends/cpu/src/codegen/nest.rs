@@ -105,15 +105,22 @@ fn linears_of(expr: &Expr) -> Vec<&Linear> {
         }
         Expr::Index { index } | Expr::Uniform { index, .. } => vec![index],
         Expr::Holds { guard } => vec![&guard.index],
-        Expr::Const { .. } | Expr::Size { .. } | Expr::Apply { .. } | Expr::Cast { .. } | Expr::FoldIn { .. } => {
-            Vec::new()
-        }
+        Expr::Const { .. }
+        | Expr::Size { .. }
+        | Expr::Apply { .. }
+        | Expr::Cast { .. }
+        | Expr::FoldIn { .. } => Vec::new(),
     }
 }
 
 impl<'k> Nest<'k> {
     /// A region under `loops`, of which `roots` are wanted and whose results go to `targets`.
-    pub(super) fn new(region: &'k Region, loops: Vec<Loop>, roots: &[ExprId], targets: &[&'k Linear]) -> Nest<'k> {
+    pub(super) fn new(
+        region: &'k Region,
+        loops: Vec<Loop>,
+        roots: &[ExprId],
+        targets: &[&'k Linear],
+    ) -> Nest<'k> {
         let depth_of = loops.iter().enumerate().map(|(at, over)| (over.var, at + 1)).collect();
         let mut needed = vec![false; region.exprs.len()];
         let mut open: Vec<ExprId> = roots.to_vec();
@@ -223,6 +230,12 @@ impl<'k> Nest<'k> {
             self.partials.pop();
             let open = self.open.pop().expect("it is open");
             e.end_axis(open);
+        }
+        // What was computed in loops that are closed dominates nothing any more.
+        for (value, &own) in self.hoisted.iter_mut().zip(&self.depths) {
+            if own > depth {
+                *value = None;
+            }
         }
     }
 
@@ -345,7 +358,11 @@ impl<'k> Nest<'k> {
     }
 
     /// The part of an offset outside of the innermost loop, and whether its data is in range.
-    pub(super) fn base(&mut self, e: &mut Emitter<'_, '_>, linear: &'k Linear) -> (Option<Value>, Option<Value>) {
+    pub(super) fn base(
+        &mut self,
+        e: &mut Emitter<'_, '_>,
+        linear: &'k Linear,
+    ) -> (Option<Value>, Option<Value>) {
         let partial = self.partial(e, linear);
         (partial.sum, partial.fine)
     }
@@ -451,7 +468,11 @@ impl<'k> Nest<'k> {
 }
 
 /// Whether an access may happen, `None` if it always may; data that is out of range where guards hold is reported.
-pub(super) fn permission(e: &mut Emitter<'_, '_>, holds: Option<Value>, fine: Option<Value>) -> Option<Value> {
+pub(super) fn permission(
+    e: &mut Emitter<'_, '_>,
+    holds: Option<Value>,
+    fine: Option<Value>,
+) -> Option<Value> {
     match (holds, fine) {
         (holds, None) => holds,
         (None, Some(fine)) => {
@@ -471,7 +492,9 @@ pub(super) fn permission(e: &mut Emitter<'_, '_>, holds: Option<Value>, fine: Op
 pub(super) fn scaled(e: &mut Emitter<'_, '_>, value: Value, factor: i64) -> Value {
     match factor {
         1 => value,
-        f if f > 1 && (f as u64).is_power_of_two() => e.b.ins().ishl_imm_u(value, i64::from(f.trailing_zeros())),
+        f if f > 1 && (f as u64).is_power_of_two() => {
+            e.b.ins().ishl_imm_u(value, i64::from(f.trailing_zeros()))
+        }
         f => e.b.ins().imul_imm_s(value, f),
     }
 }

@@ -38,8 +38,7 @@ pub(super) fn product(
     });
     let alpha = number(e, if update == Update::Add { 1.0 } else { 0.0 });
     let beta = number(e, 1.0);
-    let arguments =
-        [m, n, k, c[0], c[1], c[2], alpha, a[0], a[1], a[2], b[0], b[1], b[2], beta];
+    let arguments = [m, n, k, c[0], c[1], c[2], alpha, a[0], a[1], a[2], b[0], b[1], b[2], beta];
     e.call(name, &arguments, None);
 }
 

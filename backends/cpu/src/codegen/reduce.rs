@@ -161,7 +161,12 @@ fn in_registers(
 }
 
 /// The factors of a sum of products, where adding a product is one instruction.
-fn product_of(e: &Emitter<'_, '_>, nest: &Nest<'_>, value: ExprId, combine: Combine) -> Option<(ExprId, ExprId)> {
+fn product_of(
+    e: &Emitter<'_, '_>,
+    nest: &Nest<'_>,
+    value: ExprId,
+    combine: Combine,
+) -> Option<(ExprId, ExprId)> {
     match &nest.region.exprs[value.0 as usize] {
         Expr::Apply { op: OpKind::Mul, operands, dtype: DType::F32 | DType::F64 }
             if e.fma && combine == Combine::Sum && nest.is_inner(value) =>

@@ -128,7 +128,8 @@ pub(super) fn run_stages<'k>(
                     e.call(name, &[to, access.pointer, run.count.value], None);
                 }
                 TileFunction::Uniform(id) => {
-                    let Expr::Uniform { seed, step, stream, index } = &nest.region.exprs[id.0 as usize] else {
+                    let Expr::Uniform { seed, step, stream, index } = &nest.region.exprs[id.0 as usize]
+                    else {
                         unreachable!("a call for random numbers");
                     };
                     let (base, _) = nest.base(e, index);
@@ -284,7 +285,10 @@ fn prepare_row<'k>(
     }
     let folds = sinks.iter().filter_map(|sink| match sink {
         Sink::Fold { row, .. } => Some(*row),
-        Sink::Store { .. } | Sink::Accumulate { .. } | Sink::AccumulateProduct { .. } | Sink::Running { .. } => None,
+        Sink::Store { .. }
+        | Sink::Accumulate { .. }
+        | Sink::AccumulateProduct { .. }
+        | Sink::Running { .. } => None,
     });
     for slot in stage.read.iter().chain(&stage.keep).map(|(_, slot)| *slot).chain(folds) {
         let pointer = e.temporary(slot);
@@ -413,7 +417,13 @@ fn temporary_address(e: &mut Emitter<'_, '_>, row: &Row<'_>, body: &Body, dtype:
     e.b.ins().iadd(row.temporaries[&slot], offset)
 }
 
-fn read_temporary(e: &mut Emitter<'_, '_>, row: &Row<'_>, body: &Body, dtype: DType, slot: Slot) -> Vec<Value> {
+fn read_temporary(
+    e: &mut Emitter<'_, '_>,
+    row: &Row<'_>,
+    body: &Body,
+    dtype: DType,
+    slot: Slot,
+) -> Vec<Value> {
     let address = temporary_address(e, row, body, dtype, slot);
     let ty = register(dtype, body.shape);
     (0..body.parts).map(|part| e.b.ins().load(ty, flags(), address, part as i32 * 16)).collect()
@@ -532,7 +542,13 @@ fn compute<'k>(
 }
 
 /// An index that grows by one from lane to lane, as i32.
-fn ascending<'k>(e: &mut Emitter<'_, '_>, nest: &mut Nest<'k>, run: Run, body: &Body, index: &'k Linear) -> Vec<Value> {
+fn ascending<'k>(
+    e: &mut Emitter<'_, '_>,
+    nest: &mut Nest<'k>,
+    run: Run,
+    body: &Body,
+    index: &'k Linear,
+) -> Vec<Value> {
     bind(e, nest, run, body, 0);
     let (first, _) = nest.whole(e, index, Lane::NONE);
     let first = values::from_index(e, first, DType::I32);

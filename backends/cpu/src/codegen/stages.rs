@@ -60,7 +60,8 @@ pub(super) struct Plan {
 
 /// Whether everything in the region fits vectors of four.
 pub(super) fn is_vectorizable(e: &Emitter<'_, '_>, nest: &Nest<'_>) -> bool {
-    let loads_double = |expr: &Expr| matches!(expr, Expr::Load { buffer, .. } if e.dtype(*buffer) == DType::F64);
+    let loads_double =
+        |expr: &Expr| matches!(expr, Expr::Load { buffer, .. } if e.dtype(*buffer) == DType::F64);
     !nest.region.dtypes.contains(&DType::F64) && !nest.region.exprs.iter().any(loads_double)
 }
 
@@ -194,8 +195,12 @@ pub(super) fn plan(e: &mut Emitter<'_, '_>, nest: &Nest<'_>, roots: &[ExprId]) -
     for (&id, &stage) in &called {
         let name = tile_call(nest, ExprId(id)).expect("it is a call");
         let function = match operands(&region.exprs[id as usize]).first().copied() {
-            _ if matches!(region.exprs[id as usize], Expr::Uniform { .. }) => TileFunction::Uniform(ExprId(id)),
-            Some(from) if slots.contains_key(&from.0) => TileFunction::OfTemporary { name, from: slots[&from.0] },
+            _ if matches!(region.exprs[id as usize], Expr::Uniform { .. }) => {
+                TileFunction::Uniform(ExprId(id))
+            }
+            Some(from) if slots.contains_key(&from.0) => {
+                TileFunction::OfTemporary { name, from: slots[&from.0] }
+            }
             Some(from) => TileFunction::OfMemory { name, from },
             None => unreachable!("a function has an argument"),
         };

@@ -61,7 +61,12 @@ fn map(e: &mut Emitter<'_, '_>, loops: &[Loop], region: &Region, stores: &[Store
 }
 
 /// Begins the loop over the tiles of a row, if the plan has tiles and the row may have several.
-pub(super) fn begin_chunk(e: &mut Emitter<'_, '_>, plan: &Plan, count: Count, order: Order) -> (Option<OpenLoop>, Run) {
+pub(super) fn begin_chunk(
+    e: &mut Emitter<'_, '_>,
+    plan: &Plan,
+    count: Count,
+    order: Order,
+) -> (Option<OpenLoop>, Run) {
     match plan.tile {
         None => (None, Run { start: None, count }),
         Some(tile) => begin_tiles(e, tile, count, order),
@@ -69,7 +74,12 @@ pub(super) fn begin_chunk(e: &mut Emitter<'_, '_>, plan: &Plan, count: Count, or
 }
 
 /// Begins the loop over tiles of that many elements.
-pub(super) fn begin_tiles(e: &mut Emitter<'_, '_>, tile: u64, count: Count, order: Order) -> (Option<OpenLoop>, Run) {
+pub(super) fn begin_tiles(
+    e: &mut Emitter<'_, '_>,
+    tile: u64,
+    count: Count,
+    order: Order,
+) -> (Option<OpenLoop>, Run) {
     if count.known.is_some_and(|known| known <= tile) {
         return (None, Run { start: None, count });
     }

@@ -60,7 +60,13 @@ fn bits_as(e: &mut Emitter<'_, '_>, ty: Type, value: Value) -> Value {
 }
 
 /// From memory.
-pub(super) fn load(e: &mut Emitter<'_, '_>, dtype: DType, shape: Shape, address: Value, offset: i32) -> Value {
+pub(super) fn load(
+    e: &mut Emitter<'_, '_>,
+    dtype: DType,
+    shape: Shape,
+    address: Value,
+    offset: i32,
+) -> Value {
     match (dtype, shape) {
         (DType::Bf16, Shape::Scalar) => {
             let bits = e.b.ins().uload16(types::I32, flags(), address, offset);
@@ -83,7 +89,14 @@ pub(super) fn load(e: &mut Emitter<'_, '_>, dtype: DType, shape: Shape, address:
 }
 
 /// To memory.
-pub(super) fn store(e: &mut Emitter<'_, '_>, dtype: DType, shape: Shape, value: Value, address: Value, offset: i32) {
+pub(super) fn store(
+    e: &mut Emitter<'_, '_>,
+    dtype: DType,
+    shape: Shape,
+    value: Value,
+    address: Value,
+    offset: i32,
+) {
     match (dtype, shape) {
         (DType::Bf16, Shape::Scalar) => {
             let value = round_to_bf16(e, shape, value);
@@ -393,8 +406,12 @@ pub(super) fn cast(e: &mut Emitter<'_, '_>, from: DType, to: DType, shape: Shape
             let value = e.b.ins().fdemote(types::F32, value);
             round_to_bf16(e, shape, value)
         }
-        (DType::F32 | DType::F64 | DType::Bf16, DType::I32) => e.b.ins().fcvt_to_sint_sat(integers(shape), value),
-        (DType::F32 | DType::F64 | DType::Bf16, DType::U32) => e.b.ins().fcvt_to_uint_sat(integers(shape), value),
+        (DType::F32 | DType::F64 | DType::Bf16, DType::I32) => {
+            e.b.ins().fcvt_to_sint_sat(integers(shape), value)
+        }
+        (DType::F32 | DType::F64 | DType::Bf16, DType::U32) => {
+            e.b.ins().fcvt_to_uint_sat(integers(shape), value)
+        }
         (DType::F32 | DType::F64 | DType::Bf16, DType::Bool) => {
             let zero = e.b.ins().f32const(0.0);
             let zero = match (from == DType::F64, shape) {

@@ -153,10 +153,7 @@ impl<'a> Elaborator<'a> {
     /// The value as one of type `ty`: weak values take the dtype, missing axes are added by repetition, axes of the
     /// mapping may stand besides.
     pub(super) fn fit(&mut self, value: Value, ty: &Type, span: Span, what: &str) -> Value {
-        let value = match value {
-            Value::Weak(weak) => self.materialise(&weak, ty.dtype, span),
-            other => other,
-        };
+        let value = self.firm(value, ty.dtype, span);
         let Some(tensor) = self.tensor_or_report(value, span) else { return Value::Error };
         let found = self.ty_here(tensor);
         if found.dtype != ty.dtype {
@@ -174,6 +171,11 @@ impl<'a> Elaborator<'a> {
             return Value::Error;
         }
         self.broadcast(tensor, &ty.axes, span)
+    }
+
+    /// The value, or a weak one as a scalar of that dtype.
+    pub(super) fn firm(&mut self, value: Value, dtype: DType, span: Span) -> Value {
+        if let Value::Weak(weak) = &value { self.materialise(weak, dtype, span) } else { value }
     }
 
     /// The value repeated along those of `axes` that it lacks.

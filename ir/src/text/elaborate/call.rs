@@ -6,7 +6,7 @@ use super::operation::{builtins, is_builtin};
 use super::random::path_number;
 use super::scope::{Binding, FunctionScope, Scope, Value};
 use super::weak::Weak;
-use super::{Elaborator, kind_name, suggest};
+use super::{Elaborator, Purpose, kind_name, placeholder, suggest};
 use crate::infer::callee_sizes;
 use crate::text::ast::{Call, Definition, LocalFunction};
 use crate::text::program::ConfigValue;
@@ -153,6 +153,9 @@ impl<'a> Elaborator<'a> {
                         self.fit_config(declaration, value, call.name.span)
                     }
                     None if declaration.default.is_some() => self.default_config(declaration),
+                    None if self.purpose == Purpose::Check && definition.kind == FunctionKind::Model => {
+                        Some(placeholder(&declaration.kind))
+                    }
                     None => {
                         let message =
                             format!("`{}` needs the compile-time parameter `{name}`", definition.name.name);
@@ -207,10 +210,7 @@ impl<'a> Elaborator<'a> {
             definition.inputs.iter().zip(arguments.into_iter().zip(&call.arguments))
         {
             let wanted = input.ty.dtype.unwrap_or(self.dtype());
-            let argument = match argument {
-                Value::Weak(weak) => self.materialise(&weak, wanted, expr.span),
-                other => other,
-            };
+            let argument = self.firm(argument, wanted, expr.span);
             let Some(value) = self.tensor_or_report(argument, expr.span) else {
                 complete = false;
                 continue;

@@ -48,25 +48,23 @@ impl<'a> Elaborator<'a> {
     }
 
     pub(super) fn integer(&mut self, expr: &'a Expr) -> Option<i64> {
-        match self.constant(expr)? {
-            ConfigValue::Int(n) => Some(n),
-            other => {
-                let message = format!("expected an integer, found {}", describe(&other));
-                self.error("compile-time", expr.span, message);
-                None
-            }
+        let value = self.constant(expr)?;
+        if let ConfigValue::Int(n) = value {
+            return Some(n);
         }
+        let message = format!("expected an integer, found {}", describe(&value));
+        self.error("compile-time", expr.span, message);
+        None
     }
 
     pub(super) fn truth(&mut self, expr: &'a Expr) -> Option<bool> {
-        match self.constant(expr)? {
-            ConfigValue::Bool(b) => Some(b),
-            other => {
-                let message = format!("expected true or false, found {}", describe(&other));
-                self.error("compile-time", expr.span, message);
-                None
-            }
+        let value = self.constant(expr)?;
+        if let ConfigValue::Bool(b) = value {
+            return Some(b);
         }
+        let message = format!("expected true or false, found {}", describe(&value));
+        self.error("compile-time", expr.span, message);
+        None
     }
 
     /// The case of a `match` that holds.

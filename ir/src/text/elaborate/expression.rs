@@ -95,15 +95,11 @@ impl<'a> Elaborator<'a> {
 
     /// `act == gelu`: a word of an `enum` that is no name of its own stands for itself.
     fn enum_word(&mut self, a: &'a Expr, b: &'a Expr) -> Option<(Value, Value)> {
-        let unbound = |e: &Elaborator<'a>, expr: &Expr| match expr.kind {
-            ExprKind::Name(name) if e.lookup(name).is_none() => Some(name),
-            _ => None,
+        let unbound = |e: &Elaborator<'a>, expr: &Expr| {
+            expr.as_name().map(|n| n.name).filter(|name| e.lookup(*name).is_none())
         };
-        let text = |e: &Elaborator<'a>, expr: &Expr| match expr.kind {
-            ExprKind::Name(name) => match e.weak_binding(name) {
-                Some(Weak::Const(value @ ConfigValue::Text(_))) => Some(value),
-                _ => None,
-            },
+        let text = |e: &Elaborator<'a>, expr: &Expr| match e.weak_binding(expr.as_name()?.name) {
+            Some(Weak::Const(value @ ConfigValue::Text(_))) => Some(value),
             _ => None,
         };
         let weak = |value: ConfigValue| Value::Weak(Weak::Const(value));
@@ -124,21 +120,19 @@ impl<'a> Elaborator<'a> {
                 None => Value::Error,
             };
         }
-        match exponent {
-            ConfigValue::Int(n) if (1..=MAX_POWER).contains(&n) => {
-                let mut result = base.clone();
-                for _ in 1..n {
-                    result = self.apply(OpKind::Mul, vec![result, base.clone()], expr.span);
-                }
-                result
+        if let ConfigValue::Int(n) = exponent
+            && (1..=MAX_POWER).contains(&n)
+        {
+            let mut result = base.clone();
+            for _ in 1..n {
+                result = self.apply(OpKind::Mul, vec![result, base.clone()], expr.span);
             }
-            _ => {
-                let message = format!("an exponent must be an integer from 1 to {MAX_POWER}");
-                let problem = Diagnostic::error("power", expr.span, message);
-                self.report(problem.with_help("for others write `exp(y * log(x))`"));
-                Value::Error
-            }
+            return result;
         }
+        let message = format!("an exponent must be an integer from 1 to {MAX_POWER}");
+        let problem = Diagnostic::error("power", expr.span, message);
+        self.report(problem.with_help("for others write `exp(y * log(x))`"));
+        Value::Error
     }
 
     fn membership(&mut self, item: &'a Expr, set: &'a Expr) -> Value {

@@ -3,7 +3,7 @@
 use super::scope::Value;
 use super::weak::Weak;
 use super::{Elaborator, suggest};
-use crate::text::ast::{Brackets, Call, Expr, ExprKind, Ident};
+use crate::text::ast::{Brackets, Call, Expr};
 use crate::{Axes, Axis, Class, DType, Diagnostic, Direction, Op, OpKind, Span, Type};
 
 /// Operations of the language that are not in the op table.
@@ -52,10 +52,7 @@ impl<'a> Elaborator<'a> {
         for (place, operand) in operands.into_iter().enumerate() {
             let dtype =
                 if kind == OpKind::Select && place == 0 { DType::Bool } else { typed.unwrap_or(fallback) };
-            let operand = match operand {
-                Value::Weak(weak) => self.materialise(&weak, dtype, span),
-                other => other,
-            };
+            let operand = self.firm(operand, dtype, span);
             match self.tensor_or_report(operand, span) {
                 Some(value) => values.push(value),
                 None => return Value::Error,
@@ -171,15 +168,10 @@ impl<'a> Elaborator<'a> {
             return Value::Error;
         };
         // An index is an integer even if it is a literal.
-        let arguments = match kind {
-            OpKind::Gather | OpKind::ScatterAdd => arguments
-                .into_iter()
-                .map(|v| match v {
-                    Value::Weak(weak) => self.materialise(&weak, DType::I32, span),
-                    other => other,
-                })
-                .collect(),
-            _ => arguments,
+        let arguments: Vec<Value> = if matches!(kind, OpKind::Gather | OpKind::ScatterAdd) {
+            arguments.into_iter().map(|v| self.firm(v, DType::I32, span)).collect()
+        } else {
+            arguments
         };
         let count = arguments.len();
         if let crate::Arity::Exactly(n) = kind.arity()
@@ -198,12 +190,12 @@ impl<'a> Elaborator<'a> {
     }
 
     fn elementwise(&mut self, kind: OpKind, call: &'a Call, arguments: Vec<Value>, span: Span) -> Value {
-        match kind.arity() {
-            crate::Arity::Exactly(n) if n != arguments.len() => {
-                self.wrong_count(call, n, arguments.len(), span)
-            }
-            _ => self.apply(kind, arguments, span),
+        if let crate::Arity::Exactly(n) = kind.arity()
+            && n != arguments.len()
+        {
+            return self.wrong_count(call, n, arguments.len(), span);
         }
+        self.apply(kind, arguments, span)
     }
 
     pub(super) fn wrong_count(&mut self, call: &Call, wanted: usize, found: usize, span: Span) -> Value {
@@ -245,13 +237,11 @@ impl<'a> Elaborator<'a> {
 
     /// The axis that an expression names.
     pub(super) fn axis_of(&mut self, expr: &Expr) -> Option<Axis> {
-        match expr.kind {
-            ExprKind::Name(name) => self.axis(Ident { name, span: expr.span }),
-            _ => {
-                self.error("axis", expr.span, "expected the name of an axis");
-                None
-            }
+        let name = expr.as_name();
+        if name.is_none() {
+            self.error("axis", expr.span, "expected the name of an axis");
         }
+        self.axis(name?)
     }
 
     fn bad_attributes<T>(&mut self, brackets: &Brackets, wanted: &str) -> Option<T> {
@@ -275,10 +265,7 @@ impl<'a> Elaborator<'a> {
 
     fn dtype_attribute(&mut self, brackets: &Brackets) -> Option<DType> {
         let word = match brackets.before.as_slice() {
-            [item] => match item.subject.kind {
-                ExprKind::Name(name) => Some(name),
-                _ => None,
-            },
+            [item] => item.subject.as_name().map(|n| n.name),
             _ => None,
         };
         let Some(word) = word else { return self.bad_attributes(brackets, "a dtype") };
@@ -292,7 +279,7 @@ impl<'a> Elaborator<'a> {
 
     /// `s` or `s, reverse`.
     fn along(&mut self, brackets: &Brackets) -> Option<(Axis, Direction)> {
-        let word = |e: &Expr| matches!(e.kind, ExprKind::Name(n) if n.as_str() == "reverse");
+        let word = |e: &Expr| e.as_name().is_some_and(|n| n.name.as_str() == "reverse");
         match brackets.before.as_slice() {
             [axis] => Some((self.axis_of(&axis.subject)?, Direction::Forward)),
             [axis, direction] if word(&direction.subject) => {
@@ -354,6 +341,10 @@ impl<'a> Elaborator<'a> {
 }
 
 /// How an operation is written.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "advice where there is some, not a meaning for each operation"
+)]
 fn spelling(kind: OpKind) -> String {
     match kind {
         OpKind::Cast => "write the dtype in brackets: `cast[f32](x)`".to_string(),

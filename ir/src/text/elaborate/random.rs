@@ -47,13 +47,11 @@ impl<'a> Elaborator<'a> {
     }
 
     fn stream(&mut self, expr: &Expr) -> Option<Name> {
-        match expr.kind {
-            ExprKind::Name(name) => Some(name),
-            _ => {
-                self.error("operation", expr.span, "expected the name of a random stream");
-                None
-            }
+        let name = expr.as_name();
+        if name.is_none() {
+            self.error("operation", expr.span, "expected the name of a random stream");
         }
+        name.map(|n| n.name)
     }
 
     /// Uniform numbers along `axes` and along the scans around: each step draws its own.
@@ -69,9 +67,12 @@ impl<'a> Elaborator<'a> {
             None => Value::Error,
         };
         let dtype = self.dtype();
-        let drawn = match drawn {
-            Value::Tensor(value) if dtype != DType::F32 => self.push(Op::Cast { dtype }, &[value], span),
-            other => other,
+        let drawn = if let Value::Tensor(value) = drawn
+            && dtype != DType::F32
+        {
+            self.push(Op::Cast { dtype }, &[value], span)
+        } else {
+            drawn
         };
         self.function.at = at;
         drawn

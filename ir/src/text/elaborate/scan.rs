@@ -8,6 +8,7 @@ use super::operation::truth_along;
 use super::scope::{Binding, Lazy, Progress, Scope, Value};
 use super::{Elaborator, suggest};
 use crate::text::ast::{Expr, Ident, ScanStatement, Statement, StatementKind, TypeExpr};
+use crate::text::program::ConfigValue;
 use crate::{Axes, Axis, Diagnostic, Name, Number, Op, Output, Role, Scan, Span, Type, ValueId};
 use indexmap::IndexMap;
 
@@ -84,20 +85,16 @@ impl<'a> Elaborator<'a> {
                         name.name
                     )));
                 }
-                StatementKind::Parameter { .. } | StatementKind::Repeat { .. } | StatementKind::Scan(_) => {
-                    let what = match &statement.kind {
-                        StatementKind::Parameter { .. } => "a `param`",
-                        StatementKind::Scan(_) => "another `scan`",
-                        _ => "a `repeat`",
-                    };
-                    let problem =
-                        Diagnostic::error("scan", statement.span, format!("{what} stands in a scan"));
-                    self.report(
-                        problem.with_help("put it in front of the scan, or into an `fn` that is used here"),
-                    );
-                }
+                StatementKind::Parameter { .. } => self.misplaced("a `param`", statement.span),
+                StatementKind::Repeat { .. } => self.misplaced("a `repeat`", statement.span),
+                StatementKind::Scan(_) => self.misplaced("another `scan`", statement.span),
             }
         }
+    }
+
+    fn misplaced(&mut self, what: &str, span: Span) {
+        let problem = Diagnostic::error("scan", span, format!("{what} stands in a scan"));
+        self.report(problem.with_help("put it in front of the scan, or into an `fn` that is used here"));
     }
 
     fn scan_inner(&mut self, scan: &'a ScanStatement, equations: &Equations<'a>, span: Span) -> Option<()> {
@@ -187,23 +184,18 @@ impl<'a> Elaborator<'a> {
 
     fn start(&mut self, name: Ident, init: Option<&'a Expr>, ty: &mut Type, axis: Axis) -> Option<Start> {
         let Some(init) = init else { return Some(Start::Constant(0.0)) };
-        let value = match self.eval(init) {
-            Value::Weak(weak) => {
-                if ty.dtype.is_float()
-                    && let Some(number) = self.settle(&weak).and_then(|v| match v {
-                        crate::text::ConfigValue::Int(n) => Some(n as f64),
-                        crate::text::ConfigValue::Float(x) => Some(x),
-                        crate::text::ConfigValue::Bool(_)
-                        | crate::text::ConfigValue::Text(_)
-                        | crate::text::ConfigValue::List(_) => None,
-                    })
-                {
-                    return Some(Start::Constant(number));
-                }
-                self.materialise(&weak, ty.dtype, init.span)
-            }
-            other => other,
-        };
+        let value = self.eval(init);
+        if let Value::Weak(weak) = &value
+            && ty.dtype.is_float()
+            && let Some(number) = self.settle(weak).and_then(|v| match v {
+                ConfigValue::Int(n) => Some(n as f64),
+                ConfigValue::Float(x) => Some(x),
+                ConfigValue::Bool(_) | ConfigValue::Text(_) | ConfigValue::List(_) => None,
+            })
+        {
+            return Some(Start::Constant(number));
+        }
+        let value = self.firm(value, ty.dtype, init.span);
         let value = self.tensor_or_report(value, init.span)?;
         let found = self.ty_here(value);
         if found.axes.contains(axis) {
@@ -221,10 +213,12 @@ impl<'a> Elaborator<'a> {
         ty.axes = widened;
         // A written constant such as an integer keeps its value at a reset.
         let node = &self.function.frames[value.frame].graph[value.id];
-        match node.op {
-            Op::Const { value: number, .. } if ty.axes.is_empty() => Some(Start::Constant(number.get())),
-            _ => Some(Start::Value(value)),
+        if let Op::Const { value: number, .. } = node.op
+            && ty.axes.is_empty()
+        {
+            return Some(Start::Constant(number.get()));
         }
+        Some(Start::Value(value))
     }
 
     fn reset(&mut self, reset: &'a Expr, axis: Axis) -> Option<Val> {
@@ -302,10 +296,7 @@ impl<'a> Elaborator<'a> {
         let (mut next, mut grown, mut complete) = (Vec::new(), Vec::new(), true);
         for state in states {
             let value = self.next(state.name.name, state.name.span);
-            let value = match value {
-                Value::Weak(weak) => self.materialise(&weak, state.ty.dtype, state.next.span),
-                other => other,
-            };
+            let value = self.firm(value, state.ty.dtype, state.next.span);
             let Some(value) = self.tensor_or_report(value, state.next.span) else {
                 complete = false;
                 continue;

@@ -2,7 +2,7 @@
 
 use super::Elaborator;
 use super::scope::Value;
-use crate::text::ast::{BracketItem, Brackets, Expr, ExprKind, Ident};
+use crate::text::ast::{BracketItem, Brackets, Expr};
 use crate::{Axes, Axis, DType, Diagnostic, Op, Size, Span};
 
 impl<'a> Elaborator<'a> {
@@ -60,10 +60,8 @@ impl<'a> Elaborator<'a> {
                 }
             }
             (None, Some(index), None) => {
-                let index = match self.eval(index) {
-                    Value::Weak(weak) => self.materialise(&weak, DType::I32, span),
-                    other => other,
-                };
+                let index = self.eval(index);
+                let index = self.firm(index, DType::I32, span);
                 match self.tensor_or_report(index, span) {
                     Some(index) => self.push(Op::Gather { axis }, &[x, index], span),
                     None => Value::Error,
@@ -81,11 +79,10 @@ impl<'a> Elaborator<'a> {
 
     /// The new axis that an item behind `=>` names; its size is the one written, or `size`.
     pub(super) fn target_of(&mut self, item: &'a BracketItem, size: Option<Size>) -> Option<Axis> {
-        let ExprKind::Name(name) = item.subject.kind else {
+        let Some(ident) = item.subject.as_name() else {
             self.error("axis", item.subject.span, "expected the name of an axis");
             return None;
         };
-        let ident = Ident { name, span: item.subject.span };
         match &item.value {
             Some(written) => {
                 let written = self.size_expr(written)?;
@@ -126,20 +123,17 @@ impl<'a> Elaborator<'a> {
         let mut parts: Vec<Option<Axis>> = Vec::new();
         let mut unknown = None;
         for (place, item) in into.iter().enumerate() {
-            let known = match item.subject.kind {
-                ExprKind::Name(name) => self.resolve_axis(name).is_some() || self.has_default_size(name),
-                _ => false,
-            };
+            let name = item.subject.as_name().map(|n| n.name);
+            let known = name.is_some_and(|n| self.resolve_axis(n).is_some() || self.has_default_size(n));
             if item.value.is_none() && !known && unknown.is_none() {
                 unknown = Some(place);
                 parts.push(None);
                 continue;
             }
-            let default = match item.subject.kind {
-                ExprKind::Name(name) if self.resolve_axis(name).is_none() => Some(self.default_size(name)),
-                ExprKind::Name(name) => self.resolve_axis(name).map(|a| self.size(a)),
-                _ => None,
-            };
+            let default = name.map(|n| match self.resolve_axis(n) {
+                Some(axis) => self.size(axis),
+                None => self.default_size(n),
+            });
             match self.target_of(item, default) {
                 Some(part) => parts.push(Some(part)),
                 None => return Value::Error,

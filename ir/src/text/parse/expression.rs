@@ -1,8 +1,10 @@
 //! Expressions, by precedence climbing.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a parser asks for the tokens that it knows")]
+
 use super::{Cursor, MAX_DEPTH, Parsed};
 use crate::text::ast::{Arm, Binary, BracketItem, Brackets, Call, Expr, ExprKind, Ident, Unary};
-use crate::text::lexer::Token;
+use crate::text::lexer::{RESERVED, Token};
 use crate::{Diagnostic, Name, Span};
 
 /// How tightly an operator binds; comparisons do not chain.
@@ -127,6 +129,7 @@ impl Cursor<'_> {
                 let value = if word == "inf" { f64::INFINITY } else { f64::NAN };
                 self.expr(start, &[], ExprKind::Float(value))
             }
+            (Token::Word, Some(word)) if RESERVED.contains(&word) => self.unexpected("an expression"),
             (Token::Word | Token::Quoted, _) => self.name_or_call(),
             _ => self.unexpected("an expression"),
         }

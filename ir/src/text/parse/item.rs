@@ -37,7 +37,16 @@ impl Cursor<'_> {
             Some("fn") => FunctionKind::Fn,
             Some("block") => FunctionKind::Block,
             Some("model") => FunctionKind::Model,
-            _ => return self.unexpected("`fn`, `block`, `model` or `use`"),
+            word => {
+                let problem =
+                    Diagnostic::error("syntax", self.span(), "expected `fn`, `block`, `model` or `use`");
+                let words = ["fn", "block", "model", "use", "remat"];
+                let near = word.and_then(|w| crate::nearest(w, words));
+                return self.fail(match near {
+                    Some(near) => problem.with_help(format!("did you mean `{near}`?")),
+                    None => problem,
+                });
+            }
         };
         if residuals == Residuals::Recompute && kind == FunctionKind::Fn {
             let message = "`remat` is for blocks and models";

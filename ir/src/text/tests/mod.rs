@@ -51,8 +51,6 @@ fn model_files_elaborate() {
             for definition in &program.definitions {
                 if definition.config.iter().all(|c| c.default.is_some()) {
                     elaborated(&program, &[definition.name.name.as_str()], &Options::default());
-                        println!("{}", print(&module));
-                    }
                 }
             }
         }

@@ -44,7 +44,8 @@ fn examine(text: &str) {
                 assert!(problem.span.is_known(), "{problem}");
             }
             for definition in &program.definitions {
-                if let Ok(module) = elaborate(&program, &[definition.name.name.as_str()], &Options::default()) {
+                if let Ok(module) = elaborate(&program, &[definition.name.name.as_str()], &Options::default())
+                {
                     let problems = verify(&module);
                     assert!(problems.is_empty(), "{problems:?} for\n{text}");
                     round_trip(&module);

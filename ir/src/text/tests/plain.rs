@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    Axis, Builder, DType, Decay, Direction, Function, FunctionKind, Init, Name, Node, Number, Op, Residuals, Role,
-    Scan, Size, Type, ValueId,
+    Axis, Builder, DType, Decay, Direction, Function, FunctionKind, Init, Name, Node, Number, Op, Residuals,
+    Role, Scan, Size, Type, ValueId,
 };
 
 fn module_of(name: &str, builder: Builder<'_>) -> Module {
@@ -25,8 +25,20 @@ fn odd_names_and_composite_sizes_survive() {
     let whole = b.axis("w", Size::product([b.axes().size(k).clone(), b.axes().size(n).clone()]));
     let rest = b.axis("rest", b.axes().size(whole).clone().minus(Size::symbol("length of s")));
     let x = b.argument("mul.1", DType::F32, &[s]);
-    let y = b.parameter("a.b c`", DType::F32, &[rest], Init::Normal { mean: Number::new(-0.0), std: Number::new(1e-30) }, Decay::No);
-    let z = b.parameter("line", DType::F64, &[k], Init::Linspace { low: Number::new(3.0), high: Number::new(f64::INFINITY), axis: k }, Decay::Yes);
+    let y = b.parameter(
+        "a.b c`",
+        DType::F32,
+        &[rest],
+        Init::Normal { mean: Number::new(-0.0), std: Number::new(1e-30) },
+        Decay::No,
+    );
+    let z = b.parameter(
+        "line",
+        DType::F64,
+        &[k],
+        Init::Linspace { low: Number::new(3.0), high: Number::new(f64::INFINITY), axis: k },
+        Decay::Yes,
+    );
     let padded = b.pad(x, s, whole, Size::Known(0));
     let split = b.split(padded, whole, crate::Axes::new([n, k]));
     let squared = b.mul(split, split);
@@ -45,7 +57,10 @@ fn odd_names_and_composite_sizes_survive() {
     assert!(verify(&module).is_empty(), "{:?}", verify(&module));
     round_trip(&module);
     let text = print(&module);
-    assert!(text.contains("block `remat`(") && text.contains("ceil_div(`length of s`, ceil_sqrt(`length of s`))"), "{text}");
+    assert!(
+        text.contains("block `remat`(") && text.contains("ceil_div(`length of s`, ceil_sqrt(`length of s`))"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -85,14 +100,16 @@ fn nested_loops_survive() {
     let element = inner.argument("element", DType::F32, &[]);
     let next = inner.add(state, element);
     inner.output("state", next);
-    let inner = Scan { axis: t, direction: Direction::Reverse, states: 1, sequences: 1, body: inner.finish_pass() };
+    let inner =
+        Scan { axis: t, direction: Direction::Reverse, states: 1, sequences: 1, body: inner.finish_pass() };
     let mut outer = Builder::body(b.axes().clone());
     let state = outer.argument("state", DType::F32, &[]);
     let row = outer.argument("row", DType::F32, &[t]);
     let sums = outer.scan(inner, &[state, row]);
     outer.output("state", sums[0]);
     outer.output("sum", sums[0]);
-    let outer = Scan { axis: s, direction: Direction::Forward, states: 1, sequences: 1, body: outer.finish_pass() };
+    let outer =
+        Scan { axis: s, direction: Direction::Forward, states: 1, sequences: 1, body: outer.finish_pass() };
     let results = b.scan(outer, &[zero, x]);
     b.output("last", results[0]);
     b.output("all", results[1]);
@@ -112,7 +129,10 @@ fn every_operation_can_be_written() {
         (Op::FoldIn { number: u32::MAX }, scalars(DType::U32)),
         (Op::CumSum { axis, direction: Direction::Reverse }, vec![(DType::F32, true)]),
         (Op::CumMax { axis, direction: Direction::Forward }, vec![(DType::F32, true)]),
-        (Op::ScatterAdd { axis: "t".into(), over: axes.clone() }, vec![(DType::F32, true), (DType::I32, true)]),
+        (
+            Op::ScatterAdd { axis: "t".into(), over: axes.clone() },
+            vec![(DType::F32, true), (DType::I32, true)],
+        ),
         (Op::Gather { axis }, vec![(DType::F32, true), (DType::I32, false)]),
         (Op::Dot { axes: axes.clone() }, vec![(DType::F32, true); 2]),
         (Op::ReduceMax { axes: axes.clone() }, vec![(DType::F32, true)]),
@@ -136,7 +156,11 @@ fn every_operation_can_be_written() {
             .iter()
             .enumerate()
             .map(|(i, (dtype, has_axis))| {
-                b.argument(&format!("x{i}"), *dtype, if *has_axis { &[axis] } else { &[] })
+                b.argument(
+                    &format!("x{i}"),
+                    *dtype,
+                    axes.as_slice().get(..usize::from(*has_axis)).unwrap_or_default(),
+                )
             })
             .collect();
         let value = b.push(op, &values);
@@ -180,7 +204,8 @@ fn roles_of_inputs_survive_in_bodies() {
     let e = body.input("e", Type::scalar(DType::F32), Role::Parameter { init, decay: Decay::Yes });
     let y = body.neg(e);
     body.output("y", y);
-    let scan = Scan { axis: s, direction: Direction::Forward, states: 0, sequences: 1, body: body.finish_pass() };
+    let scan =
+        Scan { axis: s, direction: Direction::Forward, states: 0, sequences: 1, body: body.finish_pass() };
     let results = b.scan(scan, &[x]);
     b.output("y", results[0]);
     let module = module_of("f", b);

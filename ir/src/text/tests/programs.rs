@@ -286,8 +286,9 @@ fn files_use_files() {
         "cells/a.xl" => Ok("use \"main.xl\" fn a(x: [s]) -> (y: [s]) { let y = x }".to_string()),
         other => Err(format!("no {other}")),
     };
-    let program = parse_program("main.xl", "use \"cells/a.xl\"\nfn b(x: [s]) -> (y: [s]) { let y = a(x) }", &load)
-        .unwrap_or_else(|f| panic!("{f}"));
+    let program =
+        parse_program("main.xl", "use \"cells/a.xl\"\nfn b(x: [s]) -> (y: [s]) { let y = a(x) }", &load)
+            .unwrap_or_else(|f| panic!("{f}"));
     elaborated(&program, &["b"], &Options::default());
     for bad in ["../a.xl", "/etc/passwd", "cells/b.xl", "a//b", ""] {
         let failed = parse_program("main.xl", &format!("use \"{bad}\""), &load).expect_err("it is refused");

@@ -14,12 +14,16 @@ fn tails_of_every_length() {
             let b = constant(&mut region, 0.5, F32);
             let product = apply(&mut region, OpKind::Mul, F32, &[a, x]);
             let sum = apply(&mut region, OpKind::Add, F32, &[product, b]);
-            let map = Statement::Map { loops: vec![over], region, stores: vec![store(2, index(&[(1, 0)]), sum)] };
+            let map =
+                Statement::Map { loops: vec![over], region, stores: vec![store(2, index(&[(1, 0)]), sum)] };
             let kernel = Draft::new(&[F32; 3]).dims(1).body(vec![map]);
             let mut x = numbers(n as usize, 1);
             let mut y = vec![-7.0f32; n as usize + 1];
             let expected: Vec<f32> = x.iter().map(|x| 3.0 * x + 0.5).chain([-7.0]).collect();
-            assert_eq!(execute(&kernel, &[n as i64], &mut [bytes(&mut x), bytes(&mut [3.0f32]), bytes(&mut y)]), 0);
+            assert_eq!(
+                execute(&kernel, &[n as i64], &mut [bytes(&mut x), bytes(&mut [3.0f32]), bytes(&mut y)]),
+                0
+            );
             assert_eq!(y, expected, "n = {n}");
         }
     }
@@ -69,7 +73,15 @@ fn all_operations_on_floats() {
     let cases: &[Case<'_>] = &[
         (OpKind::Neg, &|a, _| -a),
         (OpKind::Abs, &|a, _| a.abs()),
-        (OpKind::Sign, &|a, _| if a > 0.0 { 1.0 } else if a < 0.0 { -1.0 } else { a }),
+        (OpKind::Sign, &|a, _| {
+            if a > 0.0 {
+                1.0
+            } else if a < 0.0 {
+                -1.0
+            } else {
+                a
+            }
+        }),
         (OpKind::Exp, &|a, _| a.exp()),
         (OpKind::Log, &|a, _| a.ln()),
         (OpKind::Log1p, &|a, _| a.ln_1p()),
@@ -123,7 +135,8 @@ fn all_operations_on_floats() {
                 y
             };
             for (&(a, b), &y) in pairs.iter().zip(&found) {
-                let (a, b) = if dtype == DType::F32 { (f64::from(a as f32), f64::from(b as f32)) } else { (a, b) };
+                let (a, b) =
+                    if dtype == DType::F32 { (f64::from(a as f32), f64::from(b as f32)) } else { (a, b) };
                 if op == OpKind::Logsigmoid && a == f64::NEG_INFINITY {
                     assert_eq!(y, f64::NEG_INFINITY);
                     continue;
@@ -131,7 +144,10 @@ fn all_operations_on_floats() {
                 let exact = expected(a, b);
                 let tolerance = if dtype == DType::F32 { 1e-6 } else { 1e-15 };
                 let same = y == exact || (y.is_nan() && exact.is_nan());
-                assert!(same || (y - exact).abs() <= tolerance * exact.abs(), "{op}({a}, {b}) in {dtype}: {y}, {exact}");
+                assert!(
+                    same || (y - exact).abs() <= tolerance * exact.abs(),
+                    "{op}({a}, {b}) in {dtype}: {y}, {exact}"
+                );
             }
         }
     }
@@ -235,7 +251,8 @@ fn integers_and_conversions() {
     let scaled = apply(&mut region, OpKind::Mul, F32, &[float, scale]);
     let back = region.push(Expr::Cast { value: scaled, from: F32, to: DType::I32 }, DType::I32);
     let at = || index(&[(1, 0)]);
-    let stores = vec![store(2, at(), sum), store(3, at(), less), store(4, at(), unsigned), store(5, at(), back)];
+    let stores =
+        vec![store(2, at(), sum), store(3, at(), less), store(4, at(), unsigned), store(5, at(), back)];
     let map = Statement::Map { loops: vec![axis(0, n as u64)], region, stores };
     let i32 = DType::I32;
     let kernel = Draft::new(&[i32, i32, i32, DType::Bool, F32, i32]).body(vec![map]);

@@ -8,7 +8,8 @@ fn kernel(n: u64, twice: bool) -> Kernel {
     let x = load(&mut region, 0, F32, index(&[(1, 0)]));
     let a = load(&mut region, 1, F32, Linear::zero());
     let value = apply(&mut region, OpKind::Mul, F32, &[x, a]);
-    let map = Statement::Map { loops: vec![axis(0, n)], region, stores: vec![store(2, index(&[(1, 0)]), value)] };
+    let map =
+        Statement::Map { loops: vec![axis(0, n)], region, stores: vec![store(2, index(&[(1, 0)]), value)] };
     let body = if twice { vec![map.clone(), map] } else { vec![map] };
     Draft::new(&[F32; 3]).body(body)
 }

@@ -9,8 +9,8 @@ use super::HEADER_BYTES;
 use crate::jit;
 use crate::memory::Block;
 use carousel_core::kernel::{
-    Access, Atom, Buffer, BufferId, Dim, Expr, ExprId, Extent, Guard, Kernel, Linear, Loop, Place, Region, Statement,
-    Store, Var,
+    Access, Atom, Buffer, BufferId, Dim, Expr, ExprId, Extent, Guard, Kernel, Linear, Loop, Place, Region,
+    Statement, Store, Var,
 };
 use carousel_ir::{DType, Number, OpKind};
 

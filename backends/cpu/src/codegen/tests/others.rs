@@ -39,10 +39,12 @@ fn products_of_many_shapes() {
                 dtype,
             };
             let kernel = Draft::new(&[dtype; 3]).grid(&[axis(0, batch)]).body(vec![product]);
-            let whole_numbers =
-                |count: u64, seed| numbers(count as usize, seed).iter().map(|x| (x * 3.0).round()).collect::<Vec<f32>>();
+            let whole_numbers = |count: u64, seed| {
+                numbers(count as usize, seed).iter().map(|x| (x * 3.0).round()).collect::<Vec<f32>>()
+            };
             let (a, b) = (whole_numbers(batch * m * k, 1), whole_numbers(batch * n * k, 2));
-            let mut expected = vec![if update == Update::Add { 1.0f32 } else { 0.0 }; (batch * m * n) as usize];
+            let mut expected =
+                vec![if update == Update::Add { 1.0f32 } else { 0.0 }; (batch * m * n) as usize];
             for g in 0..batch {
                 for i in 0..m {
                     for j in 0..n {
@@ -66,9 +68,14 @@ fn products_of_many_shapes() {
                     c.into_iter().map(|x| x as f32).collect()
                 }
                 DType::Bf16 => {
-                    let narrow = |x: &[f32]| x.iter().map(|x| (x.to_bits() >> 16) as u16).collect::<Vec<u16>>();
+                    let narrow =
+                        |x: &[f32]| x.iter().map(|x| (x.to_bits() >> 16) as u16).collect::<Vec<u16>>();
                     let mut c = narrow(&vec![1.0; expected.len()]);
-                    execute(&kernel, &[], &mut [bytes(&mut narrow(&a)), bytes(&mut narrow(&b)), bytes(&mut c)]);
+                    execute(
+                        &kernel,
+                        &[],
+                        &mut [bytes(&mut narrow(&a)), bytes(&mut narrow(&b)), bytes(&mut c)],
+                    );
                     c.into_iter().map(|x| f32::from_bits(u32::from(x) << 16)).collect()
                 }
                 DType::I32 | DType::U32 | DType::Bool => {
@@ -109,7 +116,11 @@ fn a_recurrence_in_scratch_memory() {
 
             let mut zero = Region::default();
             let value = constant(&mut zero, 0.0, F32);
-            let start = Statement::Map { loops: vec![inner], region: zero, stores: vec![store(3, at.clone(), value)] };
+            let start = Statement::Map {
+                loops: vec![inner],
+                region: zero,
+                stores: vec![store(3, at.clone(), value)],
+            };
             let matrix = |buffer, row, column| Matrix {
                 buffer: BufferId(buffer),
                 base: Linear::zero(),
@@ -136,8 +147,7 @@ fn a_recurrence_in_scratch_memory() {
                 region: cell,
                 stores: vec![store(3, at, h), store(2, at_step, h)],
             };
-            let time =
-                Statement::Loop { over: axis_of_dim(1, 0), direction, body: vec![product, step] };
+            let time = Statement::Loop { over: axis_of_dim(1, 0), direction, body: vec![product, step] };
             let kernel = draft.dims(1).grid(&[axis(0, batch)]).body(vec![start, time]);
 
             let n = (batch * steps as u64 * width) as usize;
@@ -211,7 +221,8 @@ fn layer_norm_in_one_kernel() {
     let variance = apply(&mut last, OpKind::Div, F32, &[variance, size]);
     let deviation = apply(&mut last, OpKind::Sqrt, F32, &[variance]);
     let value = apply(&mut last, OpKind::Div, F32, &[d, deviation]);
-    let third = Statement::Map { loops: vec![columns], region: last, stores: vec![store(1, row.clone(), value)] };
+    let third =
+        Statement::Map { loops: vec![columns], region: last, stores: vec![store(1, row.clone(), value)] };
     let kernel = draft.dims(1).grid(&[axis(0, 6)]).body(vec![first, second, third]);
     let mut x = numbers(6 * n as usize, 4);
     let mut y = vec![0.0f32; 6 * n as usize];

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::runtime::isa::Isa;
-use crate::runtime::philox::philox;
 use crate::runtime::test_numbers::numbers;
+use carousel_ir::philox::philox;
 
 /// How a matrix lies in memory: its strides, and how many elements that takes.
 fn layout(kind: u32, rows: usize, columns: usize) -> (isize, isize, usize) {

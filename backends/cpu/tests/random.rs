@@ -1,0 +1,19 @@
+//! Random graphs, compiled and run, against the reference.
+
+#[path = "../../../tests/src/random/mod.rs"]
+#[expect(dead_code, unreachable_pub, reason = "shared with other tests")]
+mod random;
+mod support;
+
+use proptest::prelude::*;
+use random::Purpose;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_graphs_agree_with_the_reference(case in random::cases(Purpose::Values)) {
+        let inputs = case.inputs::<f64>();
+        support::agree(&case.module, case.root(), &inputs, 1e-4);
+    }
+}

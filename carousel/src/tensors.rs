@@ -58,7 +58,9 @@ fn elements(dtype: Dtype, bytes: &[u8]) -> Result<Values, String> {
         Dtype::I64 => return narrow(each(bytes, i64::from_le_bytes)),
         Dtype::BOOL => Values::Bool(bytes.iter().map(|b| if *b != 0 { -1 } else { 0 }).collect()),
         other => {
-            return Err(format!("dtype {other:?} is not supported (F32, F64, BF16, I32, U32, I64, BOOL are)"));
+            return Err(format!(
+                "dtype {other:?} is not supported (F32, F64, BF16, I32, U32, I64, BOOL are)"
+            ));
         }
     })
 }

@@ -7,7 +7,7 @@ use carousel_core::backend::{Backend, Executable};
 use carousel_core::{Target, lower};
 use carousel_cpu::CpuBackend;
 use carousel_ir::{Diagnostic, FunctionId, Module, Span, verify};
-use carousel_passes::{Rules, canonicalize};
+use carousel_passes::{Report, Rules, canonicalize};
 
 use crate::reference_target::ReferenceExecutable;
 
@@ -57,9 +57,14 @@ impl Engine {
 
 /// The module in canonical form, checked.
 pub fn simplified(module: &Module) -> Module {
-    let (module, _) = canonicalize(module, Rules::builtin());
+    simplified_with_report(module).0
+}
+
+/// The same with what the rules did.
+pub fn simplified_with_report(module: &Module) -> (Module, Report) {
+    let (module, report) = canonicalize(module, Rules::builtin());
     assert_verified(&module, "canonical form");
-    module
+    (module, report)
 }
 
 /// The module with the function that returns `loss` and the gradients of all parameters.

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use random::Purpose;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_graphs_agree_with_the_reference(case in random::cases(Purpose::Values)) {

@@ -15,7 +15,7 @@ use carousel_models::model::Model;
 use carousel_models::train::{Start, Trainer};
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::common::{Failure, TargetOptions};
+use super::common::{Failure, TargetOptions, tell};
 
 /// Measure one case.
 #[derive(clap::Args)]
@@ -184,8 +184,7 @@ fn cell(
     report(
         common,
         &Report { case: name, form: "recurrent", tokens, flops, bytes_peak, compile_seconds, times },
-    );
-    Ok(())
+    )
 }
 
 fn cell_executable(
@@ -264,8 +263,7 @@ fn train_step(
         compile_seconds,
         times: times?,
     };
-    report(common, &report_);
-    Ok(())
+    report(common, &report_)
 }
 
 fn compile(blocks: i64, dim: i64, slstm_every: i64, common: &Common) -> Result<(), Failure> {
@@ -287,8 +285,7 @@ fn compile(blocks: i64, dim: i64, slstm_every: i64, common: &Common) -> Result<(
             compile_seconds,
             times,
         },
-    );
-    Ok(())
+    )
 }
 
 /// One run to warm up, then as many as were asked for, or until two seconds have gone by.
@@ -307,7 +304,7 @@ fn repeat(common: &Common, mut once: impl FnMut() -> Result<(), Failure>) -> Res
     Ok(times)
 }
 
-fn report(common: &Common, r: &Report) {
+fn report(common: &Common, r: &Report) -> Result<(), Failure> {
     let mut seconds: Vec<f64> = r.times.iter().map(Duration::as_secs_f64).collect();
     seconds.sort_by(f64::total_cmp);
     let (min, median) = (seconds[0], seconds[seconds.len() / 2]);
@@ -324,11 +321,11 @@ fn report(common: &Common, r: &Report) {
             "bytes_peak": r.bytes_peak,
             "compile_seconds": r.compile_seconds,
         });
-        println!("{object}");
+        tell(&format!("{object}\n"))
     } else {
-        println!(
+        tell(&format!(
             "{} ({}, {threads} threads): {:.3} ms median, {:.3} ms min over {} runs; {:.0} tokens/s, {:.1} GFLOP/s, \
-             {:.1} MiB peak, compiled in {:.2} s",
+             {:.1} MiB peak, compiled in {:.2} s\n",
             r.case,
             r.form,
             median * 1e3,
@@ -338,7 +335,7 @@ fn report(common: &Common, r: &Report) {
             r.flops / median / 1e9,
             r.bytes_peak as f64 / f64::from(1 << 20),
             r.compile_seconds
-        );
+        ))
     }
 }
 

@@ -4,6 +4,7 @@ use super::families::{Precision, Program, Slot};
 use super::manifest::Case;
 use super::vectors::Vector;
 use super::{GoldenError, metric, vectors};
+use crate::compiled::{Compiled, canonical};
 use carousel_autodiff::gradient;
 use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_ir::{DType, Function, FunctionId, Module, RenderStyle, Type};
@@ -18,17 +19,21 @@ pub enum Target {
     Reference64,
     /// The plain evaluator in f32.
     Reference32,
+    /// Machine code for this processor, in f32, by the way of every compilation: canonical form, gradient, canonical
+    /// form, lowering.
+    Cpu32,
 }
 
 impl Target {
     /// Every target.
-    pub const ALL: [Target; 2] = [Target::Reference64, Target::Reference32];
+    pub const ALL: [Target; 3] = [Target::Reference64, Target::Reference32, Target::Cpu32];
 
     /// What messages call it.
     pub fn name(self) -> &'static str {
         match self {
             Target::Reference64 => "reference-f64",
             Target::Reference32 => "reference-f32",
+            Target::Cpu32 => "cpu-f32",
         }
     }
 
@@ -36,7 +41,15 @@ impl Target {
     pub fn precision(self) -> Precision {
         match self {
             Target::Reference64 => Precision::Double,
-            Target::Reference32 => Precision::Single,
+            Target::Reference32 | Target::Cpu32 => Precision::Single,
+        }
+    }
+
+    /// The module as this target takes it, before and after differentiation.
+    fn simplified(self, module: Module) -> Result<Module, GoldenError> {
+        match self {
+            Target::Reference64 | Target::Reference32 => Ok(module),
+            Target::Cpu32 => canonical(&module).map_err(GoldenError::Program),
         }
     }
 
@@ -52,6 +65,11 @@ impl Target {
                 // The recorded inputs are numbers of f32.
                 let narrow = |t: &Tensor<f64>| Tensor::<f32>::floats(&t.shape, t.to_f64());
                 evaluated(module, function, &inputs.iter().map(narrow).collect::<Vec<_>>())
+            }
+            Target::Cpu32 => {
+                let results = Compiled::new(module, function, 2).and_then(|compiled| compiled.run(inputs));
+                let results = results.map_err(GoldenError::Program)?;
+                Ok(results.into_iter().map(|output| output.values).collect())
             }
         }
     }
@@ -114,12 +132,14 @@ impl std::fmt::Display for Comparison {
 pub fn run(folder: &Path, case: &Case, program: &Program, target: Target) -> Result<Report, GoldenError> {
     let file = vectors::read(&folder.join(&case.file))?;
     let (forward, root) = compile(program)?;
+    let forward = target.simplified(forward)?;
     let (module, function) = gradient(&forward, root, &carousel_autodiff::Options::default())
         .map_err(|d| GoldenError::Program(d.iter().map(|d| format!("{d}\n")).collect()))?;
     let problems = carousel_ir::verify(&module);
     if let Some(problem) = problems.first() {
         return Err(GoldenError::Program(format!("the gradient does not verify: {problem}")));
     }
+    let module = target.simplified(module)?;
 
     let mut inputs = Vec::new();
     let derived = &module[function];

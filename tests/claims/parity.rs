@@ -14,7 +14,7 @@ use crate::learner::{Draw, Learner, Recipe};
 
 const SHORT: usize = 40;
 const LONG: usize = 256;
-const SEEDS: [u64; 4] = [0, 1, 2, 3];
+const SEEDS: [u64; 12] = [0, 1, 2, 3,4,5,6,7,8,9,10,11];
 
 /// Random bits and the parity of each prefix.
 fn strings(seed: u64, step: u64, rows: usize, length: usize) -> Batch {

@@ -11,7 +11,7 @@ use carousel_models::schedule::Schedule;
 
 use crate::learner::{Draw, Learner, Recipe};
 
-const SEEDS: [u64; 2] = [0, 1];
+const SEEDS: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 
 /// Keys are the tokens below [`KEYS`], values the others.
 fn questions(seed: u64, step: u64, rows: usize) -> Batch {

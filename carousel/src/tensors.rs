@@ -41,6 +41,7 @@ pub fn read(path: &Path) -> Result<Vec<NamedTensor>, String> {
     Ok(tensors)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum of another crate, which may grow")]
 fn elements(dtype: Dtype, bytes: &[u8]) -> Result<Values, String> {
     fn each<const N: usize, T>(bytes: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<T> {
         bytes.chunks_exact(N).map(|c| convert(c.try_into().expect("chunks have this length"))).collect()

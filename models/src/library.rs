@@ -30,6 +30,7 @@ bundled!(
     "models/lm.xl",
     "optim/adamw.xl",
     "reference/lstm.xl",
+    "reference/lstm.xl",
     "reference/mlstm.xl",
     "reference/slstm.xl",
 );

@@ -1,7 +1,7 @@
-//! Trains a small model of the library on a task given as batches, and measures how many labels it gets right.
+//! Trains the built-in language model, small, on a task given as batches, and measures what it has learned.
 //!
-//! Invariant: what is learned depends only on the task, the recipe and the seed. It writes no files and stops at no
-//! particular loss: two models that are compared see the same batches and make the same number of updates.
+//! Invariant: what is learned depends only on the task, the recipe and the seed: two models that are compared see the
+//! same batches and make the same number of updates. It writes no files and does not stop early.
 
 use std::error::Error;
 use std::ops::Range;
@@ -19,18 +19,20 @@ use carousel_models::optimizer::{Optimizer, Update};
 use carousel_models::philox::{Philox, Stream, below, join};
 use carousel_models::schedule::Schedule;
 
-/// How a model is trained.
+/// How a model is trained: by AdamW, with a short warm-up and a cosine decay over all steps.
 pub(crate) struct Recipe {
     /// Number of updates.
     pub(crate) steps: u64,
-    /// The learning rate of each.
-    pub(crate) schedule: Schedule,
-    /// Constants of the optimiser.
-    pub(crate) adamw: AdamW,
+    /// The highest learning rate.
+    pub(crate) learning_rate: f64,
+    /// Decay of the weights.
+    pub(crate) weight_decay: f64,
 }
 
 /// Largest norm of the gradients, as in `carousel train`.
 const CLIP: f64 = 1.0;
+/// Steps of warm-up.
+const WARMUP: u64 = 20;
 
 /// A language model, compiled.
 pub(crate) struct Learner {
@@ -70,20 +72,20 @@ impl Learner {
         batch: impl Fn(u64) -> Batch,
     ) -> Result<Vec<f32>, Box<dyn Error>> {
         let layout = self.model.layout();
+        let Recipe { steps, learning_rate: max, weight_decay } = *recipe;
+        let schedule = Schedule { max, min_factor: 0.1, warmup: WARMUP, decay_until: steps };
+        let adamw = AdamW { weight_decay, ..AdamW::default() };
         let mut optimizer = Optimizer::new(&self.engine, layout.initial(seed)?);
         let mut gradients = vec![0.0; layout.elements()];
-        for step in 0..recipe.steps {
+        for step in 0..steps {
             let reading = Reading { batch: &batch(step), seed, step };
             let loss = self.gradient.loss(&optimizer.values, reading, Some(&mut gradients))?;
             let norm = optimizer.norm(&gradients)?;
             if !loss.is_finite() || !norm.is_finite() {
                 return Err(format!("step {step}: the loss is {loss}, the gradients' norm {norm}").into());
             }
-            if std::env::var("LOG").is_ok() && step % 20 == 0 {
-                eprintln!("{step} {loss} {norm}");
-            }
-            let learning_rate = recipe.schedule.learning_rate(step);
-            let update = Update { adamw: &recipe.adamw, step, learning_rate, clip: CLIP };
+            let learning_rate = schedule.learning_rate(step);
+            let update = Update { adamw: &adamw, step, learning_rate, clip: CLIP };
             optimizer.update(layout, &gradients, norm, update)?;
         }
         Ok(optimizer.values)
@@ -130,7 +132,7 @@ fn readable(failed: Failed) -> String {
     lines.join("\n")
 }
 
-/// Random numbers of one row of one batch: the same for every model that is trained with this seed.
+/// Random numbers of one row of one batch: the same for every model that is trained with the seed.
 pub(crate) struct Draw {
     generator: Philox,
     major: u64,

@@ -101,7 +101,8 @@ impl Compiled {
     }
 }
 
-fn sentences(problems: &[Diagnostic]) -> String {
+/// Diagnostics, one after the other.
+pub(crate) fn sentences(problems: &[Diagnostic]) -> String {
     problems.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n")
 }
 

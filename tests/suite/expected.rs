@@ -47,13 +47,19 @@ impl Expected {
         }
     }
 
+    /// A thousandth of the largest result: relative errors of results that are smaller are not asked for.
+    pub(crate) fn least_scale(&self) -> f64 {
+        self.wide.iter().flatten().fold(0.0, |largest: f64, x| largest.max(1e-3 * x.abs()))
+    }
+
     /// Whether f32 is precise enough for the function to be compared at all.
     pub(crate) fn is_steady(&self) -> bool {
         let pairs = || self.wide.iter().flatten().zip(self.narrow.iter().flatten());
         pairs().all(|(wide, narrow)| (wide - narrow).abs() <= KINK * (1.0 + wide.abs()))
     }
 
-    pub(crate) fn compare(&self, found: &[Output]) -> Result<(), String> {
+    /// Errors are relative to the largest element of an output, or to `least_scale` if that is more.
+    pub(crate) fn compare(&self, found: &[Output], least_scale: f64) -> Result<(), String> {
         if found.len() != self.wide.len() {
             return Err(format!("{} outputs, not {}", found.len(), self.wide.len()));
         }
@@ -65,11 +71,12 @@ impl Expected {
                 return Err(format!("output {at} has {} elements, not {}", found.len(), wide.len()));
             }
             let own = wide.iter().zip(narrow).fold(0.0, |worst: f64, (w, n)| worst.max((w - n).abs()));
-            let scale = wide.iter().fold(1.0, |largest: f64, w| largest.max(w.abs()));
+            let scale = wide.iter().fold(least_scale, |largest: f64, w| largest.max(w.abs()));
             let allowed = if dtype.is_float() { (10.0 * own).max(LEAST * scale) } else { 0.0 };
             for (place, (f, w)) in found.iter().zip(wide).enumerate() {
-                // Not `>`: NaN is beyond everything.
-                if !((f - w).abs() <= allowed) {
+                // NaN is not close to anything.
+                let is_close = (f - w).abs() <= allowed;
+                if !is_close {
                     let n = narrow[place];
                     return Err(format!(
                         "element {place} of output {at} is {f}, not {w} (in f32 {n}, allowed {allowed})"

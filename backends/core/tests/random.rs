@@ -1,7 +1,7 @@
 //! Random graphs, lowered and interpreted, against the reference.
 
 #[path = "../../../tests/src/random/mod.rs"]
-#[expect(dead_code, reason = "shared with other tests")]
+#[expect(dead_code, unreachable_pub, reason = "shared with other tests")]
 mod random;
 mod support;
 

@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn check_gradient(source: &Source, function: &str, options: &ProgramOptions) -> Result<(), Failure> {
-    let (module, root) = source.elaborated(function, &options.options()?)?;
+    let (module, root) = source.elaborated(function, &source.options(&[function], options, &[])?)?;
     let rows = gradcheck(&module, root, 0).map_err(|error| match error {
         GradcheckError::Gradient(diagnostics) => source.failed(diagnostics),
         GradcheckError::Evaluation(error) => Failure::work(error),

@@ -5,7 +5,7 @@
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
-use carousel_ir::text::{ConfigValue, Failed, Options};
+use carousel_ir::text::{ConfigValue, Failed};
 use carousel_ir::{DType, RenderStyle, Severity};
 use carousel_models::compile::Engine;
 use clap::{Args, ValueEnum};
@@ -69,10 +69,10 @@ pub(super) fn tell(text: &str) -> Result<(), Failure> {
 
 /// Why a result is not on standard output.
 pub(super) fn unwritten(error: &std::io::Error) -> Failure {
-    match error.kind() {
-        ErrorKind::BrokenPipe => Failure::ReaderGone,
-        _ => Failure::Work(format!("cannot write to standard output: {error}")),
+    if error.kind() == ErrorKind::BrokenPipe {
+        return Failure::ReaderGone;
     }
+    Failure::Work(format!("cannot write to standard output: {error}"))
 }
 
 /// Writes to standard error what is no result. If nobody reads it, the work goes on.
@@ -132,18 +132,14 @@ fn float_dtype(name: &str) -> Result<DType, String> {
 }
 
 impl ProgramOptions {
-    /// For the elaborator.
-    pub(super) fn options(&self) -> Result<Options, Failure> {
-        let mut options = Options { dtype: self.dtype, ..Options::default() };
-        for binding in &self.bind {
-            let (name, value) = binding
-                .split_once('=')
-                .ok_or_else(|| Failure::Input(format!("--bind `{binding}`: expected NAME=VALUE")))?;
-            let (name, value) = (name.trim().to_string(), value.trim());
-            let parsed = if let Ok(n) = value.parse::<i64>() {
-                if let Ok(size) = u64::try_from(n) {
-                    options.sizes.insert(name.clone(), size);
-                }
+    /// What is bound, in order.
+    pub(super) fn bindings(&self) -> Result<Vec<(&str, ConfigValue)>, Failure> {
+        let parse = |binding| -> Result<(&str, ConfigValue), Failure> {
+            let Some((name, value)) = str::split_once(binding, '=') else {
+                return Err(Failure::Input(format!("--bind `{binding}`: expected NAME=VALUE")));
+            };
+            let (name, value) = (name.trim(), value.trim());
+            let value = if let Ok(n) = value.parse::<i64>() {
                 ConfigValue::Int(n)
             } else if let Ok(x) = value.parse::<f64>() {
                 ConfigValue::Float(x)
@@ -152,8 +148,8 @@ impl ProgramOptions {
             } else {
                 ConfigValue::Text(value.to_string())
             };
-            options.config.insert(name, parsed);
-        }
-        Ok(options)
+            Ok((name, value))
+        };
+        self.bind.iter().map(|binding| parse(binding.as_str())).collect()
     }
 }

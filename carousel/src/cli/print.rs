@@ -67,7 +67,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let names: Vec<&str> = functions.iter().map(String::as_str).collect();
     // All in one module: functions that several of them call are printed once.
-    let mut module = source.module(&names, &arguments.program.options()?)?;
+    let mut module = source.module(&names, &source.options(&names, &arguments.program, &[])?)?;
     if arguments.stage > Stage::Parsed {
         module = canonical(&module, arguments, "canonical form");
     }

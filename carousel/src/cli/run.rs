@@ -51,7 +51,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let source = Source::read(&arguments.file)?;
     let given = tensors::read(&arguments.input).map_err(Failure::Input)?;
-    let mut options = arguments.program.options()?;
+    let mut options = source.options(&[&arguments.function], &arguments.program, &arguments.map)?;
     let (module, root) = source.elaborated(&arguments.function, &options)?;
     options.map = mapped_inputs(&module, root, &given, arguments)?;
     let (module, root) = source.elaborated(&arguments.function, &options)?;
@@ -126,14 +126,17 @@ fn arranged(
     }
     let convert = |input: &carousel_ir::Input| {
         let tensor = find(given, input.name.as_str()).expect("looked for above");
-        let values = if input.ty.dtype.is_float() {
-            tensor.values.to_float(input.ty.dtype)
-        } else {
-            tensor.values.clone()
-        };
-        NamedTensor { name: tensor.name.clone(), shape: tensor.shape.clone(), values }
+        let wanted = input.ty.dtype;
+        let values = if wanted.is_float() { tensor.values.to_float(wanted) } else { tensor.values.clone() };
+        if values.dtype() != wanted {
+            let (file, found) = (arguments.input.display(), values.dtype());
+            let message =
+                format!("{file}: tensor `{}` is {found}, but `{}` is {}", tensor.name, input.name, input.ty);
+            return Err(Failure::Input(message));
+        }
+        Ok(NamedTensor { name: tensor.name.clone(), shape: tensor.shape.clone(), values })
     };
-    Ok(inputs.iter().map(convert).collect())
+    inputs.iter().map(convert).collect()
 }
 
 /// Evaluates on the reference, in the precision of the program, and refuses if something is not finite.

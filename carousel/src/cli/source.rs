@@ -6,11 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use carousel_ir::text::{Failed, Options, Program, check, elaborate, parse_module, parse_program};
-use carousel_ir::{Diagnostic, FunctionId, Module, Op, Sources, Span, nearest};
+use carousel_ir::text::{
+    ConfigValue, Failed, Options, Program, check, elaborate, parse_module, parse_program,
+};
+use carousel_ir::{Diagnostic, FunctionId, FunctionKind, Module, Op, Sources, Span, nearest};
 use carousel_models::library::bundled;
 
-use super::common::Failure;
+use super::common::{Failure, ProgramOptions};
+
+/// Why a printed module takes no options.
+const SPECIALISED: &str = "a printed module is specialised already: give --bind, and inputs with extra axes, to the \
+                           source that it was printed from";
 
 /// What a file holds.
 pub(super) enum Source {
@@ -95,6 +101,50 @@ impl Source {
         }
     }
 
+    /// What these functions are specialised for: a name that is bound is a compile-time parameter, or an axis, of which
+    /// `map` names some that the program does not.
+    pub(super) fn options(
+        &self,
+        functions: &[&str],
+        given: &ProgramOptions,
+        map: &[String],
+    ) -> Result<Options, Failure> {
+        let mut options = Options { dtype: given.dtype, ..Options::default() };
+        let bindings = given.bindings()?;
+        let program = match self {
+            Source::Program(program) => program,
+            Source::Printed { .. } if bindings.is_empty() => return Ok(options),
+            Source::Printed { .. } => return Err(Failure::Input(SPECIALISED.to_string())),
+        };
+        let is_configured = |kind, name: &str| kind == FunctionKind::Model || functions.contains(&name);
+        let configured = program.definitions.iter().filter(|d| is_configured(d.kind, d.name.name.as_str()));
+        let parameters: Vec<&str> =
+            configured.flat_map(|d| &d.config).map(|c| c.name.name.as_str()).collect();
+        let inputs = program.definitions.iter().flat_map(|d| &d.inputs);
+        let axes = inputs.flat_map(|i| &i.ty.axes).map(|axis| axis.name.name.as_str());
+        let axes: Vec<&str> = axes.chain(map.iter().map(String::as_str)).collect();
+        for (name, value) in bindings {
+            if parameters.contains(&name) {
+                options.config.insert(name.to_string(), value);
+            } else if axes.contains(&name) {
+                let size = if let ConfigValue::Int(n) = value { u64::try_from(n).ok() } else { None };
+                let size = size.ok_or_else(|| {
+                    Failure::Input(format!(
+                        "--bind `{name}`: the size of an axis is a whole number, not negative"
+                    ))
+                })?;
+                options.sizes.insert(name.to_string(), size);
+            } else {
+                let near = nearest(name, parameters.iter().chain(&axes).copied());
+                let help = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                let message =
+                    format!("--bind `{name}`: no axis and no compile-time parameter has this name{help}");
+                return Err(Failure::Input(message));
+            }
+        }
+        Ok(options)
+    }
+
     /// These functions with what they call.
     pub(super) fn module(&self, functions: &[&str], options: &Options) -> Result<Module, Failure> {
         match self {
@@ -102,10 +152,8 @@ impl Source {
                 elaborate(program, functions, options).map_err(|diagnostics| self.failed(diagnostics))
             }
             Source::Printed { module, .. } => {
-                if !(options.sizes.is_empty() && options.config.is_empty() && options.map.is_empty()) {
-                    let message = "a printed module is specialised already: --bind and extra axes (--map) belong to the \
-                                   command that prints it";
-                    return Err(Failure::Input(message.to_string()));
+                if !options.map.is_empty() {
+                    return Err(Failure::Input(SPECIALISED.to_string()));
                 }
                 let unknown = functions.iter().filter(|name| module.find(name).is_none());
                 let problem = |name: &&str| {

@@ -101,7 +101,7 @@ fn configuration(arguments: &Arguments) -> Result<TrainingConfig, Failure> {
 }
 
 /// Divergence and full disks are failures of the work; everything else is bad input.
-fn failure(error: TrainError) -> Failure {
+pub(super) fn failure(error: TrainError) -> Failure {
     let is_work = match &error {
         TrainError::Model(_)
         | TrainError::Source(_)
@@ -125,9 +125,8 @@ fn failure(error: TrainError) -> Failure {
             | CheckpointError::Mismatch { .. } => false,
         },
     };
-    match error {
-        TrainError::Model(failed) => Failure::Program(failed),
-        other if is_work => Failure::work(other),
-        other => Failure::input(other),
+    if let TrainError::Model(failed) = error {
+        return Failure::Program(failed);
     }
+    if is_work { Failure::work(error) } else { Failure::input(error) }
 }

@@ -48,9 +48,16 @@ fn models() {
 #[test]
 fn sizes_that_cannot_be_are_refused() {
     let here = folder();
-    run_in(here.path(), &["bench", "mlstm", "--heads", "-1"]).refuses(&["-1"]);
-    for blocks in ["-3", "0"] {
-        let blocks = format!("--blocks={blocks}");
-        run_in(here.path(), &["bench", "compile", &blocks, "--repeat", "1"]).refuses(&["layers"]);
+    for (case, size, part) in [
+        ("mlstm", "--heads=-1", "-1"),
+        ("mlstm", "--dqk=0", "1..=1048576"),
+        ("slstm", "--seq=99999999999999999999", "99999999999999999999"),
+        ("slstm", "--seq=99999999999", "has more than 4e9 elements"),
+        ("compile", "--blocks=0", "1..=100000"),
+        ("train-step", "--dim=-3", "1..=1048576"),
+        ("train-step", "--context=0", "`context` is 0"),
+        ("train-step", "--batch=0", "`batch` is 0"),
+    ] {
+        run_in(here.path(), &["bench", case, size, "--repeat", "1"]).refuses(&[part]);
     }
 }

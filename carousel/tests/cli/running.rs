@@ -126,6 +126,50 @@ fn an_output_that_cannot_be_written_is_a_failure() {
     run_in(here.path(), &arguments).fails(&["none/y.safetensors"]);
 }
 
+/// The README's own cell, by the README's own command, at several lengths and with two extra axes.
+#[test]
+fn the_readme_tells_the_truth() {
+    let here = folder();
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).expect("it is there");
+    let cell =
+        readme.split_once("```xl\n").and_then(|(_, rest)| rest.split_once("```")).expect("it has a cell").0;
+    std::fs::write(here.path().join("cell.xl"), cell).expect("it is written");
+    run_in(here.path(), &["check", "cell.xl"]).ok();
+    run_in(here.path(), &["check", "cell.xl", "--grad", "--fn", "ema_memory"]).ok();
+    let numbers = |count: usize, from: usize| -> Vec<f32> {
+        (from..from + count).map(|i| (i * 7919 % 1009) as f32 / 504.5 - 1.0).collect()
+    };
+    let (batch, heads, dk, dv) = (2, 3, 5, 4);
+    for length in [1, 7, 1000] {
+        let steps = batch * heads * length;
+        let tensors = [
+            f32s("q", &[batch, heads, length, dk], &numbers(steps * dk, 1)),
+            f32s("k", &[batch, heads, length, dk], &numbers(steps * dk, 2)),
+            f32s("v", &[batch, heads, length, dv], &numbers(steps * dv, 3)),
+            f32s("f", &[batch, heads, length], &numbers(steps, 4)),
+            f32s("cot.h", &[batch, heads, length, dv], &numbers(steps * dv, 5)),
+        ];
+        write_tensors(&here.path().join("x.safetensors"), &tensors);
+        let results = |target: &str| {
+            let fixed =
+                ["run", "cell.xl", "--fn", "ema_memory", "--grad", "--map", "b,h", "--in", "x.safetensors"];
+            let rest = ["--out", "y.safetensors", "--target", target];
+            run_in(here.path(), &[&fixed[..], &rest[..]].concat()).ok();
+            read_tensors(&here.path().join("y.safetensors"))
+        };
+        let (found, wanted) = (results("cpu"), results("reference"));
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["grad.f", "grad.k", "grad.q", "grad.v", "h"]);
+        for (name, (shape, values)) in &wanted {
+            assert_eq!(&found[name].0, shape, "{name}");
+            let scale = values.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+            for (a, b) in found[name].1.iter().zip(values) {
+                assert!((a - b).abs() <= 2e-5 * scale, "{name} at length {length}: {a} is not {b}");
+            }
+        }
+    }
+}
+
 /// The cell as the paper prints it overflows where its input gate does.
 #[test]
 fn the_first_value_that_is_not_finite_is_found() {

@@ -30,7 +30,6 @@ bundled!(
     "models/lm.xl",
     "optim/adamw.xl",
     "reference/lstm.xl",
-    "reference/lstm.xl",
     "reference/mlstm.xl",
     "reference/slstm.xl",
 );

@@ -277,6 +277,8 @@ fn range_of(terms: &Terms, term: &Term) -> Interval {
         | Op::Gather { .. }
         | Op::ScatterAdd { .. }
         | Op::FoldIn { .. }
+        | Op::LinRead { .. }
+        | Op::LinReadDecay { .. }
         | Op::Scan { .. }
         | Op::Call { .. }
         | Op::Proj { .. } => any,

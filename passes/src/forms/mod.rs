@@ -1,6 +1,6 @@
 //! Forms of linear scans.
 //!
-//! `recognize` finds, in the loops of a program, the states that are linear scans, and makes `linread` operations of
+//! [`recognize`] finds, in the loops of a program, the states that are linear scans, and makes `linread` operations of
 //! them; [`expand`] gives each such operation one of its forms, chosen by a [`ChooseForm`] policy. Differentiation
 //! stands between the two: the derivative of a linear scan is made of linear scans.
 //!
@@ -10,8 +10,10 @@
 mod chunked;
 mod expand;
 mod policy;
+mod recognize;
 mod recurrent;
 mod weights;
 
 pub use expand::{Expanded, expand};
 pub use policy::{ByLength, ChooseForm, Form, Site};
+pub use recognize::{Class, Recognition, Refusal, Stratum, recognize};

@@ -6,6 +6,7 @@
 
 use super::weights::{Edges, Flows, Steps, Weights, edges};
 use carousel_ir::{Axes, Axis, Builder, Line, Role, Scan, Size, Type, ValueId};
+use std::collections::HashMap;
 
 /// A linear scan's operands: q, x, w, l, cut, initial state.
 pub(super) type Operands = [ValueId; 6];
@@ -21,24 +22,42 @@ pub(super) struct Layout {
     steps: Steps,
 }
 
-/// Chunks of `length` steps; one chunk if that is not given or enough.
-pub(super) fn layout(b: &mut Builder<'_>, line: &Line, length: Option<u64>) -> Layout {
-    let size = b.axes().size(line.axis).clone();
-    let whole = size.known();
-    let length = length.map(|n| n.max(1)).filter(|n| whole.is_none_or(|whole| whole > *n));
-    let Some(length) = length else {
-        let u = b.axes_mut().fresh("written".into(), size);
-        let steps = Steps::new(line, line.axis, u);
-        return Layout { line: line.axis, chunk: None, padded: None, steps };
-    };
-    let length = Size::Known(length);
-    let chunks = size.clone().ceil_div(length.clone());
-    let total = Size::product([chunks.clone(), length.clone()]);
-    let padded = (total != size).then(|| b.axes_mut().fresh("padded".into(), total));
-    let chunk = b.axes_mut().fresh("chunk".into(), chunks);
-    let t = b.axes_mut().fresh("step".into(), length.clone());
-    let u = b.axes_mut().fresh("written".into(), length);
-    Layout { line: line.axis, chunk: Some(chunk), padded, steps: Steps::new(line, t, u) }
+/// The axes of chunks, of a padded sequence, and of the steps that read and write.
+#[derive(Clone, Copy)]
+struct ChunkAxes {
+    chunk: Option<Axis>,
+    padded: Option<Axis>,
+    t: Axis,
+    u: Axis,
+}
+
+/// The axes that the scans of one graph are laid out along. Scans along one axis with chunks of one length share
+/// them, so that what they have in common is found to be equal.
+#[derive(Default)]
+pub(super) struct Layouts(HashMap<(Axis, Option<u64>), ChunkAxes>);
+
+impl Layouts {
+    /// Chunks of `length` steps; one chunk if that is not given or enough.
+    pub(super) fn layout(&mut self, b: &mut Builder<'_>, line: &Line, length: Option<u64>) -> Layout {
+        let size = b.axes().size(line.axis).clone();
+        let whole = size.known();
+        let length = length.map(|n| n.max(1)).filter(|n| whole.is_none_or(|whole| whole > *n));
+        let axes = *self.0.entry((line.axis, length)).or_insert_with(|| {
+            let Some(length) = length.map(Size::Known) else {
+                let u = b.axes_mut().fresh("written".into(), size);
+                return ChunkAxes { chunk: None, padded: None, t: line.axis, u };
+            };
+            let chunks = size.clone().ceil_div(length.clone());
+            let total = Size::product([chunks.clone(), length.clone()]);
+            let padded = (total != size).then(|| b.axes_mut().fresh("padded".into(), total));
+            let chunk = Some(b.axes_mut().fresh("chunk".into(), chunks));
+            let t = b.axes_mut().fresh("step".into(), length.clone());
+            let u = b.axes_mut().fresh("written".into(), length);
+            ChunkAxes { chunk, padded, t, u }
+        });
+        let ChunkAxes { chunk, padded, t, u } = axes;
+        Layout { line: line.axis, chunk, padded, steps: Steps::new(line, t, u) }
+    }
 }
 
 impl Layout {
@@ -141,14 +160,13 @@ pub(super) fn linread(
     line: &Line,
     key: &Axes,
     operands: &Operands,
-    length: Option<u64>,
+    layout: &Layout,
 ) -> (ValueId, ValueId) {
     let [q, x, w, l, cut, start] = *operands;
-    let layout = layout(b, line, length);
     let edges = layout.edges(b, line, l, cut);
     let Weights { between, inward, outward, total } = layout.steps.weights(b, &edges);
-    let added = weighted(b, &layout, outward, x, w);
-    let (before, last) = carried(b, &layout, line, total, added, start);
+    let added = weighted(b, layout, outward, x, w);
+    let (before, last) = carried(b, layout, line, total, added, start);
 
     let (q, x, w) = (layout.lay(b, q), layout.lay(b, x), layout.lay(b, w));
     let (t, u) = (layout.steps.t, layout.steps.u);
@@ -172,20 +190,19 @@ pub(super) fn decay_gradient(
     key: &Axes,
     operands: &Operands,
     cotangents: [ValueId; 2],
-    length: Option<u64>,
+    layout: &Layout,
 ) -> ValueId {
     let [q, x, w, l, cut, start] = *operands;
     let [dy, last] = cotangents;
-    let layout = layout(b, line, length);
     let edges = layout.edges(b, line, l, cut);
     let weights = layout.steps.weights(b, &edges);
     let own = b.ty(l).axes.clone();
     let written = written_axes(b, key, operands);
 
-    let added = weighted(b, &layout, weights.outward, x, w);
-    let (before, _) = carried(b, &layout, line, weights.total, added, start);
-    let added = weighted(b, &layout, weights.inward, q, dy);
-    let (after, _) = carried(b, &layout, &line.adjoint(), weights.total, added, last);
+    let added = weighted(b, layout, weights.outward, x, w);
+    let (before, _) = carried(b, layout, line, weights.total, added, start);
+    let added = weighted(b, layout, weights.inward, q, dy);
+    let (after, _) = carried(b, layout, &line.adjoint(), weights.total, added, last);
 
     let [q, x, w, dy] = [q, x, w, dy].map(|v| layout.lay(b, v));
     let (t, u) = (layout.steps.t, layout.steps.u);

@@ -3,7 +3,7 @@
 //! Invariant: interfaces stay, and no linear scan is left. What several scans have in common (weights, products,
 //! states between chunks) is written once for each and left to [`crate::common_subexpressions`].
 
-use super::chunked::{self, written_axes};
+use super::chunked::{self, Layouts, written_axes};
 use super::policy::{ChooseForm, Form, Site};
 use super::recurrent;
 use carousel_ir::{Builder, Graph, Line, Module, Name, Op, Scan, ValueId};
@@ -54,6 +54,7 @@ impl Expansion<'_> {
     fn graph(&mut self, module: &Module, graph: &Graph) -> Graph {
         let empty = Graph { axes: graph.axes.clone(), inputs: graph.inputs.clone(), ..Graph::default() };
         let mut b = Builder::resume(module, empty);
+        let mut layouts = Layouts::default();
         let mut made: Vec<Made> = Vec::with_capacity(graph.nodes.len());
         for (_, node) in graph.iter() {
             b.span = node.span;
@@ -77,21 +78,23 @@ impl Expansion<'_> {
                 (Some(line), Op::LinRead { key, .. }) => {
                     let operands = first_six(&operands);
                     let form = self.choose(&b, node.op.kind(), &line, key, &operands);
-                    let (read, state) = match form {
-                        Form::Recurrent => recurrent::linread(&mut b, &line, key, &operands),
-                        Form::Parallel => chunked::linread(&mut b, &line, key, &operands, None),
-                        Form::Chunkwise(n) => chunked::linread(&mut b, &line, key, &operands, Some(n)),
+                    let (read, state) = match steps(form) {
+                        None => recurrent::linread(&mut b, &line, key, &operands),
+                        Some(length) => {
+                            let layout = layouts.layout(&mut b, &line, length);
+                            chunked::linread(&mut b, &line, key, &operands, &layout)
+                        }
                     };
                     made.push(Made::Results([read, state]));
                     continue;
                 }
                 (Some(line), Op::LinReadDecay { key, .. }) => {
                     let (six, last) = (first_six(&operands), [operands[6], operands[7]]);
-                    match self.choose(&b, node.op.kind(), &line, key, &six) {
-                        Form::Recurrent => recurrent::decay_gradient(&mut b, &line, key, &six, last),
-                        Form::Parallel => chunked::decay_gradient(&mut b, &line, key, &six, last, None),
-                        Form::Chunkwise(n) => {
-                            chunked::decay_gradient(&mut b, &line, key, &six, last, Some(n))
+                    match steps(self.choose(&b, node.op.kind(), &line, key, &six)) {
+                        None => recurrent::decay_gradient(&mut b, &line, key, &six, last),
+                        Some(length) => {
+                            let layout = layouts.layout(&mut b, &line, length);
+                            chunked::decay_gradient(&mut b, &line, key, &six, last, &layout)
                         }
                     }
                 }
@@ -143,6 +146,15 @@ impl Expansion<'_> {
         let (operation, length) = (kind.mnemonic(), length.to_string());
         self.done.push(Expanded { function: self.function, operation, length, form });
         form
+    }
+}
+
+/// The steps of a chunk in forms that have chunks; in the inner `None`, all of them are one.
+fn steps(form: Form) -> Option<Option<u64>> {
+    match form {
+        Form::Recurrent => None,
+        Form::Parallel => Some(None),
+        Form::Chunkwise(length) => Some(Some(length)),
     }
 }
 

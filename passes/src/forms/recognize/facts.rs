@@ -57,8 +57,7 @@ impl Facts {
         if self.remainder_is_nonpositive(graph, &whole) {
             return true;
         }
-        let subtracted: Vec<ValueId> =
-            whole.iter().filter(|(_, n)| **n < 0).map(|(v, _)| *v).collect();
+        let subtracted: Vec<ValueId> = whole.iter().filter(|(_, n)| **n < 0).map(|(v, _)| *v).collect();
         for large in subtracted {
             for small in self.lower_bounds(graph, large) {
                 let mut rest = whole.clone();

@@ -276,8 +276,13 @@ impl<'a, 'm> Lift<'a, 'm> {
     }
 
     /// The form with every coefficient (`None` is 1) and the constant changed.
-    fn each(&mut self, x: &Affine, change: &mut dyn FnMut(&mut Builder<'m>, Option<ValueId>) -> ValueId) -> Affine {
-        let terms = x.terms.iter().map(|t| Term { coefficient: Some(change(self.b, t.coefficient)), ..t.clone() });
+    fn each(
+        &mut self,
+        x: &Affine,
+        change: &mut dyn FnMut(&mut Builder<'m>, Option<ValueId>) -> ValueId,
+    ) -> Affine {
+        let terms =
+            x.terms.iter().map(|t| Term { coefficient: Some(change(self.b, t.coefficient)), ..t.clone() });
         let terms = terms.collect();
         Affine { terms, constant: x.constant.map(|c| change(self.b, Some(c))) }
     }
@@ -382,7 +387,8 @@ impl<'a, 'm> Lift<'a, 'm> {
                 Ok(value)
             }
             Err(error) => {
-                let reason = format!("`{}` is not done for all steps at once: {}", node.op.kind(), error.message);
+                let reason =
+                    format!("`{}` is not done for all steps at once: {}", node.op.kind(), error.message);
                 refuse(self.current.map(|c| self.states[c].name), Class::Other, reason)
             }
         }

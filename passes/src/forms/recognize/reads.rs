@@ -208,7 +208,8 @@ impl Lift<'_, '_> {
         whole: Whole,
     ) -> Result<Outer, Refusal> {
         let own = |f: &ValueId| self.b.ty(*f).axes.without(shared);
-        let (mut scales, mut vectors): (Vec<_>, Vec<_>) = write.iter().copied().partition(|f| own(f).is_empty());
+        let (mut scales, mut vectors): (Vec<_>, Vec<_>) =
+            write.iter().copied().partition(|f| own(f).is_empty());
         scales.sort();
         let Some(first) = vectors.first().copied() else { return Ok(Outer { x: scales, w: Vec::new() }) };
         let mut axes = own(&first);

@@ -3,11 +3,11 @@
 //! Invariant: a state is solved from inputs and solved states only. Linear where that is possible; else it stays in a
 //! loop with those that it depends on, as long as none of them is linear and it is no larger than the linear ones.
 
+use super::Stratum;
 use super::facts::{Logarithm, Sum, alternatives, logarithm, sum};
 use super::lift::{Lift, Linear, State, Status, refuse};
 use super::reads::Whole;
 use super::refusal::{Class, Refusal};
-use super::Stratum;
 use carousel_ir::{Axes, Builder, Graph, Name, Op, Output, Scan, ValueId};
 
 /// What takes the place of a loop.
@@ -18,11 +18,7 @@ pub(super) struct Solution {
 }
 
 /// Takes a loop apart.
-pub(super) fn solve(
-    b: &mut Builder<'_>,
-    scan: &Scan,
-    operands: &[ValueId],
-) -> Result<Solution, Refusal> {
+pub(super) fn solve(b: &mut Builder<'_>, scan: &Scan, operands: &[ValueId]) -> Result<Solution, Refusal> {
     let count = scan.states as usize;
     if count == 0 {
         return refuse(None, Class::Other, "the loop has no state");
@@ -54,7 +50,11 @@ pub(super) fn solve(
             let group = lift.group();
             let kept = group.iter().all(|i| !matches!(lift.states[*i].status, Status::Linear(_)));
             if group.is_empty() || !kept {
-                let other = Refusal { state: None, class: Class::Nonlinear, reason: "its states depend on each other".into() };
+                let other = Refusal {
+                    state: None,
+                    class: Class::Nonlinear,
+                    reason: "its states depend on each other".into(),
+                };
                 return Err(why.unwrap_or(other));
             }
             lift.keep(&group);
@@ -250,8 +250,7 @@ impl Lift<'_, '_> {
         };
         let results = self.b.scan(scan, &operands);
         for (place, i) in group.iter().enumerate() {
-            let (previous, new) =
-                (results[group.len() + 2 * place], results[group.len() + 2 * place + 1]);
+            let (previous, new) = (results[group.len() + 2 * place], results[group.len() + 2 * place + 1]);
             let name = self.states[*i].name;
             self.b.name(new, name);
             self.states[*i].status = Status::Kept { previous, new, last: results[place] };

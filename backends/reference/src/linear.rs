@@ -4,7 +4,7 @@
 //! all states, which are kept: this is an oracle.
 
 use crate::frame::Frame;
-use crate::geometry::{Layout, walk};
+use crate::geometry::{Layout, gather_strided, walk};
 use crate::{Data, EvalError, Scalar, Tensor};
 use carousel_ir::{Axes, Axis, Direction, Edge, Line, Node, Read};
 use std::rc::Rc;
@@ -166,13 +166,20 @@ pub(crate) fn decay_gradient<S: Scalar>(
     shapes: &[Vec<usize>],
     operands: &[Rc<Tensor<S>>],
 ) -> Result<Tensor<S>, EvalError> {
-    let run = Run::new(frame, node, key, operands)?;
+    let mut run = Run::new(frame, node, key, operands)?;
+    // Cotangents may have their axes in another order than what they belong to.
+    let state = &frame.graph.ty(node.operands[5]).axes;
+    let last = layout(frame, node, 7, &operands[7]).strides(state.iter());
+    let last = gather_strided(floats(&operands[7]), 0, &run.shape, &last);
     let dy = floats(&operands[6]);
+    let read_strides = layout(frame, node, 6, &operands[6]);
     let mut states = vec![Vec::new(); run.length];
     let mut read = vec![S::zero(); dy.len()];
     run.forward(&mut read, |step, state| states[step] = state.to_vec());
+    (run.read_strides, run.read_step) =
+        (read_strides.strides(state.iter()), read_strides.stride(run.line.axis));
     // The cotangents of the state.
-    let mut state = floats(&operands[7]).to_vec();
+    let mut state = last;
     let mut gradient = vec![S::zero(); shapes[0].iter().product()];
     for step in run.steps().into_iter().rev() {
         for act in acts(&run.line).into_iter().rev() {

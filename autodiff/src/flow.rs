@@ -11,7 +11,7 @@ fn passes(node: &Node) -> bool {
 }
 
 fn is_tuple(node: &Node) -> bool {
-    matches!(node.op, Op::Scan { .. } | Op::Call { .. })
+    matches!(node.op, Op::Scan { .. } | Op::Call { .. } | Op::LinRead { .. })
 }
 
 fn is_float(graph: &Graph, value: ValueId) -> bool {

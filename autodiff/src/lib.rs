@@ -6,7 +6,7 @@
 //! simplify. Its graphs contain what the rules wrote, without dead code.
 //!
 //! Map: `joint` copies a graph and sweeps it backwards on one tape; `sweep` is that sweep; `rules` are the
-//! derivatives, written with `expr`; `loops` reverses scans, `checkpoint` splits them first; `calls` derives called
+//! derivatives, written with `expr`; `loops` reverses scans, `linear` linear scans, `checkpoint` splits them first; `calls` derives called
 //! functions and decides what they save; `flow` says where gradients go at all.
 //!
 //! ```
@@ -28,6 +28,7 @@ mod checkpoint;
 mod expr;
 mod flow;
 mod joint;
+mod linear;
 mod loops;
 mod rules;
 mod sweep;
@@ -112,6 +113,10 @@ fn differentiate(
     cotangents: &[bool],
 ) -> Result<(Module, FunctionId), Vec<Diagnostic>> {
     let needs = differentiated_inputs(&module[function], options)?;
+    let problems = linear::second_order(module, function);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     let mut context = Context::new(module.clone(), options);
     let Function { name, kind, residuals, graph: original } = module[function].clone();
     let graph = checkpoint::apply(&context, &original, cotangents, &needs);

@@ -99,7 +99,7 @@ pub(crate) fn apply(rule: &mut Vjp<'_, '_, '_>) {
         // No float results.
         Op::Not | Op::Eq | Op::Ne | Op::Lt | Op::Le | Op::And | Op::Or => {}
         // The reverse sweep treats them whole.
-        Op::Scan { .. } | Op::Call { .. } | Op::Proj { .. } => unreachable!("`{}` is no rule's business", node.op.kind()),
+        Op::Scan { .. } | Op::Call { .. } | Op::LinRead { .. } | Op::LinReadDecay { .. } | Op::Proj { .. } => unreachable!("`{}` is no rule's business", node.op.kind()),
     }
 }
 

@@ -5,9 +5,10 @@
 
 use crate::calls::{self, Derived};
 use crate::expr::{Expr, Tape};
+use crate::linear;
 use crate::loops;
 use crate::rules::{self, Vjp};
-use carousel_ir::{Axes, DType, Graph, Op, Scan, Type, ValueId};
+use carousel_ir::{Axes, DType, Graph, Line, Op, Scan, Type, ValueId};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -62,6 +63,10 @@ pub(crate) fn forward(
             let callee = calls.get(&value).map_or(function, |derived| derived.forward);
             let results = b.call(callee, &operands);
             forward.results.insert(value, results);
+        } else if let (Some(line), Op::LinRead { key, .. }) = (Line::of(&node.op), &node.op) {
+            let operands = operands.try_into().expect("a linear scan has six operands");
+            let (read, state) = b.linread(&line, key.clone(), operands);
+            forward.results.insert(value, vec![read, state]);
         } else if let Op::Input { index } = node.op {
             forward.values[value.index()] = Some(inputs[index as usize]);
         } else {
@@ -142,6 +147,8 @@ pub(crate) fn sweep(
         } else if let Op::Scan { scan } = &node.op {
             let results = &forward.results[&value];
             loops::vjp(tape, scan, &operands(), results, &varied_operands(), &of_results_here())
+        } else if let Op::LinRead { key, .. } = &node.op {
+            linear::vjp(tape, node, key, &operands(), &varied_operands(), &of_results_here())
         } else if let Op::Call { .. } = node.op {
             // Where no output of the call matters, nothing was derived.
             let Some(derived) = calls.get(&value) else { continue };

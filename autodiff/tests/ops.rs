@@ -4,7 +4,9 @@
 mod common;
 
 use carousel_autodiff::{Options, ScanResiduals, value_and_gradient};
-use carousel_ir::{Axes, Builder, DType, Direction, Domain, Op, OpKind, Residuals, Scan, Size, ValueId};
+use carousel_ir::{
+    Axes, Builder, DType, Direction, Domain, Edge, Line, Op, OpKind, Read, Residuals, Scan, Size, ValueId,
+};
 use carousel_reference::Tensor;
 use common::{Numbers, add, check, check_loss, float, module_of, run};
 
@@ -24,6 +26,19 @@ fn index(b: &mut Builder<'_>) -> ValueId {
 fn beside(b: &mut Builder<'_>, x: ValueId, condition: ValueId) -> ValueId {
     let number = b.cast(condition, DType::F32);
     b.mul(x, number)
+}
+
+/// A linear scan along i with the state \[j, k\], cut at its second step: what it reads, times the final state.
+fn linear_scan(b: &mut Builder<'_>, x: ValueId, y: ValueId, edge: Edge, read: Read, key: &[&str]) -> ValueId {
+    let w = b.dot(x, y, axes(&["j"]));
+    let gate = b.sum(x, axes(&["j"]));
+    let l = b.logsigmoid(gate);
+    let (step, one) = (b.iota("i".into()), b.constant(1.0, DType::I32));
+    let cut = b.eq(step, one);
+    let line = Line { axis: "i".into(), direction: Direction::Forward, edge, read };
+    let q = b.tanh(x);
+    let (read, last) = b.linread(&line, axes(key), [q, x, w, l, cut, y]);
+    b.mul(read, last)
 }
 
 /// The cases of an operation; none for those that take no float anywhere, which [`no_float_operands`] checks.
@@ -122,6 +137,15 @@ fn rows(kind: OpKind) -> Vec<Row> {
             let u = b.push(Op::Uniform { stream: "drop".into(), axes: axes(&["i"]) }, &[seed, seed]);
             b.mul(x, u)
         }],
+        OpKind::LinRead => vec![
+            |b, x, y| linear_scan(b, x, y, Edge::Before, Read::New, &["j"]),
+            |b, x, y| linear_scan(b, x, y, Edge::After, Read::New, &["j"]),
+            |b, x, y| linear_scan(b, x, y, Edge::Before, Read::Old, &["j"]),
+            |b, x, y| linear_scan(b, x, y, Edge::After, Read::Old, &["j"]),
+            |b, x, y| linear_scan(b, x, y, Edge::Before, Read::New, &[]),
+        ],
+        // It is a derivative itself; see `the_gradient_of_a_decay_is_not_differentiated`.
+        OpKind::LinReadDecay => vec![],
         OpKind::Scan | OpKind::Proj => vec![|b, x, y| {
             let start = b.sum(y, axes(&["j", "k"]));
             let start = b.broadcast(start, &axes(&["j"]));
@@ -188,7 +212,10 @@ fn inputs(domain: Domain) -> Vec<Tensor<f64>> {
 fn every_operation_agrees_with_finite_differences() {
     for &kind in OpKind::ALL {
         let rows = rows(kind);
-        assert!(!rows.is_empty() || kind == OpKind::Detach, "`{kind}` has no case");
+        assert!(
+            !rows.is_empty() || matches!(kind, OpKind::Detach | OpKind::LinReadDecay),
+            "`{kind}` has no case"
+        );
         for (n, row) in rows.into_iter().enumerate() {
             let (module, function) = case(row);
             let used = |op: &Op| op.kind() == kind;
@@ -272,6 +299,14 @@ fn the_gradient_of_a_gradient_is_right() {
     });
     let (module, first) = value_and_gradient(&module, function, "loss", &Options::default()).unwrap();
     check("second order", &module, first, &[Tensor::floats(&[3], [0.3, -0.8, 1.1])], &Options::default());
+}
+
+#[test]
+fn the_gradient_of_a_decay_is_not_differentiated() {
+    let (module, function) = case(|b, x, y| linear_scan(b, x, y, Edge::Before, Read::New, &["j"]));
+    let (module, first) = value_and_gradient(&module, function, "loss", &Options::default()).unwrap();
+    let problems = value_and_gradient(&module, first, "loss", &Options::default()).unwrap_err();
+    assert!(problems[0].to_string().contains("not differentiated again"), "{}", problems[0]);
 }
 
 #[test]

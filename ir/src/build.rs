@@ -5,7 +5,7 @@
 use crate::infer::{Context, infer};
 use crate::{
     Axes, Axis, AxisTable, DType, Decay, Diagnostic, Direction, Function, FunctionId, Graph, Init, Input,
-    Module, Name, Node, Number, Op, Output, Role, Scan, Size, Span, Type, TypeError, ValueId,
+    Line, Module, Name, Node, Number, Op, Output, Role, Scan, Size, Span, Type, TypeError, ValueId,
 };
 use smallvec::{SmallVec, smallvec};
 
@@ -359,9 +359,19 @@ impl Builder<'_> {
         self.results(loop_)
     }
 
+    /// A linear scan: what was read, and the final state. Operands: q, x, w, l, cut, initial state.
+    pub fn linread(&mut self, line: &Line, key: Axes, operands: [ValueId; 6]) -> (ValueId, ValueId) {
+        let scan = self.push(line.linread(key), &operands);
+        match self.results(scan).as_slice() {
+            [read, state] => (*read, *state),
+            // After a mistake.
+            _ => (scan, scan),
+        }
+    }
+
     fn results(&mut self, tuple: ValueId) -> Vec<ValueId> {
         // After a mistake the node is a scalar constant, not a tuple.
-        if !matches!(self.graph[tuple].op, Op::Scan { .. } | Op::Call { .. }) {
+        if !matches!(self.graph[tuple].op, Op::Scan { .. } | Op::Call { .. } | Op::LinRead { .. }) {
             return vec![tuple];
         }
         (0..self.graph[tuple].types.len() as u32)

@@ -177,6 +177,16 @@ pub fn infer(context: Context<'_>, op: &Op, operands: &[&Node]) -> Inferred<Type
             let kept = types[0].axes.union(&types[1].axes).without(over);
             one(Type { dtype: types[0].dtype, axes: Axes::new(std::iter::once(*axis).chain(kept.iter())) })
         }
+        Op::LinRead { axis, key, .. } => linread_types(op, *axis, key, &types),
+        Op::LinReadDecay { axis, key, .. } => {
+            let results = linread_types(op, *axis, key, &types[..6])?;
+            for (ty, (wanted, what)) in
+                types[6..].iter().zip(results.iter().zip(["the cotangent", "the final cotangent"]))
+            {
+                expect(ty, wanted, what)?;
+            }
+            one(types[3].clone())
+        }
         Op::Proj { .. } => Err(TypeError::new("projection", "a projection needs a scan or a call")),
     }
 }
@@ -401,6 +411,45 @@ fn scan_types(context: Context<'_>, scan: &Scan, types: &[&Type]) -> Inferred<Ty
 /// row, that is, in front, except behind axes that the sequences carry in front of it.
 fn stacked(scan: &Scan, ty: &Type) -> Type {
     Type::new(ty.dtype, std::iter::once(scan.axis).chain(ty.axes.iter()))
+}
+
+/// What is read, and the final state, of a linear scan with the operands q, x, w, l, cut and initial state.
+fn linread_types(op: &Op, axis: Axis, key: &Axes, types: &[&Type]) -> Inferred<Types> {
+    let [q, x, w, l, cut, state] = types else {
+        return Err(TypeError::new("arity", format!("`{}` takes six operands", op.kind())));
+    };
+    same_dtype(op, &[q, x, w, l, state])?;
+    if !q.dtype.is_float() || cut.dtype != DType::Bool {
+        let message = format!("`{}` of {} with cuts of {}", op.kind(), q.dtype, cut.dtype);
+        return Err(TypeError::new("dtype", message).help("it takes floats, and cuts that are truth values"));
+    }
+    let all = &state.axes;
+    key.iter().try_for_each(|k| has(op, state, k))?;
+    if all.contains(axis) {
+        let message = format!("the state {state} of a linear scan along `{axis}` has that axis");
+        return Err(TypeError::new("axis-clash", message));
+    }
+    let written = all.without(key);
+    for (ty, what, allowed, needed) in [
+        (q, "q", all, key),
+        (x, "x", all, key),
+        (w, "w", &written, &Axes::none()),
+        (l, "l", &written, &Axes::none()),
+        (cut, "cut", &written, &Axes::none()),
+    ] {
+        has(op, ty, axis)?;
+        let own = ty.axes.without(&axis.into());
+        if !own.is_subset(allowed) || !needed.is_subset(&own) {
+            let message = format!(
+                "`{}` of {what} {ty}, which must have [{}] and may have [{allowed}]",
+                op.kind(),
+                needed.union(&axis.into())
+            );
+            return Err(TypeError::new("axes", message));
+        }
+    }
+    let y = Type::new(q.dtype, std::iter::once(axis).chain(written.iter()));
+    Ok(smallvec![y, (*state).clone()])
 }
 
 fn call_types(context: Context<'_>, function: FunctionId, types: &[&Type]) -> Inferred<Types> {

@@ -30,6 +30,7 @@ mod diagnostic;
 mod graph;
 pub mod infer;
 mod init;
+mod line;
 mod name;
 mod number;
 pub mod ops;
@@ -50,6 +51,7 @@ pub use graph::{
 };
 pub use infer::TypeError;
 pub use init::Init;
+pub use line::{Edge, Line, Read};
 pub use name::{Axis, Name};
 pub use number::Number;
 pub use ops::{Arity, Class, Domain, Op, OpKind};

@@ -6,7 +6,9 @@
 
 use std::hash::{Hash, Hasher};
 
-use crate::{Attribute, Attributes, Axes, Axis, DType, Direction, FunctionId, Name, Number, Scan, Size};
+use crate::{
+    Attribute, Attributes, Axes, Axis, DType, Direction, Edge, FunctionId, Name, Number, Read, Scan, Size,
+};
 
 /// How many operands an operation takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -233,12 +235,19 @@ ops! {
     /// A new u32 seed from a seed and a number, for one of several calls.
     FoldIn { /** The number. */ number: u32 } = "fold_in" / 1, Leaf, Any;
 
+    // ---- linear scans ----
+    /// `S = e^l S + x w` along an axis, read as `sum(q S)` over the key axes. Operands: q, x, w, l, cut, and the
+    /// initial state; results: what was read, and the final state. A step whose cut is true forgets the state.
+    LinRead { /** Along which. */ axis: Axis, /** From which end. */ direction: Direction, /** Where a step's edge lies. */ edge: Edge, /** What a step reads. */ read: Read, /** Axes of the state that reading contracts. */ key: Axes } = "linread" / 6, Control, Any;
+    /// The derivative of `linread` by l. Operands: those of `linread`, then the cotangents of its results.
+    LinReadDecay { /** Along which. */ axis: Axis, /** From which end. */ direction: Direction, /** Where a step's edge lies. */ edge: Edge, /** What a step reads. */ read: Read, /** Axes of the state that reading contracts. */ key: Axes } = "linread_decay" / 8, Cumulative, Any;
+
     // ---- control ----
     /// A loop along an axis, with carried states. Results: final states, then stacked yields.
     Scan { /** Axis, direction and body. */ scan: Box<Scan> } = "scan" / any, Control, Any;
     /// A call of another function of the module. Results: its outputs.
     Call { /** Which function. */ function: FunctionId } = "call" / any, Control, Any;
-    /// One of the results of a scan or call.
+    /// One of the results of a scan, a linear scan or a call.
     Proj { /** Which. */ index: u32 } = "proj" / 1, Control, Any;
 }
 

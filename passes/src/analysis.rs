@@ -226,6 +226,15 @@ fn range_of(terms: &Terms, term: &Term) -> Interval {
     let operands = &term.children[count..];
     let range = |place: usize| terms[operands[place]].data.range;
     let same = |a: usize, b: usize| terms.find(operands[a]) == terms.find(operands[b]);
+    operation_range(&op, &range, &same)
+}
+
+/// The range of an operation's result from the ranges of its operands; `same` says whether two of them are equal.
+pub(crate) fn operation_range(
+    op: &Op,
+    range: &dyn Fn(usize) -> Interval,
+    same: &dyn Fn(usize, usize) -> bool,
+) -> Interval {
     let (nonnegative, any) = (Interval::new(0.0, f64::INFINITY), Interval::ANY);
     match *op {
         Op::SizeOf { .. } => nonnegative,
@@ -277,6 +286,8 @@ fn range_of(terms: &Terms, term: &Term) -> Interval {
         | Op::Gather { .. }
         | Op::ScatterAdd { .. }
         | Op::FoldIn { .. }
+        | Op::LinRead { .. }
+        | Op::LinReadDecay { .. }
         | Op::Scan { .. }
         | Op::Call { .. }
         | Op::Proj { .. } => any,

@@ -83,6 +83,8 @@ fn weight(kind: OpKind) -> f64 {
         | OpKind::ReduceMax
         | OpKind::Dot
         | OpKind::Gather
+        | OpKind::LinRead
+        | OpKind::LinReadDecay
         | OpKind::Scan
         | OpKind::Call
         | OpKind::FoldIn => 1.0,

@@ -137,6 +137,8 @@ pub(crate) fn attribute_count(kind: OpKind) -> Option<usize> {
         | OpKind::ScatterAdd
         | OpKind::Uniform
         | OpKind::FoldIn
+        | OpKind::LinRead
+        | OpKind::LinReadDecay
         | OpKind::Scan
         | OpKind::Call
         | OpKind::Proj => None,

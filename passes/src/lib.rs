@@ -34,6 +34,7 @@ mod canonical;
 mod constant;
 mod cost;
 mod extract;
+pub mod forms;
 mod fuzz;
 mod interval;
 mod language;

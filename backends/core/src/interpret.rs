@@ -458,6 +458,8 @@ fn apply(op: OpKind, x: &[f64]) -> Step<f64> {
         | OpKind::ScatterAdd
         | OpKind::Uniform
         | OpKind::FoldIn
+        | OpKind::LinRead
+        | OpKind::LinReadDecay
         | OpKind::Scan
         | OpKind::Call
         | OpKind::Proj => return Err(format!("`{op}` is no scalar operation")),

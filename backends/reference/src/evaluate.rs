@@ -5,6 +5,7 @@
 
 use crate::frame::{Frame, Sizes};
 use crate::geometry::{Layout, gather_strided};
+use crate::linear;
 use crate::operations::{self, Operand};
 use crate::tensor::map_data;
 use crate::{Data, EvalError, Scalar, Tensor};
@@ -147,6 +148,15 @@ impl<S: Scalar> Evaluator<'_, '_, S> {
         if let (Op::Scan { scan }, Some(body)) = (&node.op, &frame.bodies[value.index()]) {
             let operands = all(&node.operands);
             return self.scan(frame, node, scan, body, &frame.shapes[value.index()], &operands);
+        }
+        let shapes = &frame.shapes[value.index()];
+        if let Op::LinRead { key, .. } = &node.op {
+            let results = linear::linread(frame, node, key, shapes, &all(&node.operands))?;
+            return Ok(results.into_iter().map(Rc::new).collect());
+        }
+        if let Op::LinReadDecay { key, .. } = &node.op {
+            let result = linear::decay_gradient(frame, node, key, shapes, &all(&node.operands))?;
+            return Ok(smallvec![Rc::new(result)]);
         }
         // A sum of a product that nothing else needs computes it itself, as a contraction.
         let factors = match node.operands.as_slice() {

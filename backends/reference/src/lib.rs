@@ -35,6 +35,7 @@ mod extended;
 mod finite;
 mod frame;
 mod geometry;
+mod linear;
 mod operations;
 mod scalar;
 mod tensor;

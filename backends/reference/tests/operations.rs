@@ -2,11 +2,13 @@
 //! operation has none.
 
 use carousel_ir::DType::{Bf16, Bool, F32, I32, U32};
+use carousel_ir::Direction::{Forward, Reverse};
 use carousel_ir::{
-    Axes, Axis, Builder, DType, Direction, Function, FunctionKind, Module, Op, OpKind, Residuals, Size,
-    ValueId,
+    Axes, Axis, Builder, DType, Edge, Function, FunctionKind, Line, Module, Op, OpKind, Read, Residuals,
+    Size, ValueId,
 };
 use carousel_reference::{EvalError, Tensor, evaluate};
+use std::f64::consts::LN_2;
 
 type Input = (DType, &'static [&'static str], &'static [f64]);
 
@@ -77,7 +79,7 @@ fn axes(names: &[&str]) -> Axes {
 fn rows() -> Vec<Row> {
     let row = |op, inputs, result| Row { op, inputs, result };
     let (a, b, c) = (Axis::new("a"), Axis::new("b"), Axis::new("c"));
-    use Direction::{Forward, Reverse};
+
     vec![
         row(Op::Const { value: 2.5.into(), dtype: F32 }, &[], (&[], &[2.5])),
         row(Op::Const { value: 1.0.into(), dtype: Bool }, &[], (&[], &[1.0])),
@@ -155,6 +157,12 @@ fn rows() -> Vec<Row> {
         row(Op::ScatterAdd { axis: a, over: b.into() }, &[(F32, &["b"], &[1.0, 2.0, 4.0]), (I32, &["b"], &[1.0, 0.0, 1.0])], (&["a"], &[2.0, 5.0])),
         row(Op::ScatterAdd { axis: a, over: b.into() }, &[(F32, &["one"], &[3.0]), (I32, &["b"], &[1.0, 0.0, 1.0])], (&["a", "one"], &[3.0, 6.0])),
 
+        // Two steps along a with decays 1/2 and 1/4, of which the first is cut; they write 2 and 3, and read all of it twice.
+        row(Op::LinReadDecay { axis: a, direction: Forward, edge: Edge::Before, read: Read::New, key: Axes::none() }, &[
+            (F32, &["a"], &[2.0, 2.0]), (F32, &["a"], &[1.0, 1.0]), (F32, &["a"], &[2.0, 3.0]), (F32, &["a"], &[-LN_2, -2.0 * LN_2]),
+            (Bool, &["a"], &[1.0, 0.0]), (F32, &[], &[7.0]), (F32, &["a"], &[1.0, 10.0]), (F32, &[], &[5.0]),
+        ], (&["a"], &[0.0, 12.5])),
+
         // Independently drawn: the known answers of the generator are tested beside it.
         row(Op::FoldIn { number: 0 }, &[(U32, &[], &[0.0])], (&[], &[0x6627_e8d5u32 as f64])),
     ]
@@ -177,8 +185,10 @@ fn every_row_holds() {
 fn every_operation_has_a_row() {
     let rows = rows();
     for kind in OpKind::ALL {
-        let elsewhere =
-            matches!(kind, OpKind::Input | OpKind::Scan | OpKind::Call | OpKind::Proj | OpKind::Uniform);
+        let elsewhere = matches!(
+            kind,
+            OpKind::Input | OpKind::Scan | OpKind::Call | OpKind::Proj | OpKind::Uniform | OpKind::LinRead
+        );
         let found = rows.iter().any(|r| r.op.kind() == *kind);
         assert!(found != elsewhere, "`{kind}` is {}", if found { "here too" } else { "nowhere" });
     }
@@ -196,6 +206,45 @@ fn uniform_numbers_follow_the_declared_order() {
     assert_eq!(values, draw(&["c"]));
     let hash = carousel_ir::philox::stream_hash("dropout");
     assert_eq!(values[4], f64::from(carousel_ir::philox::uniform(7, hash, 3, 4)));
+}
+
+#[test]
+fn linear_scans_read_before_and_after_they_write() {
+    // A state \[k\] that starts at (1, 2); decays 1/2 and 1/4; each step writes (1, -1) times 2 and 3.
+    let run = |edge, read, direction| {
+        let empty = Module::default();
+        let mut b = Builder::new(&empty);
+        let (s, k) = (b.axis("s", Size::Known(2)), b.axis("k", Size::Known(2)));
+        let q = b.argument("q", F32, &[s, k]);
+        let x = b.argument("x", F32, &[k, s]);
+        let [w, l] = ["w", "l"].map(|n| b.argument(n, F32, &[s]));
+        let cut = b.argument("cut", Bool, &[s]);
+        let start = b.argument("start", F32, &[k]);
+        let line = Line { axis: s, direction, edge, read };
+        let (y, last) = b.linread(&line, k.into(), [q, x, w, l, cut, start]);
+        b.output("y", y);
+        b.output("last", last);
+        let module = module(b);
+        let inputs: [Tensor<f64>; 6] = [
+            Tensor::floats(&[2, 2], [1.0, 0.0, 10.0, 1.0]),
+            Tensor::floats(&[2, 2], [1.0, 1.0, -1.0, -1.0]),
+            Tensor::floats(&[2], [2.0, 3.0]),
+            Tensor::floats(&[2], [-LN_2, -2.0 * LN_2]),
+            Tensor::bools(&[2], [false, false]),
+            Tensor::floats(&[2], [1.0, 2.0]),
+        ];
+        let results = evaluate(&module, module.find("f").unwrap(), &inputs).unwrap();
+        [results[0].to_f64(), results[1].to_f64()].concat()
+    };
+    let (before, after) = (Edge::Before, Edge::After);
+    // Forwards: states (2.5, -1), then (3.625, -3.25).
+    assert_eq!(run(before, Read::New, Forward), [2.5, 33.0, 3.625, -3.25]);
+    assert_eq!(run(before, Read::Old, Forward), [1.0, 24.0, 3.625, -3.25]);
+    // Backwards: (3.25, -2.5), then (3.625, -3.25).
+    assert_eq!(run(before, Read::New, Reverse), [3.625, 30.0, 3.625, -3.25]);
+    // Forwards, decay last: (3, 0) to (1.5, 0), then (4.5, -3) to (1.125, -0.75).
+    assert_eq!(run(after, Read::New, Forward), [3.0, 42.0, 1.125, -0.75]);
+    assert_eq!(run(after, Read::Old, Forward), [1.0, 24.0, 3.625, -3.25]);
 }
 
 #[test]

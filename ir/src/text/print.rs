@@ -157,7 +157,7 @@ fn body(module: &Module, graph: &Graph, depth: usize, out: &mut String) {
 fn types(node: &Node) -> String {
     let one = |ty: &Type| format!("{}[{}]", ty.dtype, axis_list(ty.axes.as_slice()));
     match (&node.op, node.types.as_slice()) {
-        (Op::Scan { .. } | Op::Call { .. }, types) => {
+        (Op::Scan { .. } | Op::Call { .. } | Op::LinRead { .. }, types) => {
             format!("({})", types.iter().map(one).collect::<Vec<_>>().join(", "))
         }
         (_, types) => types.iter().map(one).collect::<Vec<_>>().join(", "),

@@ -95,6 +95,13 @@ pub fn lower(module: &Module, root: FunctionId, target: &Target) -> Result<Progr
         routines: HashMap::new(),
     };
     let reachable = reachable(module, root);
+    let mut unexpanded = Vec::new();
+    for (_, function) in module.iter().filter(|(f, _)| reachable[f.index()]) {
+        linear_scans(&function.graph, &mut unexpanded);
+    }
+    if !unexpanded.is_empty() {
+        return Err(unexpanded);
+    }
     for (function, _) in module.iter().filter(|(f, _)| reachable[f.index()]) {
         let routine = lowering.function(function);
         lowering.program.routines.push(routine);
@@ -109,6 +116,20 @@ fn collect_time_axes(graph: &Graph, found: &mut HashSet<Axis>) {
         if let Op::Scan { scan } = &node.op {
             found.insert(scan.axis);
             collect_time_axes(&scan.body, found);
+        }
+    }
+}
+
+/// Linear scans have no kernels: they are to be expanded into one of their forms before.
+fn linear_scans(graph: &Graph, found: &mut Vec<Diagnostic>) {
+    for node in &graph.nodes {
+        if let Op::LinRead { .. } | Op::LinReadDecay { .. } = node.op {
+            let message = format!("`{}` is lowered in one of its forms only", node.op.kind());
+            let diagnostic = Diagnostic::error("form", node.span, message);
+            found.push(diagnostic.with_help("expand linear scans before lowering"));
+        }
+        if let Op::Scan { scan } = &node.op {
+            linear_scans(&scan.body, found);
         }
     }
 }

@@ -179,6 +179,8 @@ impl<'a, 'm> Emitter<'a, 'm> {
             | Op::CumSum { .. }
             | Op::CumMax { .. }
             | Op::ScatterAdd { .. }
+            | Op::LinRead { .. }
+            | Op::LinReadDecay { .. }
             | Op::Scan { .. }
             | Op::Call { .. }
             | Op::Proj { .. } => panic!("`{}` is a statement and has a storage", node.op.kind()),

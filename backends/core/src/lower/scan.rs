@@ -82,6 +82,10 @@ fn restrict(body: &Graph, axes: &mut Axes, shared: &mut Axes) {
                 touched = Axes::new(axes.iter().copied());
                 touched.insert(*to);
             }
+            Op::LinRead { axis, key, .. } | Op::LinReadDecay { axis, key, .. } => {
+                touched = key.clone();
+                touched.insert(*axis);
+            }
             Op::Scan { scan } => {
                 touched.insert(scan.axis);
                 restrict(&scan.body, axes, shared);

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    Axis, Builder, DType, Decay, Direction, Function, FunctionKind, Init, Name, Node, Number, Op, Residuals,
-    Role, Scan, Size, Type, ValueId,
+    Axis, Builder, DType, Decay, Direction, Edge, Function, FunctionKind, Init, Line, Name, Node, Number, Op,
+    Read, Residuals, Role, Scan, Size, Type, ValueId,
 };
 
 fn module_of(name: &str, builder: Builder<'_>) -> Module {
@@ -143,6 +143,25 @@ fn every_operation_can_be_written() {
         (Op::Broadcast { axes: axes.clone() }, scalars(DType::Bool)),
         (Op::Cast { dtype: DType::Bf16 }, scalars(DType::F32)),
         (Op::SizeOf { axis, dtype: DType::F64 }, vec![]),
+        (
+            Op::LinReadDecay {
+                axis,
+                direction: Direction::Reverse,
+                edge: Edge::After,
+                read: Read::Old,
+                key: crate::Axes::none(),
+            },
+            vec![
+                (DType::F32, true),
+                (DType::F32, true),
+                (DType::F32, true),
+                (DType::F32, true),
+                (DType::Bool, true),
+                (DType::F32, false),
+                (DType::F32, true),
+                (DType::F32, false),
+            ],
+        ),
         (Op::Const { value: Number::new(-1.5e-300), dtype: DType::F64 }, vec![]),
     ];
     for (op, operands) in cases {
@@ -169,6 +188,31 @@ fn every_operation_can_be_written() {
         assert!(verify(&module).is_empty());
         round_trip(&module);
     }
+}
+
+#[test]
+fn linear_scans_survive() {
+    let empty = Module::default();
+    let mut b = Builder::new(&empty);
+    let axes = ["s", "head size", "v"].map(|a| b.axis(a, Size::symbol(a)));
+    let [s, k, v] = axes;
+    let q = b.argument("q", DType::F32, &[s, k]);
+    let w = b.argument("w", DType::F32, &[v, s]);
+    let l = b.argument("l", DType::F32, &[s]);
+    let cut = b.argument("cut", DType::Bool, &[s]);
+    let start = b.argument("start", DType::F32, &[k, v]);
+    for edge in [Edge::Before, Edge::After] {
+        for read in [Read::New, Read::Old] {
+            let line = Line { axis: s, direction: Direction::Forward, edge, read };
+            let (y, last) = b.linread(&line, k.into(), [q, q, w, l, cut, start]);
+            b.output(&format!("y {} {}", edge.name(), read.name()), y);
+            b.output(&format!("last {} {}", edge.name(), read.name()), last);
+        }
+    }
+    let module = module_of("f", b);
+    assert!(verify(&module).is_empty());
+    round_trip(&module);
+    assert!(print(&module).contains("linread[s, forward, after, old, [`head size`]]("), "{}", print(&module));
 }
 
 #[test]

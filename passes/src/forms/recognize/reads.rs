@@ -1,0 +1,233 @@
+//! Reads of linear states: where the linear scans themselves are made.
+//!
+//! Invariant: a scan's write is an outer product; its factors with axes that are contracted go into x, and so do
+//! those that only the step or the batch knows, the others into w. A state that several reads share gets a scan for
+//! each of them; the first one gives the final state.
+
+use super::lift::{Lift, Status, Term, refuse};
+use super::refusal::{Class, Refusal};
+use carousel_ir::{Axes, Edge, Line, Op, Read, ValueId};
+
+/// Whether a state may be read element by element at every step, where it is the product of two vectors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Whole {
+    Refused,
+    Allowed,
+}
+
+/// What two reads must have in common to be one: state, which, contracted axes, factors of q.
+pub(super) type Key = (usize, Read, Vec<carousel_ir::Axis>, Vec<ValueId>);
+
+/// Far below the logarithm of any decay that is not 0.
+const NO_DECAY: f64 = -1e30;
+
+/// The vectors of an outer product, as factors.
+struct Outer {
+    x: Vec<ValueId>,
+    w: Vec<ValueId>,
+}
+
+impl Lift<'_, '_> {
+    /// The factors of a value.
+    pub(super) fn factors(&mut self, value: ValueId) -> Vec<ValueId> {
+        let node = self.b.graph()[value].clone();
+        match (&node.op, node.operands.as_slice()) {
+            (Op::Mul, [x, y]) => [self.factors(*x), self.factors(*y)].concat(),
+            (Op::Broadcast { .. }, [x]) => self.factors(*x),
+            (Op::Neg, [x]) => {
+                let one = self.one();
+                let minus = self.b.neg(one);
+                let mut factors = self.factors(*x);
+                factors.push(minus);
+                factors
+            }
+            (Op::Const { value: number, .. }, _) if number.get() == 1.0 => Vec::new(),
+            (Op::Select, [condition, x, y]) => {
+                let (zero, one) = (self.zero(), self.one());
+                let is_zero = |v| super::facts::is_number(self.b.graph(), v, 0.0);
+                let (kept, mask) = if is_zero(*x) {
+                    (*y, self.b.select(*condition, zero, one))
+                } else if is_zero(*y) {
+                    (*x, self.b.select(*condition, one, zero))
+                } else {
+                    return vec![value];
+                };
+                let mut factors = self.factors(kept);
+                factors.push(mask);
+                factors
+            }
+            _ => vec![value],
+        }
+    }
+
+    fn multiplied(&mut self, factors: &[ValueId]) -> Option<ValueId> {
+        factors.iter().copied().reduce(|x, y| self.b.mul(x, y))
+    }
+
+    /// A sequence with these axes, 1 if there are no factors.
+    fn sequence(&mut self, factors: &[ValueId], axes: &Axes) -> ValueId {
+        let product = match self.multiplied(factors) {
+            Some(product) => product,
+            None => self.one(),
+        };
+        self.b.broadcast(product, &axes.union(&self.scan.axis.into()))
+    }
+
+    /// The multiple of a state, contracted over `key`, for all steps.
+    pub(super) fn read(&mut self, term: &Term, key: &Axes, whole: Whole) -> Result<ValueId, Refusal> {
+        let factors = term.coefficient.map(|c| self.factors(c)).unwrap_or_default();
+        let (mut inner, outer): (Vec<_>, Vec<_>) =
+            factors.into_iter().partition(|f| !self.b.ty(*f).axes.intersection(key).is_empty());
+        inner.sort();
+        let mut sorted: Vec<_> = key.iter().collect();
+        sorted.sort();
+        let memo: Key = (term.state, term.read, sorted, inner.clone());
+        let read = match self.reads.get(&memo) {
+            Some(read) => *read,
+            None => {
+                let read = self.scan_state(term.state, term.read, key, &inner, whole)?;
+                self.reads.insert(memo, read);
+                read
+            }
+        };
+        Ok(match self.multiplied(&outer) {
+            Some(outer) => self.b.mul(outer, read),
+            None => read,
+        })
+    }
+
+    /// A linear scan of a state: what is read with `q`.
+    fn scan_state(
+        &mut self,
+        state: usize,
+        read: Read,
+        key: &Axes,
+        q: &[ValueId],
+        whole: Whole,
+    ) -> Result<ValueId, Refusal> {
+        let known = self.states[state].clone();
+        let Status::Linear(linear) = known.status else {
+            return refuse(Some(known.name), Class::Nonlinear, "it is read before it is solved");
+        };
+        if !self.b.ty(linear.log).axes.intersection(key).is_empty() {
+            let reason = format!("its decay has axes among [{key}], which are contracted");
+            return refuse(Some(known.name), Class::Diagonal, reason);
+        }
+        let axis = self.scan.axis;
+        let line = Line { axis, direction: self.scan.direction, edge: Edge::Before, read };
+        let (log, cut) = self.decay(&linear.log, linear.zero, linear.reset, read);
+        let q = self.sequence(q, key);
+        // Reads by vectors with axes that the state lacks get a copy of the state each.
+        let copies = self.b.ty(q).axes.without(&known.axes).without(&axis.into());
+        let start = self.b.broadcast(known.start, &copies);
+        let shared = [q, log, cut].iter().fold(Axes::from(axis), |a, v| a.union(&self.b.ty(*v).axes));
+
+        let zero = self.zero();
+        let writes = if linear.writes.is_empty() { vec![vec![zero]] } else { linear.writes };
+        let (mut sum, mut last) = (None, None);
+        for (place, write) in writes.iter().enumerate() {
+            let Outer { x, w } = self.outer(write, key, &shared, known.name, whole)?;
+            self.has_vectors |= !key.is_empty() || !w.is_empty();
+            let (x, w) = (self.sequence(&x, key), self.sequence(&w, &Axes::none()));
+            let start = if place == 0 {
+                start
+            } else {
+                let axes = self.b.ty(start).axes.clone();
+                self.b.broadcast(zero, &axes)
+            };
+            let (y, end) = self.b.linread(&line, key.clone(), [q, x, w, log, cut, start]);
+            sum = Some(sum.map_or(y, |sum| self.b.add(sum, y)));
+            last = Some(last.map_or(end, |last| self.b.add(last, end)));
+        }
+        if copies.is_empty()
+            && let Status::Linear(linear) = &mut self.states[state].status
+        {
+            linear.last = linear.last.or(last);
+        }
+        Ok(sum.unwrap_or(zero))
+    }
+
+    /// The logarithm of the decay and the cuts, as the operation takes them. Reading old, the cut is where the state
+    /// starts anew, and a decay of 0 is one that is far below all others.
+    fn decay(
+        &mut self,
+        log: &ValueId,
+        zero: Option<ValueId>,
+        reset: Option<ValueId>,
+        read: Read,
+    ) -> (ValueId, ValueId) {
+        let axis = Axes::from(self.scan.axis);
+        let mut log = *log;
+        let cut = match (read, zero, reset) {
+            (Read::New, Some(zero), Some(reset)) => Some(self.b.or(zero, reset)),
+            (Read::New, zero, reset) => zero.or(reset),
+            (Read::Old, zero, reset) => {
+                if let Some(zero) = zero {
+                    let none = self.b.constant(NO_DECAY, self.b.ty(log).dtype);
+                    log = self.b.select(zero, none, log);
+                }
+                reset
+            }
+        };
+        let cut = cut.unwrap_or_else(|| self.b.constant(0.0, carousel_ir::DType::Bool));
+        (self.b.broadcast(log, &axis), self.b.broadcast(cut, &axis))
+    }
+
+    /// The factors of a write as those of two vectors. `shared` are axes that all of them may have.
+    fn outer(
+        &mut self,
+        write: &[ValueId],
+        key: &Axes,
+        shared: &Axes,
+        state: carousel_ir::Name,
+        whole: Whole,
+    ) -> Result<Outer, Refusal> {
+        let own = |f: &ValueId| self.b.ty(*f).axes.without(shared);
+        if key.is_empty() {
+            return self.without_key(write, shared, state, whole);
+        }
+        let (mut x, rest): (Vec<_>, Vec<_>) =
+            write.iter().copied().partition(|f| !self.b.ty(*f).axes.intersection(key).is_empty());
+        let of_x = x.iter().fold(Axes::none(), |a, f| a.union(&own(f))).without(key);
+        if !of_x.is_empty() {
+            let reason = format!("its write is no outer product: [{of_x}] belong to both vectors");
+            return refuse(Some(state), Class::Other, reason);
+        }
+        let (scales, w): (Vec<_>, Vec<_>) = rest.into_iter().partition(|f| own(f).is_empty());
+        x.extend(scales);
+        x.sort();
+        Ok(Outer { x, w })
+    }
+
+    /// The same where nothing is contracted: factors that have axes in common belong together.
+    fn without_key(
+        &mut self,
+        write: &[ValueId],
+        shared: &Axes,
+        state: carousel_ir::Name,
+        whole: Whole,
+    ) -> Result<Outer, Refusal> {
+        let own = |f: &ValueId| self.b.ty(*f).axes.without(shared);
+        let (mut scales, mut vectors): (Vec<_>, Vec<_>) =
+            write.iter().copied().partition(|f| own(f).is_empty());
+        scales.sort();
+        let Some(first) = vectors.first().copied() else { return Ok(Outer { x: scales, w: Vec::new() }) };
+        let mut axes = own(&first);
+        let mut together = vec![first];
+        vectors.remove(0);
+        while let Some(at) = vectors.iter().position(|f| !own(f).intersection(&axes).is_empty()) {
+            let next = vectors.remove(at);
+            axes = axes.union(&own(&next));
+            together.push(next);
+        }
+        if vectors.is_empty() {
+            return Ok(Outer { x: scales, w: together });
+        }
+        if whole == Whole::Refused {
+            let reason = "all its elements are used at every step";
+            return refuse(Some(state), Class::Other, reason);
+        }
+        scales.extend(together);
+        Ok(Outer { x: scales, w: vectors })
+    }
+}

@@ -173,7 +173,11 @@ fn build(b: &mut Builder<'_>, expr: &Expr, assignment: &Assignment) -> Option<Va
                 Expr::Variable(var) => assignment.leaves.get(&var.to_string()).map(Leaf::attribute),
                 Expr::Leaf(leaf) => Some(leaf.attribute()),
                 Expr::Number(n) => Some(Leaf::Number(*n).attribute()),
-                Expr::Truth(_) | Expr::Op(..) | Expr::Axes(..) | Expr::Count(_) => None,
+                Expr::Truth(_)
+                | Expr::Op(..)
+                | Expr::Virtual(..)
+                | Expr::Axes(..)
+                | Expr::Count(_) => None,
             };
             let attributes: Option<Vec<_>> = children[..count].iter().map(leaf).collect();
             let op = kind.with_attributes(&attributes?)?;
@@ -181,7 +185,7 @@ fn build(b: &mut Builder<'_>, expr: &Expr, assignment: &Assignment) -> Option<Va
                 children[count..].iter().map(|c| build(b, c, assignment)).collect();
             b.try_push(op, &operands?).ok()
         }
-        Expr::Axes(..) | Expr::Count(_) | Expr::Leaf(_) => None,
+        Expr::Virtual(..) | Expr::Axes(..) | Expr::Count(_) | Expr::Leaf(_) => None,
     }
 }
 

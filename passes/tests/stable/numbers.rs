@@ -1,0 +1,220 @@
+//! Stabilised recurrences against the equations as written, evaluated with unlimited range: values in f64 and f32,
+//! gradients.
+
+use crate::cells;
+use crate::support::{module, stable};
+use carousel_autodiff::{Options, gradient};
+use carousel_ir::{DType, FunctionId, Module};
+use carousel_reference::{Data, Extended, Scalar, Tensor, evaluate};
+use std::collections::BTreeMap;
+
+/// A recurrence with the names of its gates, and of what is kept positive to be well conditioned.
+struct Case {
+    name: &'static str,
+    text: &'static str,
+    gates: &'static [&'static str],
+    positive: &'static [&'static str],
+}
+
+const CASES: &[Case] = &[
+    Case { name: "mlstm", text: cells::MLSTM, gates: &["i", "f"], positive: &["q", "k"] },
+    Case { name: "mlstm exp", text: cells::MLSTM_EXP, gates: &["i", "f"], positive: &["q", "k"] },
+    Case {
+        name: "mlstm log forget, resets, states",
+        text: cells::MLSTM_LOG_FORGET,
+        gates: &["i", "f"],
+        positive: &["q", "k", "C0", "n0"],
+    },
+    Case { name: "slstm", text: cells::SLSTM, gates: &["i", "f", "o"], positive: &[] },
+    Case { name: "slstm plain", text: cells::SLSTM_PLAIN, gates: &["i", "f", "o"], positive: &[] },
+    Case { name: "rwkv4", text: cells::RWKV4, gates: &["k"], positive: &[] },
+    Case { name: "two memories", text: cells::TWO_MEMORIES, gates: &["i", "f", "g", "x"], positive: &[] },
+    Case { name: "per key", text: cells::PER_KEY, gates: &["i", "f"], positive: &["q", "k"] },
+    Case { name: "online softmax", text: cells::ONLINE_SOFTMAX, gates: &["x"], positive: &[] },
+    Case { name: "mixed", text: cells::MIXED, gates: &["i", "f"], positive: &[] },
+    Case { name: "product", text: cells::PRODUCT, gates: &["f"], positive: &["z"] },
+    Case { name: "coupled", text: cells::COUPLED, gates: &["i", "f"], positive: &[] },
+    Case { name: "published", text: cells::PUBLISHED, gates: &["i", "f"], positive: &["q", "k"] },
+];
+
+/// xorshift64.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678_9abc_def1)
+    }
+
+    /// In \[-1, 1).
+    fn next(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+}
+
+/// How the gates are drawn.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Gates {
+    /// Up to that size.
+    Within(f64),
+    /// Small, with a spike of that size now and then.
+    Spikes(f64),
+    /// Near that number.
+    Near(f64),
+}
+
+const GATES: [Gates; 9] = [
+    Gates::Within(1.0),
+    Gates::Within(20.0),
+    Gates::Within(300.0),
+    Gates::Within(1000.0),
+    Gates::Spikes(60.0),
+    Gates::Spikes(-120.0),
+    Gates::Spikes(1000.0),
+    Gates::Near(-1000.0),
+    Gates::Near(1000.0),
+];
+
+const SIZES: [(&str, usize); 5] = [("dk", 3), ("dv", 2), ("d", 3), ("h", 2), ("e", 3)];
+
+fn shape(module: &Module, function: FunctionId, input: usize, length: usize) -> Vec<usize> {
+    let graph = &module[function].graph;
+    let size = |name: &str| SIZES.iter().find(|(n, _)| *n == name).map_or(length, |(_, size)| *size);
+    graph.inputs[input].ty.axes.iter().map(|a| size(a.as_str())).collect()
+}
+
+/// Every number is one that f32 holds, so that all types of number see the same input.
+fn inputs(case: &Case, module: &Module, function: FunctionId, length: usize, gates: Gates) -> Vec<Vec<f64>> {
+    let mut random = Random::new(length as u64 * 31 + 7);
+    let graph = &module[function].graph;
+    let one = |(place, input): (usize, &carousel_ir::Input)| -> Vec<f64> {
+        let count: usize = shape(module, function, place, length).iter().product();
+        let (name, dtype) = (input.name.as_str(), input.ty.dtype);
+        let mut element = || {
+            let (x, y) = (random.next(), random.next());
+            let value = if dtype == DType::Bool {
+                f64::from(u8::from(x > 0.8))
+            } else if case.gates.contains(&name) {
+                match gates {
+                    Gates::Within(size) => x * size,
+                    Gates::Spikes(size) => if y > 0.85 { size } else { x },
+                    Gates::Near(size) => size + x,
+                }
+            } else if case.positive.contains(&name) {
+                0.55 + 0.45 * x
+            } else {
+                x
+            };
+            f64::from(value as f32)
+        };
+        (0..count).map(|_| element()).collect()
+    };
+    graph.inputs.iter().enumerate().map(one).collect()
+}
+
+fn tensors<S: Scalar>(module: &Module, function: FunctionId, length: usize, values: &[Vec<f64>]) -> Vec<Tensor<S>> {
+    let graph = &module[function].graph;
+    let one = |(place, values): (usize, &Vec<f64>)| {
+        let shape = shape(module, function, place, length);
+        match graph.inputs[place].ty.dtype {
+            DType::Bool => Tensor::bools(&shape, values.iter().map(|v| *v != 0.0)),
+            _ => Tensor::floats(&shape, values.iter().copied()),
+        }
+    };
+    values.iter().enumerate().map(one).collect()
+}
+
+fn run<S: Scalar>(module: &Module, function: FunctionId, inputs: &[Tensor<S>]) -> Vec<Tensor<S>> {
+    evaluate(module, function, inputs).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The worst error, relative to the number or to a thousandth; infinite if `found` is not finite where `wanted` is.
+fn worst(found: &[f64], wanted: &[f64], largest: f64) -> f64 {
+    assert_eq!(found.len(), wanted.len());
+    let pairs = found.iter().zip(wanted).filter(|(_, w)| w.abs() < largest);
+    pairs
+        .map(|(f, w)| if f.is_finite() { (f - w).abs() / (1e-3 + w.abs()) } else { f64::INFINITY })
+        .fold(0.0, f64::max)
+}
+
+#[test]
+fn values_are_those_of_the_equations() {
+    let mut errors: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for case in CASES {
+        let (source, function) = module(case.text);
+        let (stable, _, _) = stable(case.text);
+        for gates in GATES {
+            for length in [1, 2, 7, 64] {
+                let values = inputs(case, &source, function, length, gates);
+                let wanted = run::<Extended>(&source, function, &tensors(&source, function, length, &values));
+                let f64s = run::<f64>(&stable, function, &tensors(&source, function, length, &values));
+                let f32s = run::<f32>(&stable, function, &tensors(&source, function, length, &values));
+                for (place, wanted) in wanted.iter().enumerate() {
+                    let wanted = wanted.to_f64();
+                    let what = format!("{} {gates:?} length {length} output {place}", case.name);
+                    let double = worst(&f64s[place].to_f64(), &wanted, 1e290);
+                    assert!(double < 1e-9, "{what}: error {double} in f64");
+                    let single = worst(&f32s[place].to_f64(), &wanted, 1e30);
+                    assert!(single < 5e-2, "{what}: error {single} in f32");
+                    let known = errors.entry(case.name).or_default();
+                    *known = (known.0.max(double), known.1.max(single));
+                }
+            }
+        }
+    }
+    eprintln!("{errors:#?}");
+}
+
+#[test]
+fn gradients_are_those_of_the_equations() {
+    let mut errors: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for case in CASES {
+        let (source, function) = module(case.text);
+        let (stable, _, _) = stable(case.text);
+        let options = Options::default();
+        let (by_source, of_source) = gradient(&source, function, &options).expect("it has float outputs");
+        let (by_stable, of_stable) = gradient(&stable, function, &options).expect("it has float outputs");
+        for gates in GATES {
+            for length in [1, 2, 7, 64] {
+                let mut values = inputs(case, &source, function, length, gates);
+                let outputs = run::<Extended>(&source, function, &tensors(&source, function, length, &values));
+                let graph = &by_source[of_source].graph;
+                let mut random = Random::new(length as u64);
+                // Final states are as large as the equations make them: their cotangents only where that is moderate.
+                for (place, output) in outputs.iter().enumerate() {
+                    let quiet = place > 0 && gates != Gates::Within(1.0);
+                    let count = output.to_f64().len();
+                    values.push((0..count).map(|_| if quiet { 0.0 } else { random.next() }).collect());
+                }
+                assert_eq!(graph.inputs.len(), values.len());
+                let exact = run::<Extended>(&by_source, of_source, &tensors(&by_source, of_source, length, &values));
+                let f64s = run::<f64>(&by_stable, of_stable, &tensors(&by_source, of_source, length, &values));
+                let f32s = run::<f32>(&by_stable, of_stable, &tensors(&by_source, of_source, length, &values));
+                for place in outputs.len()..exact.len() {
+                    let wanted = exact[place].to_f64();
+                    let name = graph.outputs[place].name;
+                    let what = format!("{} {gates:?} length {length} {name}", case.name);
+                    let double = worst(&f64s[place].to_f64(), &wanted, 1e290);
+                    assert!(double < 1e-6, "{what}: error {double} in f64");
+                    let single = f32s[place].is_finite();
+                    assert!(single, "{what}: not finite in f32");
+                    let known = errors.entry(case.name).or_default();
+                    known.0 = known.0.max(double);
+                }
+            }
+        }
+    }
+    eprintln!("{errors:#?}");
+}
+
+/// A value that is not a float has no range.
+#[test]
+fn the_equations_overflow_as_written() {
+    let (source, function) = module(cells::MLSTM);
+    let case = &CASES[0];
+    let values = inputs(case, &source, function, 7, Gates::Within(1000.0));
+    let outputs = run::<f32>(&source, function, &tensors(&source, function, 7, &values));
+    assert!(matches!(outputs[0].data, Data::Float(_)) && !outputs[0].is_finite());
+}

@@ -281,6 +281,7 @@ fn range_of(terms: &Terms, term: &Term) -> Interval {
             range(0).add(range(1)).meet(Interval::new(f64::NEG_INFINITY, 0.0))
         }
         Op::Add => range(0).add(range(1)),
+        Op::Sub if same(0, 1) => Interval::new(0.0, 0.0),
         Op::Sub if is_part_of_maximum(terms, operands[0], operands[1]) => {
             range(0).add(range(1).neg()).meet(Interval::new(f64::NEG_INFINITY, 0.0))
         }

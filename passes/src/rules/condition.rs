@@ -80,6 +80,13 @@ tests! {
     Differs = "differs" / 2;
 }
 
+impl Test {
+    /// Whether only stabilisation knows the answer.
+    pub(crate) fn is_about_scales(self) -> bool {
+        matches!(self, Test::Raw | Test::Settled | Test::Carried)
+    }
+}
+
 impl Condition {
     /// Whether it holds.
     pub(crate) fn holds(&self, terms: &Terms, subst: &Subst) -> bool {

@@ -93,6 +93,12 @@ impl Rule {
         self.tag
     }
 
+    /// Whether it has virtual operations, or conditions on scales.
+    pub(crate) fn speaks_of_scales(&self) -> bool {
+        let tests = |c: &Condition| c.test.is_about_scales();
+        self.left.has_virtual() || self.right.has_virtual() || self.conditions.iter().any(tests)
+    }
+
     /// Its line in the file.
     pub fn text(&self) -> &str {
         &self.text

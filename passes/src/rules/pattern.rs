@@ -110,6 +110,15 @@ impl Expr {
         }
     }
 
+    /// Whether a virtual operation is in it.
+    pub(crate) fn has_virtual(&self) -> bool {
+        match self {
+            Expr::Virtual(..) => true,
+            Expr::Op(_, children) | Expr::Axes(_, children) => children.iter().any(Expr::has_virtual),
+            Expr::Variable(_) | Expr::Number(_) | Expr::Truth(_) | Expr::Leaf(_) | Expr::Count(_) => false,
+        }
+    }
+
     /// This pattern with the operands of commutative operations in every order.
     fn orders(&self) -> Vec<Expr> {
         let (kind, children) = match self {

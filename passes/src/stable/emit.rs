@@ -39,6 +39,8 @@ pub(crate) struct Emitter<'t, 'b> {
     pub(crate) origins: BTreeMap<Id, (Span, Option<Name>)>,
     /// Classes that are used as scales.
     scales: BTreeSet<Id>,
+    /// The differences of which `gexp` is the exponential, where definitions are written out.
+    pub(crate) differences: Vec<ValueId>,
 }
 
 impl<'t, 'b> Emitter<'t, 'b> {
@@ -54,7 +56,7 @@ impl<'t, 'b> Emitter<'t, 'b> {
         let scales = below.map(|t| t.children[1]).chain(carried.iter().copied());
         let scales = scales.map(|c| terms.find(c)).collect();
         let (made, inputs, origins) = (HashMap::new(), Vec::new(), BTreeMap::new());
-        Emitter { builder, terms, selection, style, made, inputs, origins, scales }
+        Emitter { builder, terms, selection, style, made, inputs, origins, scales, differences: Vec::new() }
     }
 
     /// The value of a class.
@@ -100,7 +102,9 @@ impl<'t, 'b> Emitter<'t, 'b> {
                     self.difference(term.children[0], term.children[1])
                 } else {
                     let (a, m) = (self.value(term.children[0]), self.value(term.children[1]));
-                    self.builder.sub(a, m)
+                    let difference = self.builder.sub(a, m);
+                    self.differences.push(difference);
+                    difference
                 };
                 self.builder.exp(difference)
             }

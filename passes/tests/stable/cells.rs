@@ -174,3 +174,123 @@ pub(crate) const MLSTM: &str = include_str!("../../../models/xl/cells/mlstm.xl")
 
 /// The cell of the bundled library.
 pub(crate) const SLSTM: &str = include_str!("../../../models/xl/cells/slstm.xl");
+
+/// Linear attention with exponential feature maps.
+pub(crate) const EXP_FEATURES: &str = "
+fn cell(q: [s, dk], k: [s, dk], v: [s, dv]) -> (y: [s, dv]) {
+  scan s {
+    state S: [dk, dv] = 0
+    state z: [dk] = 0
+    S' = S + exp(k) * v
+    z' = z + exp(k)
+    yield y = sum[dk](exp(q) * S') / sum[dk](exp(q) * z')
+  }
+}";
+
+/// A constant decay: the scale must decay with it.
+pub(crate) const CONSTANT_DECAY: &str = "
+fn cell(z: [s, d], i: [s, d]) -> (y: [s, d]) {
+  scan s {
+    state c: [d] = 0
+    state n: [d] = 0
+    c' = 0.5 * c + exp(i) * z
+    n' = 0.5 * n + exp(i)
+    yield y = c' / n'
+  }
+}";
+
+/// An input gate of two factors, one of which may vanish.
+pub(crate) const TWO_FACTORS: &str = "
+fn cell(z: [s, d], i: [s, d], g: [s, d], f: [s, d]) -> (y: [s, d]) {
+  scan s {
+    state c: [d] = 0
+    state n: [d] = 0
+    c' = sigmoid(f) * c + sigmoid(g) * (exp(i) * z)
+    n' = sigmoid(f) * n + exp(i) * sigmoid(g)
+    yield y = c' / n'
+  }
+}";
+
+/// Steps that leave the states as they are.
+pub(crate) const MASKED: &str = "
+fn cell(z: [s, d], i: [s, d], f: [s, d], keep: bool[s]) -> (y: [s, d]) {
+  scan s {
+    state c: [d] = 0
+    state n: [d] = 0
+    c' = where(keep, c, sigmoid(f) * c + exp(i) * z)
+    n' = where(keep, n, sigmoid(f) * n + exp(i))
+    yield y = c' / (n' + 1)
+  }
+}";
+
+/// Batch and heads, backwards, a divisor of another kind.
+pub(crate) const BATCHED: &str = "
+fn cell(q: [b, s, h, dk], k: [b, s, h, dk], v: [b, s, h, dv], i: [b, s, h], f: [b, s, h])
+    -> (y: [b, s, h, dv]) {
+  scan s reverse {
+    state C: [b, h, dk, dv] = 0
+    state n: [b, h, dk] = 0
+    C' = v * (k * exp(i)) + C * sigmoid(f)
+    n' = sigmoid(f) * n + exp(i) * k
+    yield y = sum[dk](C' * q) / (1 + abs(sum[dk](n' * q)))
+  }
+}";
+
+/// The logarithm of a sum of exponentials.
+pub(crate) const LOG_SUM: &str = "
+fn cell(x: [s, d]) -> (y: [s, d]) {
+  scan s {
+    state z: [d] = 0
+    z' = z + exp(x)
+    yield y = log(z')
+  }
+}";
+
+/// A memory that stores what another one says.
+pub(crate) const STACKED: &str = "
+fn cell(z: [s, d], i: [s, d], f: [s, d], g: [s, d], x: [s, d]) -> (y: [s, d]) {
+  scan s {
+    state c: [d] = 0
+    state n: [d] = 0
+    state a: [d] = 0
+    state w: [d] = 0
+    c' = sigmoid(f) * c + exp(i) * z
+    n' = sigmoid(f) * n + exp(i)
+    a' = sigmoid(g) * a + exp(x) * (c' / n')
+    w' = sigmoid(g) * w + exp(x)
+    yield y = a' / w'
+  }
+}";
+
+/// A loop in a loop: softmax over l in every step, into a memory with a gate.
+pub(crate) const NESTED: &str = "
+fn cell(x: [s, l], v: [s, l], i: [s], f: [s]) -> (y: [s]) {
+  scan s {
+    state c: [] = 0
+    state n: [] = 0
+    let w = inner(x, v)
+    c' = sigmoid(f) * c + exp(i) * w
+    n' = sigmoid(f) * n + exp(i)
+    yield y = c' / n'
+  }
+}
+fn inner(x: [l], v: [l]) -> (y: []) {
+  scan l {
+    state a: [] = 0
+    state z: [] = 0
+    state y: [] = 0
+    a' = a + exp(x) * v
+    z' = z + exp(x)
+    y' = a' / z'
+  }
+}";
+
+/// Normalised by its own length.
+pub(crate) const UNIT: &str = "
+fn cell(z: [s, d], i: [s], f: [s]) -> (y: [s, d]) {
+  scan s {
+    state c: [d] = 0
+    c' = sigmoid(f) * c + exp(i) * z
+    yield y = c' / sqrt(sum[d](c' * c'))
+  }
+}";

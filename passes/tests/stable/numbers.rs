@@ -34,6 +34,15 @@ const CASES: &[Case] = &[
     Case { name: "mixed", text: cells::MIXED, gates: &["i", "f"], positive: &[] },
     Case { name: "product", text: cells::PRODUCT, gates: &["f"], positive: &["z"] },
     Case { name: "coupled", text: cells::COUPLED, gates: &["i", "f"], positive: &[] },
+    Case { name: "exp features", text: cells::EXP_FEATURES, gates: &["k", "q"], positive: &[] },
+    Case { name: "constant decay", text: cells::CONSTANT_DECAY, gates: &["i"], positive: &[] },
+    Case { name: "two factors", text: cells::TWO_FACTORS, gates: &["i", "g", "f"], positive: &[] },
+    Case { name: "masked", text: cells::MASKED, gates: &["i", "f"], positive: &[] },
+    Case { name: "batched", text: cells::BATCHED, gates: &["i", "f"], positive: &["q", "k"] },
+    Case { name: "log sum", text: cells::LOG_SUM, gates: &["x"], positive: &[] },
+    Case { name: "stacked", text: cells::STACKED, gates: &["i", "f", "g", "x"], positive: &[] },
+    Case { name: "nested", text: cells::NESTED, gates: &["x", "i", "f"], positive: &[] },
+    Case { name: "unit", text: cells::UNIT, gates: &["i", "f"], positive: &["z"] },
     Case { name: "published", text: cells::PUBLISHED, gates: &["i", "f"], positive: &["q", "k"] },
 ];
 
@@ -77,7 +86,8 @@ const GATES: [Gates; 9] = [
     Gates::Near(1000.0),
 ];
 
-const SIZES: [(&str, usize); 5] = [("dk", 3), ("dv", 2), ("d", 3), ("h", 2), ("e", 3)];
+const SIZES: [(&str, usize); 7] =
+    [("dk", 3), ("dv", 2), ("d", 3), ("h", 2), ("e", 3), ("l", 4), ("b", 2)];
 
 fn shape(module: &Module, function: FunctionId, input: usize, length: usize) -> Vec<usize> {
     let graph = &module[function].graph;

@@ -59,6 +59,8 @@ struct Solved<'g> {
     groups: Vec<Group>,
     /// Per group the new scale and the new factors.
     packs: Vec<(Id, Vec<Id>)>,
+    /// What else was found.
+    notes: Vec<String>,
 }
 
 /// Derives the stable form of a loop whose inner loops are done.
@@ -78,7 +80,7 @@ pub(super) fn derive(scan: &Scan, options: &StableOptions<'_>) -> Derivation {
     if let Some(solved) = solved {
         let body = rebuild(scan, &solved);
         derivation.shown = shown(scan, &solved, &body);
-        derivation.notes = risks(scan, &solved);
+        derivation.notes = solved.notes.iter().cloned().chain(risks(scan, &solved)).collect();
         derivation.groups = solved.groups;
         derivation.body = Some(body);
     }
@@ -115,18 +117,23 @@ impl<'s> Search<'s, '_> {
             };
         }
         let mut first_problem = None;
-        let found = partitions(self, &growing);
-        let list = match found {
-            Ok(list) => list,
-            Err(blocked) => {
-                return (Outcome::Refused { reason: blocked.reason, blocking: blocked.term }, None);
-            }
-        };
-        for partition in list {
-            match self.attempt(&partition) {
-                Ok(solved) => return (Outcome::Stabilized, Some(solved)),
-                Err(blocked) => {
+        let mut candidates = growing.clone();
+        while !candidates.is_empty() {
+            match partitions(self, &candidates) {
+                Err((state, blocked)) => {
                     first_problem.get_or_insert(blocked);
+                    candidates.retain(|s| *s != state);
+                }
+                Ok(list) => {
+                    for partition in list {
+                        match self.attempt(&partition) {
+                            Ok(solved) => return self.solved(solved, &growing, first_problem),
+                            Err(blocked) => {
+                                first_problem.get_or_insert(blocked);
+                            }
+                        }
+                    }
+                    break;
                 }
             }
         }
@@ -135,6 +142,22 @@ impl<'s> Search<'s, '_> {
             term: describe::value(graph, *first),
         });
         (Outcome::Refused { reason: blocked.reason, blocking: blocked.term }, None)
+    }
+
+    /// The outcome, with a note about growing states that are left as they are.
+    fn solved(
+        &self,
+        mut solved: Solved<'s>,
+        growing: &[usize],
+        problem: Option<Blocked>,
+    ) -> (Outcome, Option<Solved<'s>>) {
+        let left = growing.iter().filter(|s| !solved.groups.iter().any(|g| g.states.contains(s)));
+        let left: Vec<&str> = left.map(|s| self.scan.body.inputs[*s].name.as_str()).collect();
+        if let (false, Some(blocked)) = (left.is_empty(), problem) {
+            let (states, Blocked { reason, term }) = (left.join(", "), blocked);
+            solved.notes.push(format!("{states} can overflow, as written: {reason}: `{term}`"));
+        }
+        (Outcome::Stabilized, Some(solved))
     }
 
     /// The states that grow, and those that add up growing ones.
@@ -226,7 +249,7 @@ impl<'s> Search<'s, '_> {
             .chain(rest.iter().map(|o| body.output(*o)))
             .collect();
         match body.extract(&roots) {
-            Some((selection, _)) => Ok(Solved { body, selection, groups, packs }),
+            Some((selection, _)) => Ok(Solved { body, selection, groups, packs, notes: Vec::new() }),
             None => Err(blocked(&body, &rest)),
         }
     }
@@ -309,7 +332,7 @@ fn names(body: &Graph, count: usize) -> Vec<Name> {
 fn rebuild(scan: &Scan, solved: &Solved<'_>) -> Graph {
     let old = &scan.body;
     let states = scan.states as usize;
-    let Solved { body, selection, groups, packs } = solved;
+    let Solved { body, selection, groups, packs, notes: _ } = solved;
     let names = names(old, groups.len());
     let carried: Vec<Id> = packs.iter().map(|(scale, _)| *scale).collect();
     let builder = Builder::body(old.axes.clone());

@@ -34,7 +34,8 @@ fn text(graph: &Graph, value: ValueId, depth: usize) -> String {
     let signs = [(OpKind::Add, "+"), (OpKind::Sub, "-"), (OpKind::Mul, "*"), (OpKind::Div, "/")];
     let infix = signs.iter().find(|(kind, _)| *kind == node.op.kind()).map(|(_, sign)| *sign);
     if let Op::Const { value, dtype: _ } = node.op {
-        return format!("{}", value.get());
+        let number = value.get();
+        return if number.abs() < 1e6 { format!("{number}") } else { format!("{number:e}") };
     }
     if let (Some(sign), [a, b]) = (infix, operands.as_slice()) {
         let sum = format!("{a} {sign} {b}");

@@ -2,7 +2,7 @@
 //!
 //! As a program, `gexp` becomes the exponential of a difference in which scales are subtracted from each other first
 //! (they are large and close together, the gates are not); what stands for a scale is kept finite; a positive value
-//! that a float might round to zero stays at least the smallest normal number where a maximum protects a divisor.
+//! that a float might round to zero stays above it where a maximum protects a divisor.
 
 use crate::analysis::{Terms, operation};
 use crate::extract::Selection;
@@ -14,6 +14,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The scale of zero: so low that every other scale wins, and still a number in every float type.
 pub(crate) const LOWEST: f64 = -1e30;
+
+/// 2^-100: what a positive number is at least in a divisor. Smaller ones come from cancellation, and their reciprocals
+/// leave no room for a factor in f32 and bf16.
+const TINY: f64 = 7.888_609_052_210_118e-31;
+
+/// 2^-960, the same for f64.
+const TINY_DOUBLE: f64 = 1.026_149_544_596_013e-289;
 
 /// What is made of virtual operations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,7 +132,7 @@ impl<'t, 'b> Emitter<'t, 'b> {
                 self.builder.detach(finite)
             }
             Head::Op(OpKind::Max) if self.style == Style::Program && !self.origins.contains_key(&class) => {
-                let operands = [term.children[0], term.children[1]].map(|c| self.at_least_normal(c));
+                let operands = [term.children[0], term.children[1]].map(|c| self.at_least_tiny(c));
                 self.builder.max(operands[0], operands[1])
             }
             Head::Opaque(number) => match terms.analysis.opaque_op(number).clone() {
@@ -176,15 +183,16 @@ impl<'t, 'b> Emitter<'t, 'b> {
         self.builder.sub(a, m)
     }
 
-    fn at_least_normal(&mut self, class: Id) -> ValueId {
+    /// A value that is positive as a real number, never so small that a cotangent divided by it overflows.
+    fn at_least_tiny(&mut self, class: Id) -> ValueId {
         let value = self.value(class);
         let fact = &self.terms[class].data;
         if !fact.range.positive || fact.constant.is_some() {
             return value;
         }
         let dtype = self.builder.ty(value).dtype;
-        let smallest = if dtype == DType::F64 { f64::MIN_POSITIVE } else { f64::from(f32::MIN_POSITIVE) };
-        let smallest = self.builder.constant(smallest, dtype);
-        self.builder.max(value, smallest)
+        let tiny = if dtype == DType::F64 { TINY_DOUBLE } else { TINY };
+        let tiny = self.builder.constant(tiny, dtype);
+        self.builder.max(value, tiny)
     }
 }

@@ -13,8 +13,11 @@ use egg::Id;
 /// Groups of states.
 pub(super) type Partition = [Group];
 
-/// The partitions to try, in order, or why one of the states cannot be scaled at all.
-pub(super) fn partitions(search: &mut Search<'_, '_>, growing: &[usize]) -> Result<Vec<Vec<Group>>, Blocked> {
+/// The partitions to try, in order, or a state that cannot be scaled at all.
+pub(super) fn partitions(
+    search: &mut Search<'_, '_>,
+    growing: &[usize],
+) -> Result<Vec<Vec<Group>>, (usize, Blocked)> {
     let (body, single) = search.settled(&alone(growing));
     let mut keyed: Vec<(String, Group)> = Vec::new();
     for (place, group) in single.iter().enumerate() {
@@ -22,7 +25,9 @@ pub(super) fn partitions(search: &mut Search<'_, '_>, growing: &[usize]) -> Resu
             body.extract(&[scale]).map(|(selection, cost)| (scale, selection, cost))
         });
         let best = costs.min_by(|a, b| a.2.total_cmp(&b.2));
-        let Some((scale, selection, _)) = best else { return Err(search.no_scale(&body, group)) };
+        let Some((scale, selection, _)) = best else {
+            return Err((group.states[0], search.no_scale(&body, group)));
+        };
         let dtype = search.scan.body.inputs[group.states[0]].ty.dtype;
         let key = format!("{dtype} {}", key(&body, &selection, scale, body.leaves[place]));
         match keyed.iter_mut().find(|(k, g)| *k == key && g.axes == group.axes) {
@@ -31,7 +36,7 @@ pub(super) fn partitions(search: &mut Search<'_, '_>, growing: &[usize]) -> Resu
         }
     }
     let seeded: Vec<Group> = keyed.into_iter().map(|(_, group)| group).collect();
-    let mut list = vec![seeded];
+    let mut list = vec![seeded.clone()];
     let dtype = |s: usize| search.scan.body.inputs[s].ty.dtype;
     let shared = vec![Group { states: growing.to_vec(), axes: Axes::none() }];
     let one_dtype = growing.iter().all(|s| dtype(*s) == dtype(growing[0]));
@@ -42,6 +47,11 @@ pub(super) fn partitions(search: &mut Search<'_, '_>, growing: &[usize]) -> Resu
         if !list.iter().any(same) && (one_dtype || other.len() > 1) {
             list.push(other);
         }
+    }
+    // One of the groups may have outputs that grow as the author asks; the others need not suffer.
+    for without in 0..if seeded.len() > 1 { seeded.len() } else { 0 } {
+        let rest = seeded.iter().enumerate().filter(|(place, _)| *place != without);
+        list.push(rest.map(|(_, group)| group.clone()).collect());
     }
     Ok(list)
 }

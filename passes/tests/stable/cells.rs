@@ -294,3 +294,30 @@ fn cell(z: [s, d], i: [s], f: [s]) -> (y: [s, d]) {
     yield y = c' / sqrt(sum[d](c' * c'))
   }
 }";
+
+/// A memory that is read through a quotient, and one whose reader asks for what overflows.
+pub(crate) const HALF: &str = "
+fn cell(z: [s, d], i: [s, d], f: [s, d]) -> (y: [s, d], total: [s, d]) {
+  scan s {
+    state c: [d] = 0
+    state n: [d] = 0
+    state t: [d] = 0
+    c' = sigmoid(f) * c + exp(i) * z
+    n' = sigmoid(f) * n + exp(i)
+    t' = t + exp(z)
+    yield y = c' / n'
+    yield total = t'
+  }
+}";
+
+/// sLSTM without memory mixing, started from outside.
+pub(crate) const SLSTM_STATES: &str = "
+fn cell(z: [s, d], i: [s, d], f: [s, d], c0: [d], n0: [d]) -> (y: [s, d], c: [d], n: [d]) {
+  scan s {
+    state c: [d] = c0
+    state n: [d] = n0
+    c' = sigmoid(f) * c + exp(i) * tanh(z)
+    n' = sigmoid(f) * n + exp(i)
+    yield y = c' / n'
+  }
+}";

@@ -56,7 +56,7 @@ fn every_positive_gate_is_in_the_scale() {
 
 #[test]
 fn resets_and_masks_are_in_the_scale() {
-    let update = "max((f + select(r, -1000000000000000000000000000000, scale)), i)";
+    let update = "max((f + select(r, -1e30, scale)), i)";
     assert_eq!(groups(cells::MLSTM_LOG_FORGET), one("C, n by scale[]", update));
     let update = "select(keep, scale, max((logsigmoid(f) + scale), i))";
     assert_eq!(groups(cells::MASKED), one("c, n by scale[d]", update));
@@ -106,6 +106,14 @@ fn what_is_in_the_way_is_named() {
     let Outcome::Refused { reason, blocking } = report(cells::TANH).outcome else { panic!() };
     assert!(reason.contains("does not pass through `tanh`"), "{reason}");
     assert_eq!(blocking, "tanh(next.c)");
+}
+
+#[test]
+fn one_memory_that_overflows_does_not_keep_the_others_from_it() {
+    let report = report(cells::HALF);
+    assert_eq!(report.outcome, Outcome::Stabilized);
+    assert_eq!((report.groups.len(), &report.groups[0].states), (1, &vec!["c".to_string(), "n".to_string()]));
+    assert!(report.notes[0].starts_with("t can overflow, as written"), "{report}");
 }
 
 #[test]

@@ -43,6 +43,13 @@ const CASES: &[Case] = &[
     Case { name: "stacked", text: cells::STACKED, gates: &["i", "f", "g", "x"], positive: &[] },
     Case { name: "nested", text: cells::NESTED, gates: &["x", "i", "f"], positive: &[] },
     Case { name: "unit", text: cells::UNIT, gates: &["i", "f"], positive: &["z"] },
+    Case { name: "half", text: cells::HALF, gates: &["i", "f"], positive: &[] },
+    Case {
+        name: "slstm states",
+        text: cells::SLSTM_STATES,
+        gates: &["i", "f"],
+        positive: &["c0", "n0"],
+    },
     Case { name: "published", text: cells::PUBLISHED, gates: &["i", "f"], positive: &["q", "k"] },
 ];
 
@@ -208,10 +215,12 @@ fn gradients_are_those_of_the_equations() {
                     let what = format!("{} {gates:?} length {length} {name}", case.name);
                     let double = worst(&f64s[place].to_f64(), &wanted, 1e290);
                     assert!(double < 1e-6, "{what}: error {double} in f64");
-                    let single = f32s[place].is_finite();
-                    assert!(single, "{what}: not finite in f32");
+                    let largest = wanted.iter().fold(1.0f64, |m, w| m.max(w.abs()));
+                    let scaled = |v: &[f64]| v.iter().map(|x| x / largest).collect::<Vec<_>>();
+                    let single = worst(&scaled(&f32s[place].to_f64()), &scaled(&wanted), 2.0) * 1e-3;
+                    assert!(single < 5e-3, "{what}: error {single} in f32");
                     let known = errors.entry(case.name).or_default();
-                    known.0 = known.0.max(double);
+                    *known = (known.0.max(double), known.1.max(single));
                 }
             }
         }
@@ -219,12 +228,80 @@ fn gradients_are_those_of_the_equations() {
     eprintln!("{errors:#?}");
 }
 
-/// A value that is not a float has no range.
 #[test]
 fn the_equations_overflow_as_written() {
     let (source, function) = module(cells::MLSTM);
-    let case = &CASES[0];
-    let values = inputs(case, &source, function, 7, Gates::Within(1000.0));
+    let values = inputs(&CASES[0], &source, function, 7, Gates::Within(1000.0));
     let outputs = run::<f32>(&source, function, &tensors(&source, function, 7, &values));
     assert!(matches!(outputs[0].data, Data::Float(_)) && !outputs[0].is_finite());
+}
+
+/// Inputs with some of them replaced by zeros.
+fn without(module: &Module, function: FunctionId, zero: &[&str], mut values: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+    for (input, values) in module[function].graph.inputs.iter().zip(&mut values) {
+        if zero.contains(&input.name.as_str()) {
+            values.fill(0.0);
+        }
+    }
+    values
+}
+
+#[test]
+fn zero_states_from_outside_have_no_scale() {
+    for (text, zero) in [(cells::SLSTM_STATES, ["c0", "n0"]), (cells::MLSTM_LOG_FORGET, ["C0", "n0"])] {
+        let case = Case { name: "", text, gates: &["i", "f"], positive: &["q", "k"] };
+        let (source, function) = module(text);
+        let (stable, _, _) = stable(text);
+        for gates in GATES {
+            let values = inputs(&case, &source, function, 7, gates);
+            let values = without(&source, function, &zero, values);
+            let wanted = run::<Extended>(&source, function, &tensors(&source, function, 7, &values));
+            let found = run::<f32>(&stable, function, &tensors(&source, function, 7, &values));
+            let error = worst(&found[0].to_f64(), &wanted[0].to_f64(), 1e30);
+            assert!(error < 1e-2, "{gates:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_query_of_zero_gives_zero() {
+    // The divisor is the clamp alone, which is exp(-1000) in the scale of the memory.
+    for text in [cells::MLSTM, cells::MLSTM_EXP, cells::PER_KEY] {
+        let case = Case { name: "", text, gates: &["i", "f"], positive: &[] };
+        let (stable, function, _) = stable(text);
+        let (derived, of_derived) = gradient(&stable, function, &Options::default()).expect("it has outputs");
+        for gates in GATES {
+            let values = without(&stable, function, &["q"], inputs(&case, &stable, function, 7, gates));
+            let tensors = tensors::<f32>(&stable, function, 7, &values);
+            let found = run(&stable, function, &tensors);
+            assert!(found[0].to_f64().iter().all(|x| *x == 0.0), "{gates:?}");
+            let cotangent = Tensor::floats(&found[0].shape, found[0].to_f64().iter().map(|_| 50.0));
+            let arguments: Vec<_> = tensors.into_iter().chain([cotangent]).collect();
+            let gradients = run(&derived, of_derived, &arguments);
+            let graph = &derived[of_derived].graph;
+            for (output, gradient) in graph.outputs.iter().zip(&gradients).skip(1) {
+                // By q it is as large as the memory.
+                if output.name.as_str() != "grad.q" {
+                    assert!(gradient.to_f64().iter().all(|x| *x == 0.0), "{gates:?} {}", output.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn long_sequences_lose_nothing() {
+    // A scale that did not decay with the memory would leave nothing of it after a spike.
+    for text in [cells::CONSTANT_DECAY, cells::SLSTM_PLAIN, cells::TWO_FACTORS] {
+        let case = Case { name: "", text, gates: &["i", "f", "g"], positive: &[] };
+        let (source, function) = module(text);
+        let (stable, _, _) = stable(text);
+        let mut values = inputs(&case, &source, function, 2000, Gates::Within(2.0));
+        let spiked = source[function].graph.inputs.iter().position(|i| i.name.as_str() == "i");
+        values[spiked.expect("there is an input gate")][..3].fill(1000.0);
+        let wanted = run::<Extended>(&source, function, &tensors(&source, function, 2000, &values));
+        let found = run::<f32>(&stable, function, &tensors(&source, function, 2000, &values));
+        let error = worst(&found[0].to_f64(), &wanted[0].to_f64(), 1e30);
+        assert!(error < 2e-2, "{error}");
+    }
 }

@@ -336,9 +336,9 @@ fn is_gated_part(terms: &Terms, gate: Id, difference: Id) -> bool {
     let gate = terms.find(gate);
     pairs(terms, difference, OpKind::Sub).any(|[m, maximum]| {
         pairs(terms, maximum, OpKind::Max).any(|parts| {
-            parts.iter().any(|part| {
-                pairs(terms, *part, OpKind::Add).any(|sum| sum == [gate, m] || sum == [m, gate])
-            })
+            parts
+                .iter()
+                .any(|part| pairs(terms, *part, OpKind::Add).any(|sum| sum == [gate, m] || sum == [m, gate]))
         })
     })
 }

@@ -79,7 +79,9 @@ impl Growth {
                 let settled = if scale == Scale::None { Scale::None } else { Scale::Settled };
                 Growth { size: largest, scale: settled, varies, frozen: true }
             }
-            Head::Op(kind) => Growth { size: reach(terms, kind, &term.children, behind), scale, varies, frozen },
+            Head::Op(kind) => {
+                Growth { size: reach(terms, kind, &term.children, behind), scale, varies, frozen }
+            }
         }
     }
 

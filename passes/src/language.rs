@@ -44,7 +44,8 @@ pub(crate) enum Virtual {
 
 impl Virtual {
     /// Both, with their names in rules.
-    pub(crate) const ALL: [(&'static str, Virtual); 2] = [("scaled", Virtual::Scaled), ("gexp", Virtual::Gexp)];
+    pub(crate) const ALL: [(&'static str, Virtual); 2] =
+        [("scaled", Virtual::Scaled), ("gexp", Virtual::Gexp)];
 }
 
 /// An attribute that rules can bind.

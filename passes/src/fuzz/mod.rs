@@ -182,11 +182,7 @@ fn build(b: &mut Builder<'_>, expr: &Expr, assignment: &Assignment) -> Option<Va
                 Expr::Variable(var) => assignment.leaves.get(&var.to_string()).map(Leaf::attribute),
                 Expr::Leaf(leaf) => Some(leaf.attribute()),
                 Expr::Number(n) => Some(Leaf::Number(*n).attribute()),
-                Expr::Truth(_)
-                | Expr::Op(..)
-                | Expr::Virtual(..)
-                | Expr::Axes(..)
-                | Expr::Count(_) => None,
+                Expr::Truth(_) | Expr::Op(..) | Expr::Virtual(..) | Expr::Axes(..) | Expr::Count(_) => None,
             };
             let attributes: Option<Vec<_>> = children[..count].iter().map(leaf).collect();
             let op = kind.with_attributes(&attributes?)?;

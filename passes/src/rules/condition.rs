@@ -127,9 +127,7 @@ impl Condition {
             Test::Raw => fact(0).growth.scale == Scale::Raw,
             Test::Settled => fact(0).growth.scale != Scale::Raw,
             Test::Carried => fact(0).growth.scale != Scale::None,
-            Test::Differs => {
-                terms.find(subst[self.variables[0]]) != terms.find(subst[self.variables[1]])
-            }
+            Test::Differs => terms.find(subst[self.variables[0]]) != terms.find(subst[self.variables[1]]),
         }
     }
 }

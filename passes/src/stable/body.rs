@@ -141,8 +141,7 @@ impl<'g> Body<'g> {
 
     /// Whether the term is an exponential that may overflow.
     pub(super) fn is_risky(&self, term: &Term) -> bool {
-        term.head == Head::Op(OpKind::Exp)
-            && exponential_overflows(self.terms[term.children[0]].data.range)
+        term.head == Head::Op(OpKind::Exp) && exponential_overflows(self.terms[term.children[0]].data.range)
     }
 
     fn price(&self, class: Id, term: &Term) -> f64 {

@@ -170,9 +170,8 @@ impl<'s> Search<'s, '_> {
             let groups = alone(&growing);
             let body = Body::new(graph, &groups);
             let grows = |s: &usize| body.terms[body.output(*s)].data.growth.size == Reach::Scaled;
-            let found: Vec<usize> = (0..states)
-                .filter(|s| is_float(*s) && (growing.contains(s) || grows(s)))
-                .collect();
+            let found: Vec<usize> =
+                (0..states).filter(|s| is_float(*s) && (growing.contains(s) || grows(s))).collect();
             if found == growing {
                 return growing;
             }

@@ -65,9 +65,7 @@ fn text(graph: &Graph, value: ValueId, depth: usize) -> String {
 /// The operand that stands for an operation that changes nothing for a reader.
 fn shown_operand(graph: &Graph, value: ValueId) -> Option<ValueId> {
     let node = &graph[value];
-    let is_lowest = |v: &ValueId| {
-        matches!(graph[*v].op, Op::Const { value, dtype: _ } if value.get() == super::emit::LOWEST)
-    };
+    let is_lowest = |v: &ValueId| matches!(graph[*v].op, Op::Const { value, dtype: _ } if value.get() == super::emit::LOWEST);
     if let Op::Detach | Op::Broadcast { .. } = node.op {
         return Some(node.operands[0]);
     }

@@ -162,7 +162,9 @@ impl<'t, 'b> Emitter<'t, 'b> {
     fn difference(&mut self, class: Id, scale: Id) -> ValueId {
         let term = &self.selection[&self.terms.find(class)];
         let raw = |c: Id| self.terms[c].data.growth.scale == Scale::Raw;
-        if let (Head::Op(kind @ (OpKind::Add | OpKind::Sub)), [.., x, y]) = (&term.head, term.children.as_slice()) {
+        if let (Head::Op(kind @ (OpKind::Add | OpKind::Sub)), [.., x, y]) =
+            (&term.head, term.children.as_slice())
+        {
             match (*kind, raw(*x), raw(*y)) {
                 (OpKind::Add, false, true) => {
                     let (gate, rest) = (self.value(*x), self.difference(*y, scale));

@@ -75,7 +75,9 @@ impl Pass<'_> {
         for (value, node) in graph.iter() {
             builder.span = node.span;
             let operand = |v: &ValueId| made[v.index()].expect("operands precede users");
-            if let (Op::Proj { index }, Some(results)) = (&node.op, results.get(&node.operands.first().copied().unwrap_or(value))) {
+            if let (Op::Proj { index }, Some(results)) =
+                (&node.op, results.get(&node.operands.first().copied().unwrap_or(value)))
+            {
                 made[value.index()] = results[*index as usize];
             } else if let Op::Scan { scan } = &node.op {
                 let operands: Vec<ValueId> = node.operands.iter().map(operand).collect();
@@ -101,7 +103,13 @@ impl Pass<'_> {
     }
 
     /// The loop with the loops inside it stabilised, and constants inside its body.
-    fn inner(&mut self, scan: &Scan, operands: &[ValueId], outer: &Graph, name: &str) -> (Scan, Vec<ValueId>) {
+    fn inner(
+        &mut self,
+        scan: &Scan,
+        operands: &[ValueId],
+        outer: &Graph,
+        name: &str,
+    ) -> (Scan, Vec<ValueId>) {
         let (scan, operands) = specialise(scan, operands, outer);
         if !scan.body.nodes.iter().any(|n| matches!(n.op, Op::Scan { .. })) {
             return (scan, operands);

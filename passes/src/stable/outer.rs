@@ -78,7 +78,9 @@ fn start(builder: &mut Builder<'_>, operands: &[ValueId], group: &Group) -> Valu
 fn is_zero(graph: &Graph, value: ValueId) -> bool {
     match &graph[value].op {
         Op::Const { value, dtype: _ } => value.get() == 0.0,
-        Op::Broadcast { .. } | Op::Rename { .. } | Op::Detach | Op::Neg => is_zero(graph, graph[value].operands[0]),
+        Op::Broadcast { .. } | Op::Rename { .. } | Op::Detach | Op::Neg => {
+            is_zero(graph, graph[value].operands[0])
+        }
         _ => false,
     }
 }

@@ -97,7 +97,11 @@ impl fmt::Display for ScanReport {
         write!(f, "{}: {}", self.name, self.outcome)?;
         for group in &self.groups {
             let states = group.states.join(", ");
-            write!(f, "\n  {states} by exp({}[{}]), which becomes {}", group.scale, group.axes, group.update)?;
+            write!(
+                f,
+                "\n  {states} by exp({}[{}]), which becomes {}",
+                group.scale, group.axes, group.update
+            )?;
         }
         for note in &self.notes {
             write!(f, "\n  {note}")?;

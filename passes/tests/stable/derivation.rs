@@ -64,9 +64,15 @@ fn resets_and_masks_are_in_the_scale() {
 
 #[test]
 fn memories_with_gates_of_their_own_have_scales_of_their_own() {
-    let two = [("a, na by scale[d]", "max((logsigmoid(f) + scale), i)"), ("b, nb by scale.1[d]", "max((g + scale.1), x)")];
+    let two = [
+        ("a, na by scale[d]", "max((logsigmoid(f) + scale), i)"),
+        ("b, nb by scale.1[d]", "max((g + scale.1), x)"),
+    ];
     assert_eq!(groups(cells::TWO_MEMORIES), two.map(|(a, b)| (a.to_string(), b.to_string())));
-    let two = [("c, n by scale[d]", "max((logsigmoid(f) + scale), i)"), ("a, w by scale.1[d]", "max((logsigmoid(g) + scale.1), x)")];
+    let two = [
+        ("c, n by scale[d]", "max((logsigmoid(f) + scale), i)"),
+        ("a, w by scale.1[d]", "max((logsigmoid(g) + scale.1), x)"),
+    ];
     assert_eq!(groups(cells::STACKED), two.map(|(a, b)| (a.to_string(), b.to_string())));
     assert_eq!(groups(cells::MIXED).len(), 1, "the bounded memory has none");
 }
@@ -190,8 +196,28 @@ fn detached(graph: &carousel_ir::Graph, value: carousel_ir::ValueId) -> bool {
 /// The text with every name of the author's replaced.
 fn renamed(text: &str) -> (String, HashMap<String, String>) {
     const KEPT: [&str; 22] = [
-        "fn", "scan", "state", "let", "yield", "reset", "reverse", "bool", "sigmoid", "exp", "tanh", "max", "abs",
-        "sum", "sqrt", "where", "log", "mix", "cell", "mlstm", "slstm", "logsigmoid",
+        "fn",
+        "scan",
+        "state",
+        "let",
+        "yield",
+        "reset",
+        "reverse",
+        "bool",
+        "sigmoid",
+        "exp",
+        "tanh",
+        "max",
+        "abs",
+        "sum",
+        "sqrt",
+        "where",
+        "log",
+        "mix",
+        "cell",
+        "mlstm",
+        "slstm",
+        "logsigmoid",
     ];
     let mut names: HashMap<String, String> = HashMap::new();
     let mut result = String::new();
@@ -206,7 +232,8 @@ fn renamed(text: &str) -> (String, HashMap<String, String>) {
             if is_name && !KEPT.contains(&word.as_str()) {
                 // In another alphabetical order.
                 let count = names.len();
-                let new = names.entry(word.clone()).or_insert_with(|| format!("x{}", (97 * count + 53) % 100));
+                let new =
+                    names.entry(word.clone()).or_insert_with(|| format!("x{}", (97 * count + 53) % 100));
                 result += new;
             } else {
                 result += &word;
@@ -221,8 +248,18 @@ fn renamed(text: &str) -> (String, HashMap<String, String>) {
 #[test]
 fn names_decide_nothing() {
     let all = [
-        cells::MLSTM, cells::SLSTM, cells::MLSTM_LOG_FORGET, cells::RWKV4, cells::TWO_MEMORIES, cells::PER_KEY,
-        cells::ONLINE_SOFTMAX, cells::MASKED, cells::STACKED, cells::NO_NORMALISER, cells::TANH, cells::COUPLED,
+        cells::MLSTM,
+        cells::SLSTM,
+        cells::MLSTM_LOG_FORGET,
+        cells::RWKV4,
+        cells::TWO_MEMORIES,
+        cells::PER_KEY,
+        cells::ONLINE_SOFTMAX,
+        cells::MASKED,
+        cells::STACKED,
+        cells::NO_NORMALISER,
+        cells::TANH,
+        cells::COUPLED,
     ];
     for text in all {
         let (other, names) = renamed(text);
@@ -233,7 +270,8 @@ fn names_decide_nothing() {
         assert_eq!(kinds_of(&first), kinds_of(&second), "{text}");
         let (a, b) = (&of_first.scans[0], &of_second.scans[0]);
         let name = |n: &String| names[n].clone();
-        let expected: Vec<Vec<String>> = a.groups.iter().map(|g| g.states.iter().map(name).collect()).collect();
+        let expected: Vec<Vec<String>> =
+            a.groups.iter().map(|g| g.states.iter().map(name).collect()).collect();
         let found: Vec<Vec<String>> = b.groups.iter().map(|g| g.states.clone()).collect();
         assert_eq!(expected, found);
         assert_eq!(std::mem::discriminant(&a.outcome), std::mem::discriminant(&b.outcome));

@@ -14,43 +14,185 @@ struct Case {
     text: &'static str,
     gates: &'static [&'static str],
     positive: &'static [&'static str],
+    /// The error that is allowed in f64, and in f32.
+    double: f64,
+    single: f64,
 }
 
 const CASES: &[Case] = &[
-    Case { name: "mlstm", text: cells::MLSTM, gates: &["i", "f"], positive: &["q", "k"] },
-    Case { name: "mlstm exp", text: cells::MLSTM_EXP, gates: &["i", "f"], positive: &["q", "k"] },
+    Case {
+        name: "mlstm",
+        text: cells::MLSTM,
+        gates: &["i", "f"],
+        positive: &["q", "k"],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case {
+        name: "mlstm exp",
+        text: cells::MLSTM_EXP,
+        gates: &["i", "f"],
+        positive: &["q", "k"],
+        double: 1e-9,
+        single: 5e-3,
+    },
     Case {
         name: "mlstm log forget, resets, states",
         text: cells::MLSTM_LOG_FORGET,
         gates: &["i", "f"],
         positive: &["q", "k", "C0", "n0"],
+        double: 1e-9,
+        single: 5e-3,
     },
-    Case { name: "slstm", text: cells::SLSTM, gates: &["i", "f", "o"], positive: &[] },
-    Case { name: "slstm plain", text: cells::SLSTM_PLAIN, gates: &["i", "f", "o"], positive: &[] },
-    Case { name: "rwkv4", text: cells::RWKV4, gates: &["k"], positive: &[] },
-    Case { name: "two memories", text: cells::TWO_MEMORIES, gates: &["i", "f", "g", "x"], positive: &[] },
-    Case { name: "per key", text: cells::PER_KEY, gates: &["i", "f"], positive: &["q", "k"] },
-    Case { name: "online softmax", text: cells::ONLINE_SOFTMAX, gates: &["x"], positive: &[] },
-    Case { name: "mixed", text: cells::MIXED, gates: &["i", "f"], positive: &[] },
-    Case { name: "product", text: cells::PRODUCT, gates: &["f"], positive: &["z"] },
-    Case { name: "coupled", text: cells::COUPLED, gates: &["i", "f"], positive: &[] },
-    Case { name: "exp features", text: cells::EXP_FEATURES, gates: &["k", "q"], positive: &[] },
-    Case { name: "constant decay", text: cells::CONSTANT_DECAY, gates: &["i"], positive: &[] },
-    Case { name: "two factors", text: cells::TWO_FACTORS, gates: &["i", "g", "f"], positive: &[] },
-    Case { name: "masked", text: cells::MASKED, gates: &["i", "f"], positive: &[] },
-    Case { name: "batched", text: cells::BATCHED, gates: &["i", "f"], positive: &["q", "k"] },
-    Case { name: "log sum", text: cells::LOG_SUM, gates: &["x"], positive: &[] },
-    Case { name: "stacked", text: cells::STACKED, gates: &["i", "f", "g", "x"], positive: &[] },
-    Case { name: "nested", text: cells::NESTED, gates: &["x", "i", "f"], positive: &[] },
-    Case { name: "unit", text: cells::UNIT, gates: &["i", "f"], positive: &["z"] },
-    Case { name: "half", text: cells::HALF, gates: &["i", "f"], positive: &[] },
+    Case {
+        name: "slstm",
+        text: cells::SLSTM,
+        gates: &["i", "f", "o"],
+        positive: &[],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case {
+        name: "slstm plain",
+        text: cells::SLSTM_PLAIN,
+        gates: &["i", "f", "o"],
+        positive: &[],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case { name: "rwkv4", text: cells::RWKV4, gates: &["k"], positive: &[], double: 1e-9, single: 5e-3 },
+    Case {
+        name: "two memories",
+        text: cells::TWO_MEMORIES,
+        gates: &["i", "f", "g", "x"],
+        positive: &[],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case {
+        name: "per key",
+        text: cells::PER_KEY,
+        gates: &["i", "f"],
+        positive: &["q", "k"],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case {
+        name: "online softmax",
+        text: cells::ONLINE_SOFTMAX,
+        gates: &["x"],
+        positive: &[],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case { name: "mixed", text: cells::MIXED, gates: &["i", "f"], positive: &[], double: 1e-9, single: 5e-3 },
+    Case {
+        name: "product",
+        text: cells::PRODUCT,
+        gates: &["f"],
+        positive: &["z"],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case {
+        name: "coupled",
+        text: cells::COUPLED,
+        gates: &["i", "f"],
+        positive: &[],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case {
+        name: "exp features",
+        text: cells::EXP_FEATURES,
+        gates: &["k", "q"],
+        positive: &[],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case {
+        name: "constant decay",
+        text: cells::CONSTANT_DECAY,
+        gates: &["i"],
+        positive: &[],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case {
+        name: "two factors",
+        text: cells::TWO_FACTORS,
+        gates: &["i", "g", "f"],
+        positive: &[],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case {
+        name: "masked",
+        text: cells::MASKED,
+        gates: &["i", "f"],
+        positive: &[],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case {
+        name: "batched",
+        text: cells::BATCHED,
+        gates: &["i", "f"],
+        positive: &["q", "k"],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case { name: "log sum", text: cells::LOG_SUM, gates: &["x"], positive: &[], double: 1e-9, single: 5e-3 },
+    Case {
+        name: "stacked",
+        text: cells::STACKED,
+        gates: &["i", "f", "g", "x"],
+        positive: &[],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case {
+        name: "nested",
+        text: cells::NESTED,
+        gates: &["x", "i", "f"],
+        positive: &[],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case {
+        name: "unit",
+        text: cells::UNIT,
+        gates: &["i", "f"],
+        positive: &["z"],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case { name: "half", text: cells::HALF, gates: &["i", "f"], positive: &[], double: 1e-9, single: 5e-3 },
     Case {
         name: "slstm states",
         text: cells::SLSTM_STATES,
         gates: &["i", "f"],
         positive: &["c0", "n0"],
+        double: 1e-9,
+        single: 5e-3,
     },
-    Case { name: "published", text: cells::PUBLISHED, gates: &["i", "f"], positive: &["q", "k"] },
+    // Divisors near 0: ill-conditioned as written.
+    Case {
+        name: "mlstm signed",
+        text: cells::MLSTM,
+        gates: &["i", "f"],
+        positive: &[],
+        double: 1e-7,
+        single: 1e-1,
+    },
+    Case {
+        name: "published",
+        text: cells::PUBLISHED,
+        gates: &["i", "f"],
+        positive: &["q", "k"],
+        double: 1e-9,
+        single: 5e-3,
+    },
 ];
 
 /// xorshift64.
@@ -93,8 +235,7 @@ const GATES: [Gates; 9] = [
     Gates::Near(1000.0),
 ];
 
-const SIZES: [(&str, usize); 7] =
-    [("dk", 3), ("dv", 2), ("d", 3), ("h", 2), ("e", 3), ("l", 4), ("b", 2)];
+const SIZES: [(&str, usize); 7] = [("dk", 3), ("dv", 2), ("d", 3), ("h", 2), ("e", 3), ("l", 4), ("b", 2)];
 
 fn shape(module: &Module, function: FunctionId, input: usize, length: usize) -> Vec<usize> {
     let graph = &module[function].graph;
@@ -116,7 +257,13 @@ fn inputs(case: &Case, module: &Module, function: FunctionId, length: usize, gat
             } else if case.gates.contains(&name) {
                 match gates {
                     Gates::Within(size) => x * size,
-                    Gates::Spikes(size) => if y > 0.85 { size } else { x },
+                    Gates::Spikes(size) => {
+                        if y > 0.85 {
+                            size
+                        } else {
+                            x
+                        }
+                    }
                     Gates::Near(size) => size + x,
                 }
             } else if case.positive.contains(&name) {
@@ -131,7 +278,12 @@ fn inputs(case: &Case, module: &Module, function: FunctionId, length: usize, gat
     graph.inputs.iter().enumerate().map(one).collect()
 }
 
-fn tensors<S: Scalar>(module: &Module, function: FunctionId, length: usize, values: &[Vec<f64>]) -> Vec<Tensor<S>> {
+fn tensors<S: Scalar>(
+    module: &Module,
+    function: FunctionId,
+    length: usize,
+    values: &[Vec<f64>],
+) -> Vec<Tensor<S>> {
     let graph = &module[function].graph;
     let one = |(place, values): (usize, &Vec<f64>)| {
         let shape = shape(module, function, place, length);
@@ -156,6 +308,13 @@ fn worst(found: &[f64], wanted: &[f64], largest: f64) -> f64 {
         .fold(0.0, f64::max)
 }
 
+/// The worst error, relative to the largest entry.
+fn worst_of_tensor(found: &[f64], wanted: &[f64]) -> f64 {
+    let largest = wanted.iter().fold(0.1f64, |m, w| m.max(w.abs()));
+    let error = |(f, w): (&f64, &f64)| if f.is_finite() { (f - w).abs() / largest } else { f64::INFINITY };
+    found.iter().zip(wanted).map(error).fold(0.0, f64::max)
+}
+
 #[test]
 fn values_are_those_of_the_equations() {
     let mut errors: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
@@ -172,9 +331,9 @@ fn values_are_those_of_the_equations() {
                     let wanted = wanted.to_f64();
                     let what = format!("{} {gates:?} length {length} output {place}", case.name);
                     let double = worst(&f64s[place].to_f64(), &wanted, 1e290);
-                    assert!(double < 1e-9, "{what}: error {double} in f64");
+                    assert!(double < case.double, "{what}: error {double} in f64");
                     let single = worst(&f32s[place].to_f64(), &wanted, 1e30);
-                    assert!(single < 5e-2, "{what}: error {single} in f32");
+                    assert!(single < 10.0 * case.single, "{what}: error {single} in f32");
                     let known = errors.entry(case.name).or_default();
                     *known = (known.0.max(double), known.1.max(single));
                 }
@@ -196,7 +355,8 @@ fn gradients_are_those_of_the_equations() {
         for gates in GATES {
             for length in [1, 2, 7, 64] {
                 let mut values = inputs(case, &source, function, length, gates);
-                let outputs = run::<Extended>(&source, function, &tensors(&source, function, length, &values));
+                let outputs =
+                    run::<Extended>(&source, function, &tensors(&source, function, length, &values));
                 let graph = &by_source[of_source].graph;
                 let mut random = Random::new(length as u64);
                 // Final states are as large as the equations make them: their cotangents only where that is moderate.
@@ -206,19 +366,20 @@ fn gradients_are_those_of_the_equations() {
                     values.push((0..count).map(|_| if quiet { 0.0 } else { random.next() }).collect());
                 }
                 assert_eq!(graph.inputs.len(), values.len());
-                let exact = run::<Extended>(&by_source, of_source, &tensors(&by_source, of_source, length, &values));
-                let f64s = run::<f64>(&by_stable, of_stable, &tensors(&by_source, of_source, length, &values));
-                let f32s = run::<f32>(&by_stable, of_stable, &tensors(&by_source, of_source, length, &values));
+                let exact =
+                    run::<Extended>(&by_source, of_source, &tensors(&by_source, of_source, length, &values));
+                let f64s =
+                    run::<f64>(&by_stable, of_stable, &tensors(&by_source, of_source, length, &values));
+                let f32s =
+                    run::<f32>(&by_stable, of_stable, &tensors(&by_source, of_source, length, &values));
                 for place in outputs.len()..exact.len() {
                     let wanted = exact[place].to_f64();
                     let name = graph.outputs[place].name;
                     let what = format!("{} {gates:?} length {length} {name}", case.name);
                     let double = worst(&f64s[place].to_f64(), &wanted, 1e290);
-                    assert!(double < 1e-6, "{what}: error {double} in f64");
-                    let largest = wanted.iter().fold(1.0f64, |m, w| m.max(w.abs()));
-                    let scaled = |v: &[f64]| v.iter().map(|x| x / largest).collect::<Vec<_>>();
-                    let single = worst(&scaled(&f32s[place].to_f64()), &scaled(&wanted), 2.0) * 1e-3;
-                    assert!(single < 5e-3, "{what}: error {single} in f32");
+                    assert!(double < 10.0 * case.double, "{what}: error {double} in f64");
+                    let single = worst_of_tensor(&f32s[place].to_f64(), &wanted);
+                    assert!(single < case.single, "{what}: error {single} in f32");
                     let known = errors.entry(case.name).or_default();
                     *known = (known.0.max(double), known.1.max(single));
                 }
@@ -249,7 +410,8 @@ fn without(module: &Module, function: FunctionId, zero: &[&str], mut values: Vec
 #[test]
 fn zero_states_from_outside_have_no_scale() {
     for (text, zero) in [(cells::SLSTM_STATES, ["c0", "n0"]), (cells::MLSTM_LOG_FORGET, ["C0", "n0"])] {
-        let case = Case { name: "", text, gates: &["i", "f"], positive: &["q", "k"] };
+        let case =
+            Case { name: "", text, gates: &["i", "f"], positive: &["q", "k"], double: 1e-9, single: 5e-3 };
         let (source, function) = module(text);
         let (stable, _, _) = stable(text);
         for gates in GATES {
@@ -267,7 +429,7 @@ fn zero_states_from_outside_have_no_scale() {
 fn a_query_of_zero_gives_zero() {
     // The divisor is the clamp alone, which is exp(-1000) in the scale of the memory.
     for text in [cells::MLSTM, cells::MLSTM_EXP, cells::PER_KEY] {
-        let case = Case { name: "", text, gates: &["i", "f"], positive: &[] };
+        let case = Case { name: "", text, gates: &["i", "f"], positive: &[], double: 1e-9, single: 5e-3 };
         let (stable, function, _) = stable(text);
         let (derived, of_derived) = gradient(&stable, function, &Options::default()).expect("it has outputs");
         for gates in GATES {
@@ -293,7 +455,8 @@ fn a_query_of_zero_gives_zero() {
 fn long_sequences_lose_nothing() {
     // A scale that did not decay with the memory would leave nothing of it after a spike.
     for text in [cells::CONSTANT_DECAY, cells::SLSTM_PLAIN, cells::TWO_FACTORS] {
-        let case = Case { name: "", text, gates: &["i", "f", "g"], positive: &[] };
+        let case =
+            Case { name: "", text, gates: &["i", "f", "g"], positive: &[], double: 1e-9, single: 5e-3 };
         let (source, function) = module(text);
         let (stable, _, _) = stable(text);
         let mut values = inputs(&case, &source, function, 2000, Gates::Within(2.0));

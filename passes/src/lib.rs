@@ -1,4 +1,5 @@
-//! Rewrites over the IR: canonical form by equality saturation, common subexpressions, dead code.
+//! Rewrites over the IR by equality saturation: canonical form, recurrences that do not overflow; common
+//! subexpressions, dead code.
 //!
 //! ```
 //! use carousel_ir::{Builder, DType, Function, FunctionKind, Module, Residuals, Size};
@@ -23,7 +24,7 @@
 //! assert!(report.fired().contains_key("sigmoid"));
 //! ```
 //!
-//! Map: [`canonicalize`] is the pass; [`Rules`] are what it knows, as text; [`Cost`] is what it prefers; [`Report`]
+//! Map: [`canonicalize`] is one pass, [`stabilize`] the other: recurrences with exponential gates without overflow; [`Rules`] are what it knows, as text; [`Cost`] is what it prefers; [`Report`]
 //! is what it did; [`fuzz()`] tries rules on random values. [`dead_code`] and [`common_subexpressions`] stand alone.
 //!
 //! Invariants: a verified module stays verified, interfaces of functions stay as they are, the result does not depend

@@ -121,9 +121,9 @@ impl Expr {
 
     /// This pattern with the operands of commutative operations in every order.
     fn orders(&self) -> Vec<Expr> {
-        let (kind, children) = match self {
-            Expr::Op(kind, children) => (Some(*kind), children),
-            Expr::Virtual(_, children) => (None, children),
+        let (head, children) = match self {
+            Expr::Op(kind, children) => (Ok(*kind), children),
+            Expr::Virtual(what, children) => (Err(*what), children),
             Expr::Variable(_)
             | Expr::Number(_)
             | Expr::Truth(_)
@@ -131,9 +131,9 @@ impl Expr {
             | Expr::Count(_)
             | Expr::Leaf(_) => return vec![self.clone()],
         };
-        let again = |list: Vec<Expr>| match self {
-            Expr::Virtual(what, _) => Expr::Virtual(*what, list),
-            _ => kind.map_or_else(|| self.clone(), |kind| Expr::Op(kind, list)),
+        let again = |list: Vec<Expr>| match head {
+            Ok(kind) => Expr::Op(kind, list),
+            Err(what) => Expr::Virtual(what, list),
         };
         let mut lists: Vec<Vec<Expr>> = vec![Vec::new()];
         for child in children {
@@ -146,7 +146,7 @@ impl Expr {
         let mut all = Vec::new();
         for list in lists {
             let mut swapped = list.clone();
-            if kind.is_some_and(is_commutative) {
+            if head.is_ok_and(is_commutative) {
                 let last = swapped.len() - 1;
                 swapped.swap(last - 1, last);
             }

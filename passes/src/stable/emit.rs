@@ -135,17 +135,16 @@ impl<'t, 'b> Emitter<'t, 'b> {
                 let operands = [term.children[0], term.children[1]].map(|c| self.at_least_tiny(c));
                 self.builder.max(operands[0], operands[1])
             }
-            Head::Opaque(number) => match terms.analysis.opaque_op(number).clone() {
-                Op::Input { index } => {
-                    let value = self.inputs[index as usize];
-                    if terms.analysis.scales.contains(&number) && self.style == Style::Program {
-                        self.builder.detach(value)
-                    } else {
-                        value
-                    }
+            Head::Opaque(number) => {
+                let op = terms.analysis.opaque_op(number).clone();
+                let Op::Input { index } = op else { return self.operation(op, &term.children) };
+                let value = self.inputs[index as usize];
+                if terms.analysis.scales.contains(&number) && self.style == Style::Program {
+                    self.builder.detach(value)
+                } else {
+                    value
                 }
-                op => self.operation(op, &term.children),
-            },
+            }
             Head::Op(_) | Head::Leaf(_) => {
                 let (op, count) = operation(terms, term).expect("a value is an operation");
                 self.operation(op.into_owned(), &term.children[count..])

@@ -148,14 +148,13 @@ impl Pass<'_> {
 fn results_used(graph: &Graph) -> HashMap<ValueId, Vec<bool>> {
     let mut used: HashMap<ValueId, Vec<bool>> = HashMap::new();
     let uses = graph.uses();
-    for (value, node) in graph.iter().filter(|(v, _)| uses[v.index()] > 0) {
+    for (_, node) in graph.iter().filter(|(v, _)| uses[v.index()] > 0) {
         if let Op::Proj { index } = node.op
             && let Op::Scan { .. } = graph[node.operands[0]].op
         {
             let count = graph[node.operands[0]].types.len();
             used.entry(node.operands[0]).or_insert_with(|| vec![false; count])[index as usize] = true;
         }
-        let _ = value;
     }
     used
 }

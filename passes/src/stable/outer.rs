@@ -7,7 +7,7 @@
 use super::body::Group;
 use super::derive::Derivation;
 use super::emit::LOWEST;
-use carousel_ir::{Axes, Builder, DType, Graph, Op, Scan, ValueId};
+use carousel_ir::{Axes, Builder, DType, Graph, Op, OpKind, Scan, ValueId};
 
 /// Over how many factors the exponential of a final scale is spread, so that none of them is infinite where the
 /// product is not, and zero stays zero.
@@ -76,13 +76,12 @@ fn start(builder: &mut Builder<'_>, operands: &[ValueId], group: &Group) -> Valu
 
 /// Whether every element is known to be 0.
 fn is_zero(graph: &Graph, value: ValueId) -> bool {
-    match &graph[value].op {
-        Op::Const { value, dtype: _ } => value.get() == 0.0,
-        Op::Broadcast { .. } | Op::Rename { .. } | Op::Detach | Op::Neg => {
-            is_zero(graph, graph[value].operands[0])
-        }
-        _ => false,
+    let node = &graph[value];
+    if let Op::Const { value, dtype: _ } = node.op {
+        return value.get() == 0.0;
     }
+    let keeps_zero = [OpKind::Broadcast, OpKind::Rename, OpKind::Detach, OpKind::Neg];
+    keeps_zero.contains(&node.op.kind()) && is_zero(graph, node.operands[0])
 }
 
 /// `state * exp(scale)`.

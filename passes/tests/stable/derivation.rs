@@ -183,14 +183,12 @@ fn no_scale_is_differentiated() {
 /// Whether no gradient flows through a value.
 fn detached(graph: &carousel_ir::Graph, value: carousel_ir::ValueId) -> bool {
     let node = &graph[value];
-    match node.op.kind() {
-        OpKind::Detach | OpKind::Const => true,
-        OpKind::Select | OpKind::Max | OpKind::Broadcast => {
-            let floats = node.operands.iter().filter(|o| graph.ty(**o).dtype.is_float());
-            floats.into_iter().all(|o| detached(graph, *o))
-        }
-        _ => false,
+    if let OpKind::Detach | OpKind::Const = node.op.kind() {
+        return true;
     }
+    let floats = node.operands.iter().filter(|o| graph.ty(**o).dtype.is_float());
+    let passes = matches!(node.op.kind(), OpKind::Select | OpKind::Max | OpKind::Broadcast);
+    passes && floats.into_iter().all(|o| detached(graph, *o))
 }
 
 /// The text with every name of the author's replaced.

@@ -5,6 +5,7 @@ use crate::cells;
 use crate::support::{module, stable};
 use carousel_autodiff::{Options, gradient};
 use carousel_ir::{DType, FunctionId, Module};
+use carousel_passes::{Rules, StableOptions, canonicalize, stabilize};
 use carousel_reference::{Data, Extended, Scalar, Tensor, evaluate};
 use std::collections::BTreeMap;
 
@@ -287,9 +288,10 @@ fn tensors<S: Scalar>(
     let graph = &module[function].graph;
     let one = |(place, values): (usize, &Vec<f64>)| {
         let shape = shape(module, function, place, length);
-        match graph.inputs[place].ty.dtype {
-            DType::Bool => Tensor::bools(&shape, values.iter().map(|v| *v != 0.0)),
-            _ => Tensor::floats(&shape, values.iter().copied()),
+        if graph.inputs[place].ty.dtype == DType::Bool {
+            Tensor::bools(&shape, values.iter().map(|v| *v != 0.0))
+        } else {
+            Tensor::floats(&shape, values.iter().copied())
         }
     };
     values.iter().enumerate().map(one).collect()
@@ -341,6 +343,30 @@ fn values_are_those_of_the_equations() {
         }
     }
     eprintln!("{errors:#?}");
+}
+
+#[test]
+fn the_canonical_form_before_and_after_changes_nothing() {
+    for case in CASES {
+        let (source, function) = module(case.text);
+        let (first, _) = canonicalize(&source, Rules::builtin());
+        let (stable, report) = stabilize(&first, &StableOptions::default());
+        let (last, _) = canonicalize(&stable, Rules::builtin());
+        assert!(report.refused().count() == 0, "{}: {report}", case.name);
+        for gates in GATES {
+            let values = inputs(case, &source, function, 7, gates);
+            let wanted = run::<Extended>(&source, function, &tensors(&source, function, 7, &values));
+            let f64s = run::<f64>(&last, function, &tensors(&source, function, 7, &values));
+            let f32s = run::<f32>(&last, function, &tensors(&source, function, 7, &values));
+            for (place, wanted) in wanted.iter().enumerate() {
+                let what = format!("{} {gates:?} output {place}", case.name);
+                let double = worst(&f64s[place].to_f64(), &wanted.to_f64(), 1e290);
+                assert!(double < case.double, "{what}: error {double} in f64");
+                let single = worst(&f32s[place].to_f64(), &wanted.to_f64(), 1e30);
+                assert!(single < 10.0 * case.single, "{what}: error {single} in f32");
+            }
+        }
+    }
 }
 
 #[test]

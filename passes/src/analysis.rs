@@ -4,13 +4,15 @@
 //! Later rule sets add facts here (virtual scales, bounds of exponents); rules ask for them in their conditions.
 
 use crate::constant;
+use crate::growth::Growth;
 use crate::interval::Interval;
-use crate::language::{Children, Head, Leaf, Term, attribute_count, is_commutative, same_op};
+use crate::language::{Children, Head, Leaf, Term, Virtual, attribute_count, is_commutative, same_op};
 use carousel_ir::infer::{Context, infer};
 use carousel_ir::{Axes, AxisTable, DType, Node, Number, Op, OpKind, Span, Type, Types};
 use egg::{DidMerge, Id};
 use smallvec::smallvec;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// The e-graph of this crate.
 pub(crate) type Terms = egg::EGraph<Term, Facts>;
@@ -26,6 +28,8 @@ pub(crate) struct Fact {
     pub(crate) constant: Option<Number>,
     /// Where its elements lie.
     pub(crate) range: Interval,
+    /// How it may grow, and whether it is part of a scale.
+    pub(crate) growth: Growth,
 }
 
 impl Fact {
@@ -45,6 +49,8 @@ pub(crate) struct Facts {
     pub(crate) axes: AxisTable,
     /// Operations that rules do not look into, with their types.
     opaque: Vec<(Op, Types)>,
+    /// The opaque operations that are scales carried by a loop.
+    pub(crate) scales: BTreeSet<u32>,
     /// How often two terms were made equal whose ranges or constants exclude each other: a rule is unsound.
     pub(crate) alarms: usize,
 }
@@ -52,7 +58,12 @@ pub(crate) struct Facts {
 impl Facts {
     /// For a graph with these axes.
     pub(crate) fn new(axes: AxisTable) -> Facts {
-        Facts { axes, opaque: Vec::new(), alarms: 0 }
+        Facts { axes, opaque: Vec::new(), scales: BTreeSet::new(), alarms: 0 }
+    }
+
+    /// The opaque operation of that number.
+    pub(crate) fn opaque_op(&self, number: u32) -> &Op {
+        &self.opaque[number as usize].0
     }
 
     /// The number of an opaque operation.
@@ -65,11 +76,11 @@ impl Facts {
     }
 }
 
-/// The operation of a term, and how many of its children are attributes. `None` for an attribute, or if attributes
-/// do not fit.
+/// The operation of a term, and how many of its children are attributes. `None` for an attribute or a virtual
+/// operation, or if attributes do not fit.
 pub(crate) fn operation<'t>(terms: &'t Terms, term: &Term) -> Option<(Cow<'t, Op>, usize)> {
     match &term.head {
-        Head::Leaf(_) => None,
+        Head::Leaf(_) | Head::Virtual(_) => None,
         Head::Opaque(n) => Some((Cow::Borrowed(&terms.analysis.opaque[*n as usize].0), 0)),
         Head::Op(kind) => {
             let count = attribute_count(*kind)?;
@@ -87,7 +98,10 @@ fn types(terms: &Terms, term: &Term) -> Option<Types> {
     if let Head::Opaque(n) = term.head {
         return Some(terms.analysis.opaque[n as usize].1.clone());
     }
-    let (op, count) = operation(terms, term)?;
+    let (op, count) = match term.head {
+        Head::Virtual(_) => (Cow::Owned(Op::Mul), 0),
+        Head::Op(_) | Head::Opaque(_) | Head::Leaf(_) => operation(terms, term)?,
+    };
     let operands: Vec<Node> = term.children[count..]
         .iter()
         .map(|c| Node {
@@ -130,6 +144,11 @@ pub(crate) fn add_op(terms: &mut Terms, kind: OpKind, leaves: Vec<Leaf>, operand
     add(terms, Term { head: Head::Op(kind), children })
 }
 
+/// Adds a virtual operation, if it is well typed.
+pub(crate) fn add_virtual(terms: &mut Terms, what: Virtual, operands: &[Id]) -> Option<Id> {
+    add(terms, Term { head: Head::Virtual(what), children: operands.iter().copied().collect() })
+}
+
 /// Adds a scalar constant.
 pub(crate) fn add_constant(terms: &mut Terms, value: Number, dtype: DType) -> Id {
     let children = [Leaf::Number(value), Leaf::DType(dtype)].map(|l| terms.add(l.term()));
@@ -151,7 +170,8 @@ impl egg::Analysis<Term> for Facts {
     fn make(terms: &mut Terms, term: &Term, _: Id) -> Fact {
         if let Head::Leaf(leaf) = &term.head {
             let (types, constant) = (smallvec![], None);
-            return Fact { leaf: Some(leaf.clone()), types, constant, range: Interval::ANY };
+            let growth = Growth::of_attribute();
+            return Fact { leaf: Some(leaf.clone()), types, constant, range: Interval::ANY, growth };
         }
         let types = types(terms, term)
             .unwrap_or_else(|| panic!("an ill-typed term got into the e-graph: {:?}", term.head));
@@ -165,7 +185,8 @@ impl egg::Analysis<Term> for Facts {
             None if types.iter().any(|t| !t.dtype.is_float()) => Interval::ANY,
             None => range_of(terms, term),
         };
-        Fact { leaf: None, types, constant, range }
+        let growth = Growth::of(terms, term);
+        Fact { leaf: None, types, constant, range, growth }
     }
 
     fn merge(&mut self, a: &mut Fact, b: Fact) -> DidMerge {
@@ -183,6 +204,7 @@ impl egg::Analysis<Term> for Facts {
             }
             (x, y) => x.or(y),
         };
+        a.growth = a.growth.meet(b.growth);
         let (wide, other) = (a.range, b.range);
         a.range = wide.meet(other);
         if a.range.is_empty() && !wide.is_empty() && !other.is_empty() {
@@ -222,6 +244,14 @@ fn constant_of(terms: &Terms, term: &Term, ty: &Type) -> Option<Number> {
 }
 
 fn range_of(terms: &Terms, term: &Term) -> Interval {
+    match term.head {
+        Head::Virtual(Virtual::Scaled) => {
+            let range = terms[term.children[0]].data.range;
+            return range.summed().positive_if(range.positive);
+        }
+        Head::Virtual(Virtual::Gexp) => return Interval::new(0.0, 1.0).positive_if(true),
+        Head::Op(_) | Head::Opaque(_) | Head::Leaf(_) => {}
+    }
     let Some((op, count)) = operation(terms, term) else { return Interval::ANY };
     let operands = &term.children[count..];
     let range = |place: usize| terms[operands[place]].data.range;
@@ -256,7 +286,14 @@ pub(crate) fn operation_range(
         | Op::Broadcast { .. }
         | Op::Slice { .. }
         | Op::CumMax { .. } => range(0),
+        Op::Add if [(0, 1), (1, 0)].iter().any(|(g, d)| is_gated_part(terms, operands[*g], operands[*d])) => {
+            range(0).add(range(1)).meet(Interval::new(f64::NEG_INFINITY, 0.0))
+        }
         Op::Add => range(0).add(range(1)),
+        Op::Sub if same(0, 1) => Interval::new(0.0, 0.0),
+        Op::Sub if is_part_of_maximum(terms, operands[0], operands[1]) => {
+            range(0).add(range(1).neg()).meet(Interval::new(f64::NEG_INFINITY, 0.0))
+        }
         Op::Sub => range(0).add(range(1).neg()),
         Op::Mul if same(0, 1) => range(0).mul(range(1)).meet(nonnegative).positive_if(range(0).nonzero()),
         Op::Mul => range(0).mul(range(1)),
@@ -292,4 +329,27 @@ pub(crate) fn operation_range(
         | Op::Call { .. }
         | Op::Proj { .. } => any,
     }
+}
+
+/// The pairs of operands of a class's terms of one kind.
+fn pairs(terms: &Terms, class: Id, kind: OpKind) -> impl Iterator<Item = [Id; 2]> + '_ {
+    let nodes = terms[class].nodes.iter().filter(move |t| t.head == Head::Op(kind));
+    nodes.map(|t| [terms.find(t.children[0]), terms.find(t.children[1])])
+}
+
+/// Whether `maximum` is a maximum of `part` and something.
+fn is_part_of_maximum(terms: &Terms, part: Id, maximum: Id) -> bool {
+    pairs(terms, maximum, OpKind::Max).any(|pair| pair.contains(&terms.find(part)))
+}
+
+/// Whether `difference` is `m - max(gate + m, ..)`.
+fn is_gated_part(terms: &Terms, gate: Id, difference: Id) -> bool {
+    let gate = terms.find(gate);
+    pairs(terms, difference, OpKind::Sub).any(|[m, maximum]| {
+        pairs(terms, maximum, OpKind::Max).any(|parts| {
+            parts
+                .iter()
+                .any(|part| pairs(terms, *part, OpKind::Add).any(|sum| sum == [gate, m] || sum == [m, gate]))
+        })
+    })
 }

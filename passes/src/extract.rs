@@ -190,7 +190,7 @@ mod tests {
         let cost = |_, term: &Term| match term.head {
             Head::Opaque(0) => 5.0,
             Head::Opaque(_) => 3.0,
-            Head::Op(_) => 1.0,
+            Head::Op(_) | Head::Virtual(_) => 1.0,
             Head::Leaf(_) => 0.0,
         };
         let (selection, total) = extract(&terms, &[twice], &cost).expect("it has terms");

@@ -27,8 +27,25 @@ pub(crate) enum Head {
     Op(OpKind),
     /// An operation that rules do not look into, by its number in the analysis.
     Opaque(u32),
+    /// An operation that exists in e-graphs only.
+    Virtual(Virtual),
     /// An attribute.
     Leaf(Leaf),
+}
+
+/// Operations of two operands that rules may speak of and that no graph contains.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) enum Virtual {
+    /// `(scaled ?a ?m)` is `a * exp(m)`, whose size no float need be able to hold.
+    Scaled,
+    /// `(gexp ?a ?m)` is `exp(a - m)` where `a` is never above `m`.
+    Gexp,
+}
+
+impl Virtual {
+    /// Both, with their names in rules.
+    pub(crate) const ALL: [(&'static str, Virtual); 2] =
+        [("scaled", Virtual::Scaled), ("gexp", Virtual::Gexp)];
 }
 
 /// An attribute that rules can bind.

@@ -1,4 +1,5 @@
-//! Rewrites over the IR: canonical form by equality saturation, common subexpressions, dead code.
+//! Rewrites over the IR by equality saturation: canonical form, recurrences that do not overflow; common
+//! subexpressions, dead code.
 //!
 //! ```
 //! use carousel_ir::{Builder, DType, Function, FunctionKind, Module, Residuals, Size};
@@ -23,7 +24,7 @@
 //! assert!(report.fired().contains_key("sigmoid"));
 //! ```
 //!
-//! Map: [`canonicalize`] is the pass; [`Rules`] are what it knows, as text; [`Cost`] is what it prefers; [`Report`]
+//! Map: [`canonicalize`] is one pass, [`stabilize`] the other: recurrences with exponential gates without overflow; [`Rules`] are what it knows, as text; [`Cost`] is what it prefers; [`Report`]
 //! is what it did; [`fuzz()`] tries rules on random values. [`dead_code`] and [`common_subexpressions`] stand alone.
 //!
 //! Invariants: a verified module stays verified, interfaces of functions stay as they are, the result does not depend
@@ -36,6 +37,7 @@ mod cost;
 mod extract;
 pub mod forms;
 mod fuzz;
+mod growth;
 mod interval;
 mod language;
 mod loops;
@@ -43,6 +45,7 @@ mod plain;
 mod report;
 mod rules;
 mod saturate;
+mod stable;
 
 pub use canonical::{Options, canonicalize, canonicalize_with};
 pub use cost::{Cost, SizeWeighted};
@@ -51,3 +54,4 @@ pub use plain::{common_subexpressions, dead_code};
 pub use report::{GraphReport, Report};
 pub use rules::{Rule, Rules, Tag};
 pub use saturate::{Limits, Stop};
+pub use stable::{Outcome, ScaleGroup, ScanReport, StableOptions, StableReport, stabilize};

@@ -34,3 +34,35 @@ fn wrong_rules_are_caught() {
     assert!(examples.iter().all(|e| e.contains("on the left") && e.contains("on the right")));
     assert!(examples.iter().any(|e| e.contains("x: f32[")), "inputs are shown: {examples:?}");
 }
+
+/// Evaluation with practically unlimited range.
+fn extended(graph: &carousel_ir::Graph, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    common::run_as::<carousel_reference::Extended>(&common::module_of("f", graph.clone()), inputs)
+}
+
+#[test]
+fn rules_of_stabilisation_hold_on_random_values() {
+    let report = fuzz(Rules::stable(), 60, 1, &extended);
+    for failure in &report.failures {
+        eprintln!("{failure}\n");
+    }
+    assert!(report.failures.is_empty(), "{} wrong rule(s)", report.failures.len());
+    let idle: Vec<_> = report.held.iter().filter(|(_, count)| **count < 10).collect();
+    assert!(idle.is_empty(), "these rules hardly ever applied: {idle:?}");
+}
+
+#[test]
+fn wrong_rules_about_scales_are_caught() {
+    let wrong = "no-rescale:     (add (scaled ?a ?m) (scaled ?b ?n)) => (scaled (add ?a ?b) (max ?m ?n))             # real\n\
+                 not-detached:   (neg (scaled ?a ?m)) => (scaled (neg (mul ?a (exp ?m))) (sub ?m (detach ?m)))       # real\n\
+                 sum-forgets:    (sum ?A (scaled ?a ?m)) => (scaled (sum ?A ?a) (rmax (meet ?A ?m) ?m))  if meets ?m ?A, meets ?a ?A  # real\n\
+                 not-a-maximum:  (sub ?m ?n) => (log (gexp ?m ?n))                                                   # real\n\
+                 tanh-through:   (tanh (scaled ?a ?m)) => (scaled (tanh ?a) ?m)                                      # real\n\
+                 signed-gate:    (mul ?g (scaled ?a ?m)) => (scaled ?a (add (log ?g) ?m))                            # real\n\
+                 lost-scale:     (div (scaled ?a ?m) (scaled ?b ?n)) => (div ?a ?b)  if differs ?m ?n                # real\n";
+    let rules = Rules::parse("wrong.rules", wrong).expect("they are well formed");
+    let report = fuzz(&rules, 60, 1, &extended);
+    let caught: Vec<&str> = report.failures.iter().map(|f| f.rule.as_str()).collect();
+    let planted: Vec<&str> = rules.iter().map(|r| r.name()).collect();
+    assert_eq!(caught, planted, "{:?}", report.held);
+}

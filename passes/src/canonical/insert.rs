@@ -2,7 +2,7 @@
 
 use crate::analysis::{Terms, add};
 use crate::language::{Children, Head, Leaf, Term, attribute_count};
-use carousel_ir::{Graph, Node};
+use carousel_ir::{Graph, Node, Op};
 use egg::Id;
 
 /// A value of the graph in the e-graph.
@@ -16,10 +16,20 @@ pub(crate) struct Inserted {
 
 /// Every value of the graph.
 pub(crate) fn insert(terms: &mut Terms, graph: &Graph) -> Vec<Option<Inserted>> {
+    insert_replacing(terms, graph, &mut |_, _| None)
+}
+
+/// Every value of the graph, with some inputs, by their numbers, replaced.
+pub(crate) fn insert_replacing(
+    terms: &mut Terms,
+    graph: &Graph,
+    replace: &mut dyn FnMut(&mut Terms, u32) -> Option<Id>,
+) -> Vec<Option<Inserted>> {
     let mut inserted: Vec<Option<Inserted>> = Vec::with_capacity(graph.nodes.len());
     for node in &graph.nodes {
         let term = term(terms, node, &inserted);
-        let class = add(terms, term.clone());
+        let replaced = if let Op::Input { index } = node.op { replace(terms, index) } else { None };
+        let class = replaced.or_else(|| add(terms, term.clone()));
         inserted.push(class.map(|class| Inserted { class, term }));
     }
     inserted

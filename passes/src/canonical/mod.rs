@@ -5,7 +5,7 @@
 //! inputs and outputs of functions, states of scans. If nothing cheaper is found the graph keeps its shape, save for
 //! dead code and common subexpressions.
 //!
-//! Stabilisation and the choice of forms will stand beside this module, on the same language, rules and analysis.
+//! Stabilisation stands beside this module, on the same language, rules and analysis.
 
 mod insert;
 mod rebuild;
@@ -22,7 +22,7 @@ use crate::saturate::{Limits, saturate};
 use carousel_ir::{Function, Graph, Module, Op, Scan, Type};
 use egg::Id;
 
-pub(crate) use insert::{Inserted, insert};
+pub(crate) use insert::{Inserted, insert, insert_replacing};
 
 /// How [`canonicalize_with`] goes about it.
 #[derive(Clone, Copy)]

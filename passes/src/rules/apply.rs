@@ -3,7 +3,7 @@
 use super::Rule;
 use super::condition::axes_of;
 use super::pattern::{AxisFunction, Expr};
-use crate::analysis::{Terms, add_broadcast, add_constant, add_op};
+use crate::analysis::{Terms, add_broadcast, add_constant, add_op, add_virtual};
 use crate::language::{Leaf, attribute_count};
 use carousel_ir::{Axes, Axis, DType, Number, Op, OpKind, Type};
 use egg::{Id, Subst};
@@ -22,8 +22,8 @@ pub(crate) fn apply(terms: &mut Terms, rule: &Rule, class: Id, subst: &Subst) ->
     terms.union(class, right)
 }
 
-/// The class of a right-hand side that is a value; `None` if it is ill-typed.
-fn value(terms: &mut Terms, expr: &Expr, subst: &Subst, root: &Type) -> Option<Id> {
+/// The class of a side that is a value; `None` if it is ill-typed.
+pub(crate) fn value(terms: &mut Terms, expr: &Expr, subst: &Subst, root: &Type) -> Option<Id> {
     match expr {
         Expr::Variable(var) => Some(subst[*var]),
         Expr::Number(number) => Some(add_constant(terms, *number, root.dtype)),
@@ -36,6 +36,10 @@ fn value(terms: &mut Terms, expr: &Expr, subst: &Subst, root: &Type) -> Option<I
             let leaves: Option<Vec<Leaf>> = attributes.iter().map(|a| leaf(terms, a, subst)).collect();
             let operands: Option<Vec<Id>> = operands.iter().map(|o| value(terms, o, subst, root)).collect();
             operation(terms, *kind, leaves?, &operands?)
+        }
+        Expr::Virtual(what, operands) => {
+            let operands: Option<Vec<Id>> = operands.iter().map(|o| value(terms, o, subst, root)).collect();
+            add_virtual(terms, *what, &operands?)
         }
         Expr::Axes(..) | Expr::Leaf(_) => None,
     }
@@ -62,7 +66,7 @@ fn leaf(terms: &Terms, expr: &Expr, subst: &Subst) -> Option<Leaf> {
         Expr::Number(number) => Some(Leaf::Number(*number)),
         Expr::Variable(var) => terms[subst[*var]].data.leaf.clone(),
         Expr::Axes(..) => axes_attribute(terms, expr, subst).map(Leaf::Axes),
-        Expr::Truth(_) | Expr::Op(..) | Expr::Count(_) => None,
+        Expr::Truth(_) | Expr::Op(..) | Expr::Virtual(..) | Expr::Count(_) => None,
     }
 }
 
@@ -75,7 +79,7 @@ fn axes_attribute(terms: &Terms, expr: &Expr, subst: &Subst) -> Option<Vec<Axis>
             compute(*function, &arguments?)
         }
         Expr::Leaf(leaf) => leaf.axes(),
-        Expr::Number(_) | Expr::Truth(_) | Expr::Op(..) | Expr::Count(_) => None,
+        Expr::Number(_) | Expr::Truth(_) | Expr::Op(..) | Expr::Virtual(..) | Expr::Count(_) => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Side conditions of rules: positive facts about what was matched.
 
 use crate::analysis::{Fact, Terms};
+use crate::growth::{Reach, Scale, exponential_overflows};
 use crate::language::Leaf;
 use carousel_ir::Axis;
 use egg::{Subst, Var};
@@ -53,6 +54,37 @@ tests! {
     PowerOfTwo = "power_of_two" / 1;
     /// The first is never below the second.
     AtLeast = "at_least" / 2;
+    /// Not known to be above 0.
+    Signed = "signed" / 1;
+    /// Every element is 0.
+    Zero = "zero" / 1;
+    /// Not known to be 0 in every element.
+    NotZero = "not_zero" / 1;
+    /// Its exponential may overflow.
+    Risky = "risky" / 1;
+    /// Its exponential cannot overflow.
+    Bounded = "bounded" / 1;
+    /// It does not grow like an exponential of something unbounded.
+    Unscaled = "unscaled" / 1;
+    /// It depends on an input.
+    Varies = "varies" / 1;
+    /// It depends on nothing but constants and sizes.
+    Static = "static" / 1;
+    /// The scale of a state as a loop carries it, or that with gates: no maximum was taken yet.
+    Raw = "raw" / 1;
+    /// No such scale.
+    Settled = "settled" / 1;
+    /// It depends on the scale of a state.
+    Carried = "carried" / 1;
+    /// The two are not known to be equal; saves terms, nothing depends on it.
+    Differs = "differs" / 2;
+}
+
+impl Test {
+    /// Whether only stabilisation knows the answer.
+    pub(crate) fn is_about_scales(self) -> bool {
+        matches!(self, Test::Raw | Test::Settled | Test::Carried)
+    }
 }
 
 impl Condition {
@@ -84,6 +116,18 @@ impl Condition {
                 (Some(a), Some(b)) => a.get() >= b.get(),
                 _ => range.low >= fact(1).range.high,
             },
+            Test::Signed => !range.positive && range.low <= 0.0,
+            Test::Zero => fact(0).constant.is_some_and(|c| c.get() == 0.0),
+            Test::NotZero => fact(0).constant.is_none_or(|c| c.get() != 0.0),
+            Test::Risky => exponential_overflows(range),
+            Test::Bounded => !exponential_overflows(range),
+            Test::Unscaled => fact(0).growth.size != Reach::Scaled,
+            Test::Varies => fact(0).growth.varies,
+            Test::Static => !fact(0).growth.varies,
+            Test::Raw => fact(0).growth.scale == Scale::Raw,
+            Test::Settled => fact(0).growth.scale != Scale::Raw,
+            Test::Carried => fact(0).growth.scale != Scale::None,
+            Test::Differs => terms.find(subst[self.variables[0]]) != terms.find(subst[self.variables[1]]),
         }
     }
 }

@@ -16,6 +16,8 @@
 //! * What comes out on the right is broadcast to the axes that the left-hand side has; a rule whose right-hand side is
 //!   ill-typed, or has other axes still, does not apply. So rules need no conditions on types.
 //! * `for` makes one rule of each operation listed; `$op` may stand in the name.
+//! * `(scaled ?a ?m)` is `a * exp(m)` and `(gexp ?a ?m)` is `exp(a - m)` with `a <= m`. They exist in e-graphs only;
+//!   the rules of stabilisation bring them in and take them away again.
 //! * Tags: `bitwise`, the same floats; `real`, equal over the reals wherever either side is defined; `approx`,
 //!   anything less, which must be asked for.
 //!
@@ -34,7 +36,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::OnceLock;
 
-pub(crate) use apply::apply;
+pub(crate) use apply::{apply, value};
 pub(crate) use pattern::{Expr, Hole, holes};
 
 use crate::language::Term;
@@ -91,6 +93,12 @@ impl Rule {
         self.tag
     }
 
+    /// Whether it has virtual operations, or conditions on scales.
+    pub(crate) fn speaks_of_scales(&self) -> bool {
+        let tests = |c: &Condition| c.test.is_about_scales();
+        self.left.has_virtual() || self.right.has_virtual() || self.conditions.iter().any(tests)
+    }
+
     /// Its line in the file.
     pub fn text(&self) -> &str {
         &self.text
@@ -123,6 +131,15 @@ impl Rules {
                 }
             }
             rules
+        })
+    }
+
+    /// The rules of stabilisation.
+    pub fn stable() -> &'static Rules {
+        static STABLE: OnceLock<Rules> = OnceLock::new();
+        STABLE.get_or_init(|| match Rules::parse("stable.rules", include_str!("../../rules/stable.rules")) {
+            Ok(rules) => rules,
+            Err(problems) => panic!("a built-in rule is wrong: {}", problems[0]),
         })
     }
 

@@ -3,7 +3,7 @@
 use super::condition::{Condition, Test};
 use super::pattern::{AxisFunction, Expr, holes};
 use super::{Rule, Tag};
-use crate::language::{Leaf, attribute_count};
+use crate::language::{Leaf, Virtual, attribute_count};
 use carousel_ir::{Arity, DType, Diagnostic, Direction, Number, OpKind, Span, nearest};
 use egg::Var;
 use std::collections::HashSet;
@@ -66,7 +66,7 @@ fn rule(line: &str, names: &mut HashSet<String>) -> Result<Rule, Diagnostic> {
     let name = name.trim().to_string();
     let left = side(left, Side::Left)?;
     let right = side(right, Side::Right)?;
-    if !matches!(left, Expr::Op(..)) {
+    if !matches!(left, Expr::Op(..) | Expr::Virtual(..)) {
         return Err(problem(format!("the left-hand side of `{name}` must be an operation")));
     }
     holes(&left).map_err(|v| problem(format!("{v} is both an attribute and a value")))?;
@@ -158,6 +158,11 @@ fn operation(words: &mut Words<'_>, which: Side, depth: usize) -> Result<Expr, D
         let axes = attribute(words, which, depth)?;
         close(words, name)?;
         return Ok(Expr::Count(Box::new(axes)));
+    }
+    if let Some((_, what)) = Virtual::ALL.iter().find(|(n, _)| *n == name) {
+        let operands = vec![value(words, which, depth)?, value(words, which, depth)?];
+        close(words, name)?;
+        return Ok(Expr::Virtual(*what, operands));
     }
     let mnemonics = OpKind::ALL.iter().map(|k| k.mnemonic());
     let kind = OpKind::parse(name).ok_or_else(|| unknown("operation", name, mnemonics))?;

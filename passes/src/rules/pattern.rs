@@ -1,6 +1,6 @@
 //! Patterns of rules: as read, and compiled for e-matching.
 
-use crate::language::{Children, Head, Leaf, Term, is_commutative};
+use crate::language::{Children, Head, Leaf, Term, Virtual, is_commutative};
 use carousel_ir::{Class, DType, Number, OpKind};
 use egg::{ENodeOrVar, Id, Pattern, RecExpr, Var};
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ pub(crate) enum Expr {
     Truth(bool),
     /// An operation: attributes, then operands.
     Op(OpKind, Vec<Expr>),
+    /// A virtual operation.
+    Virtual(Virtual, Vec<Expr>),
     /// An attribute that is computed from axes.
     Axes(AxisFunction, Vec<Expr>),
     /// The number of elements that axes have.
@@ -83,6 +85,7 @@ pub(crate) fn holes(left: &Expr) -> Result<BTreeMap<String, Hole>, String> {
                     walk(child, hole, found)
                 })
             }
+            Expr::Virtual(_, children) => children.iter().try_for_each(|c| walk(c, Hole::Value, found)),
             Expr::Number(_) | Expr::Truth(_) | Expr::Leaf(_) | Expr::Axes(..) | Expr::Count(_) => Ok(()),
         }
     }
@@ -99,7 +102,7 @@ impl Expr {
                     found.push(*var);
                 }
             }
-            Expr::Op(_, children) | Expr::Axes(_, children) => {
+            Expr::Op(_, children) | Expr::Virtual(_, children) | Expr::Axes(_, children) => {
                 children.iter().for_each(|c| c.variables(found));
             }
             Expr::Count(axes) => axes.variables(found),
@@ -107,9 +110,31 @@ impl Expr {
         }
     }
 
+    /// Whether a virtual operation is in it.
+    pub(crate) fn has_virtual(&self) -> bool {
+        match self {
+            Expr::Virtual(..) => true,
+            Expr::Op(_, children) | Expr::Axes(_, children) => children.iter().any(Expr::has_virtual),
+            Expr::Variable(_) | Expr::Number(_) | Expr::Truth(_) | Expr::Leaf(_) | Expr::Count(_) => false,
+        }
+    }
+
     /// This pattern with the operands of commutative operations in every order.
     fn orders(&self) -> Vec<Expr> {
-        let Expr::Op(kind, children) = self else { return vec![self.clone()] };
+        let (head, children) = match self {
+            Expr::Op(kind, children) => (Ok(*kind), children),
+            Expr::Virtual(what, children) => (Err(*what), children),
+            Expr::Variable(_)
+            | Expr::Number(_)
+            | Expr::Truth(_)
+            | Expr::Axes(..)
+            | Expr::Count(_)
+            | Expr::Leaf(_) => return vec![self.clone()],
+        };
+        let again = |list: Vec<Expr>| match head {
+            Ok(kind) => Expr::Op(kind, list),
+            Err(what) => Expr::Virtual(what, list),
+        };
         let mut lists: Vec<Vec<Expr>> = vec![Vec::new()];
         for child in children {
             let orders = child.orders();
@@ -121,11 +146,11 @@ impl Expr {
         let mut all = Vec::new();
         for list in lists {
             let mut swapped = list.clone();
-            if is_commutative(*kind) {
+            if head.is_ok_and(is_commutative) {
                 let last = swapped.len() - 1;
                 swapped.swap(last - 1, last);
             }
-            for candidate in [Expr::Op(*kind, list), Expr::Op(*kind, swapped)] {
+            for candidate in [again(list), again(swapped)] {
                 if !all.contains(&candidate) {
                     all.push(candidate);
                 }
@@ -168,6 +193,10 @@ impl Expr {
             Expr::Op(kind, children) => {
                 let children: Children = children.iter().map(|c| c.flatten(flat)).collect();
                 flat.add(ENodeOrVar::ENode(Term { head: Head::Op(*kind), children }))
+            }
+            Expr::Virtual(what, children) => {
+                let children: Children = children.iter().map(|c| c.flatten(flat)).collect();
+                flat.add(ENodeOrVar::ENode(Term { head: Head::Virtual(*what), children }))
             }
             Expr::Axes(..) | Expr::Count(_) => unreachable!("computed attributes stand on the right only"),
         }

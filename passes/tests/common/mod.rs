@@ -6,7 +6,7 @@ use carousel_ir::{
     Axes, Axis, AxisTable, Builder, DType, Direction, Function, FunctionId, FunctionKind, Graph, Module,
     Name, Residuals, Scan, Size, ValueId,
 };
-use carousel_reference::{Tensor, evaluate};
+use carousel_reference::{Scalar, Tensor, evaluate};
 
 pub(crate) fn module_of(name: &str, graph: Graph) -> Module {
     let mut module = Module::default();
@@ -20,9 +20,14 @@ pub(crate) fn function(name: &str, graph: Graph) -> Function {
 
 /// The outputs of the last function, all axes of known size.
 pub(crate) fn run(module: &Module, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    run_as::<f64>(module, inputs)
+}
+
+/// The same in another type of number.
+pub(crate) fn run_as<S: Scalar>(module: &Module, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let last = FunctionId(module.functions.len() as u32 - 1);
     let graph = &module[last].graph;
-    let tensors: Vec<Tensor<f64>> = graph
+    let tensors: Vec<Tensor<S>> = graph
         .inputs
         .iter()
         .zip(inputs)

@@ -3,7 +3,10 @@
 //! The left-hand side is made a graph with random types, constants and attributes; the rule alone is applied to it; and
 //! every term that the result then has is evaluated beside the original. Values that are not numbers are among the
 //! inputs, so that a rule which forgets an operand is caught. The evaluator is handed in: this crate knows none.
-//! Passing is evidence, not proof; a rule that never applied in its trials is reported as such.
+//! Passing is evidence, not proof; a rule that never applied in its trials is reported as such. Rules that speak of
+//! scales are tried in `scaled`.
+
+mod scaled;
 
 use crate::analysis::{Facts, Terms};
 use crate::canonical::{Inserted, insert, rebuild_chosen};
@@ -54,7 +57,12 @@ pub fn fuzz(rules: &Rules, trials: usize, seed: u64, evaluate: Evaluate<'_>) -> 
             if *held >= trials {
                 break;
             }
-            match attempt(rule, &alone, &mut random, evaluate) {
+            let tried = if rule.speaks_of_scales() {
+                scaled::attempt(rule, &alone, &mut random, evaluate)
+            } else {
+                attempt(rule, &alone, &mut random, evaluate)
+            };
+            match tried {
                 Some(Ok(())) => *held += 1,
                 Some(Err(message)) => {
                     report.failures.push(Counterexample { rule: rule.name().to_string(), message });
@@ -158,6 +166,7 @@ fn value(b: &mut Builder<'_>, random: &mut Random, name: &str, hole: Hole) -> Va
             let size = b.abs(input);
             b.neg(size)
         }
+        3 => b.sigmoid(input),
         _ => input,
     }
 }
@@ -173,7 +182,7 @@ fn build(b: &mut Builder<'_>, expr: &Expr, assignment: &Assignment) -> Option<Va
                 Expr::Variable(var) => assignment.leaves.get(&var.to_string()).map(Leaf::attribute),
                 Expr::Leaf(leaf) => Some(leaf.attribute()),
                 Expr::Number(n) => Some(Leaf::Number(*n).attribute()),
-                Expr::Truth(_) | Expr::Op(..) | Expr::Axes(..) | Expr::Count(_) => None,
+                Expr::Truth(_) | Expr::Op(..) | Expr::Virtual(..) | Expr::Axes(..) | Expr::Count(_) => None,
             };
             let attributes: Option<Vec<_>> = children[..count].iter().map(leaf).collect();
             let op = kind.with_attributes(&attributes?)?;
@@ -181,7 +190,7 @@ fn build(b: &mut Builder<'_>, expr: &Expr, assignment: &Assignment) -> Option<Va
                 children[count..].iter().map(|c| build(b, c, assignment)).collect();
             b.try_push(op, &operands?).ok()
         }
-        Expr::Axes(..) | Expr::Count(_) | Expr::Leaf(_) => None,
+        Expr::Virtual(..) | Expr::Axes(..) | Expr::Count(_) | Expr::Leaf(_) => None,
     }
 }
 

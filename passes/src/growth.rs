@@ -1,0 +1,123 @@
+//! What stabilisation knows of a value: whether it may grow like an exponential, and whether it is a scale.
+//!
+//! A fact is fixed by the terms of a class: on a merge what is better for the value stays, so that conditions of
+//! rules only ever become true. Nothing here says how large a value is; that is its interval.
+
+use crate::analysis::Terms;
+use crate::interval::Interval;
+use crate::language::{Head, Term, Virtual};
+use carousel_ir::{Class, OpKind};
+use egg::Id;
+
+/// Whether a value grows like the exponential of something unbounded.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Reach {
+    /// It does not.
+    Plain,
+    /// It is made from one that does, but a quotient or a bounded function stands between.
+    Maybe,
+    /// It does.
+    Scaled,
+}
+
+/// Whether a value is made from the scale of a state.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Scale {
+    /// It is not.
+    None,
+    /// As the loop carries it, or with gates added: no maximum was taken.
+    Raw,
+    /// A maximum was taken.
+    Settled,
+}
+
+/// All of that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Growth {
+    pub(crate) size: Reach,
+    pub(crate) scale: Scale,
+    /// Whether it depends on an input.
+    pub(crate) varies: bool,
+    /// Whether no gradient flows through it, for all that it is made of is detached or constant.
+    pub(crate) frozen: bool,
+}
+
+/// Arguments of an exponential up to here are taken as safe in every float type.
+const SAFE: f64 = 80.0;
+
+/// Whether `exp` of such a value may overflow.
+pub(crate) fn exponential_overflows(range: Interval) -> bool {
+    range.high > SAFE
+}
+
+impl Growth {
+    /// Of an attribute.
+    pub(crate) fn of_attribute() -> Growth {
+        Growth { size: Reach::Plain, scale: Scale::None, varies: false, frozen: true }
+    }
+
+    /// Of a term.
+    pub(crate) fn of(terms: &Terms, term: &Term) -> Growth {
+        let children: Vec<Growth> = term.children.iter().map(|c| terms[*c].data.growth).collect();
+        let largest = children.iter().map(|g| g.size).max().unwrap_or(Reach::Plain);
+        let scale = children.iter().map(|g| g.scale).max().unwrap_or(Scale::None);
+        let varies = children.iter().any(|g| g.varies);
+        let frozen = children.iter().all(|g| g.frozen);
+        let behind = largest.min(Reach::Maybe);
+        match term.head {
+            Head::Leaf(_) => Growth::of_attribute(),
+            Head::Virtual(Virtual::Scaled) => {
+                Growth { size: Reach::Scaled, scale: Scale::None, varies, frozen }
+            }
+            Head::Virtual(Virtual::Gexp) => Growth { size: Reach::Plain, scale: Scale::None, varies, frozen },
+            Head::Opaque(number) => {
+                let is_scale = terms.analysis.scales.contains(&number);
+                let scale = if is_scale { Scale::Raw } else { Scale::None };
+                Growth { size: behind, scale, varies: true, frozen: is_scale }
+            }
+            Head::Op(OpKind::Detach) => {
+                let settled = if scale == Scale::None { Scale::None } else { Scale::Settled };
+                Growth { size: largest, scale: settled, varies, frozen: true }
+            }
+            Head::Op(kind) => {
+                Growth { size: reach(terms, kind, &term.children, behind), scale, varies, frozen }
+            }
+        }
+    }
+
+    /// Of a class that has terms with either.
+    pub(crate) fn meet(self, other: Growth) -> Growth {
+        Growth {
+            size: self.size.min(other.size),
+            scale: self.scale.min(other.scale),
+            varies: self.varies && other.varies,
+            frozen: self.frozen || other.frozen,
+        }
+    }
+}
+
+fn reach(terms: &Terms, kind: OpKind, children: &[Id], behind: Reach) -> Reach {
+    let size = |place: usize| terms[children[place]].data.growth.size;
+    let largest = || (0..children.len()).map(size).max().unwrap_or(Reach::Plain);
+    if kind == OpKind::Exp && exponential_overflows(terms[children[0]].data.range) {
+        return Reach::Scaled;
+    }
+    if kind == OpKind::Div && size(1) == Reach::Plain {
+        return size(0);
+    }
+    let linear = [
+        OpKind::Neg,
+        OpKind::Abs,
+        OpKind::Sqrt,
+        OpKind::Add,
+        OpKind::Sub,
+        OpKind::Mul,
+        OpKind::Min,
+        OpKind::Max,
+        OpKind::Select,
+        OpKind::Cast,
+        OpKind::Detach,
+    ];
+    let moves = matches!(kind.class(), Class::View | Class::Reduce | Class::Cumulative);
+    if moves || linear.contains(&kind) { largest() } else { behind }
+}

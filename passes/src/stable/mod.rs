@@ -1,0 +1,160 @@
+//! Stabilisation: recurrences with exponential gates, as on paper, made free of overflow.
+//!
+//! A state `s` whose update can overflow becomes `s * exp(-m)` with a new state `m`, its *scale*; states that share
+//! their gates share the scale. That is exact for any finite sequence of scales; the rules (`rules/stable.rules`) find
+//! the scale that keeps every factor at most 1, and the reason why none exists otherwise. Every scale is detached: it
+//! is the compiler's own choice and its derivative is zero. A loop is known by its equations alone, no cell by name.
+//!
+//! Map: `derive` is the search for one body, `search` its groups, `body` the e-graph, `emit` the way back to a graph,
+//! `outer` the loop in its function. Each distinct body is derived once.
+
+mod body;
+mod derive;
+mod describe;
+pub(crate) mod emit;
+mod outer;
+mod report;
+mod search;
+
+use crate::loops::specialise;
+use crate::plain;
+use crate::rules::Rules;
+use crate::saturate::Limits;
+use carousel_ir::{Builder, Function, Graph, Module, Op, Scan, ValueId};
+use derive::{Derivation, derive};
+use std::collections::HashMap;
+
+pub use report::{Outcome, ScaleGroup, ScanReport, StableReport};
+
+/// How [`stabilize`] goes about it.
+#[derive(Clone, Copy, Debug)]
+pub struct StableOptions<'a> {
+    /// The rules, [`Rules::stable`] unless there are more.
+    pub rules: &'a Rules,
+    /// How far saturation goes.
+    pub limits: Limits,
+}
+
+impl Default for StableOptions<'_> {
+    fn default() -> Self {
+        StableOptions { rules: Rules::stable(), limits: Limits::default() }
+    }
+}
+
+/// The module with its recurrences made free of overflow, as far as that follows from the rules; interfaces of
+/// functions stay. The module must be verified, and the result is.
+pub fn stabilize(module: &Module, options: &StableOptions<'_>) -> (Module, StableReport) {
+    let mut pass = Pass { options, known: HashMap::new(), report: StableReport::default() };
+    let mut result = Module::default();
+    for function in &module.functions {
+        let graph = pass.graph(&result, &function.graph, function.name.as_str());
+        result.push(Function { graph, ..function.clone() });
+    }
+    if cfg!(debug_assertions)
+        && let Some(problem) = carousel_ir::verify(&result).first()
+    {
+        panic!("the stabilised module does not verify: {problem}");
+    }
+    (result, pass.report)
+}
+
+struct Pass<'o> {
+    options: &'o StableOptions<'o>,
+    known: HashMap<Scan, Derivation>,
+    report: StableReport,
+}
+
+impl Pass<'_> {
+    /// The graph with its loops stabilised; `module` holds the functions that it may call.
+    fn graph(&mut self, module: &Module, graph: &Graph, name: &str) -> Graph {
+        let empty = Graph { axes: graph.axes.clone(), inputs: graph.inputs.clone(), ..Graph::default() };
+        let mut builder = Builder::resume(module, empty);
+        let used = results_used(graph);
+        let mut made: Vec<Option<ValueId>> = vec![None; graph.nodes.len()];
+        let mut results: HashMap<ValueId, Vec<Option<ValueId>>> = HashMap::new();
+        for (value, node) in graph.iter() {
+            builder.span = node.span;
+            let operand = |v: &ValueId| made[v.index()].expect("operands precede users");
+            if let (Op::Proj { index }, Some(results)) =
+                (&node.op, results.get(&node.operands.first().copied().unwrap_or(value)))
+            {
+                made[value.index()] = results[*index as usize];
+            } else if let Op::Scan { scan } = &node.op {
+                let operands: Vec<ValueId> = node.operands.iter().map(operand).collect();
+                let name = format!("{name}/scan {}", value.0);
+                let (scan, operands) = self.inner(scan, &operands, builder.graph(), &name);
+                let derivation = self.derive(&scan, &name);
+                let used = used.get(&value).map_or(&[][..], Vec::as_slice);
+                let new = outer::add(&mut builder, &scan, &operands, &derivation, used);
+                results.insert(value, new);
+            } else {
+                let operands: Vec<ValueId> = node.operands.iter().map(operand).collect();
+                made[value.index()] = Some(builder.push(node.op.clone(), &operands));
+            }
+            if let (Some(new), Some(name)) = (made[value.index()], node.name) {
+                builder.name(new, name);
+            }
+        }
+        for output in &graph.outputs {
+            let value = made[output.value.index()].expect("outputs are values");
+            builder.output_as(output.name.as_str(), value, output.axes.clone());
+        }
+        plain::live(module, &plain::shared(module, &builder.finish_pass()))
+    }
+
+    /// The loop with the loops inside it stabilised, and constants inside its body.
+    fn inner(
+        &mut self,
+        scan: &Scan,
+        operands: &[ValueId],
+        outer: &Graph,
+        name: &str,
+    ) -> (Scan, Vec<ValueId>) {
+        let (scan, operands) = specialise(scan, operands, outer);
+        if !scan.body.nodes.iter().any(|n| matches!(n.op, Op::Scan { .. })) {
+            return (scan, operands);
+        }
+        let body = self.graph(&Module::default(), &scan.body, name);
+        let body = plain::live_with_inputs(&Module::default(), &body);
+        carousel_ir::scan::normalize(Scan { body, ..scan }, &operands)
+    }
+
+    fn derive(&mut self, scan: &Scan, name: &str) -> Derivation {
+        let derivation = match self.known.get(scan) {
+            Some(known) => known.clone(),
+            None => {
+                let new = derive(scan, self.options);
+                self.known.insert(scan.clone(), new.clone());
+                new
+            }
+        };
+        let Derivation { outcome, shown, notes, work, .. } = derivation.clone();
+        self.report.scans.push(ScanReport {
+            name: name.to_string(),
+            outcome,
+            groups: shown,
+            notes,
+            attempts: work.attempts,
+            terms: work.terms,
+            stop: work.stop,
+            alarms: work.alarms,
+            fired: work.fired,
+        });
+        derivation
+    }
+}
+
+/// Which results of loops are taken, by the loop.
+fn results_used(graph: &Graph) -> HashMap<ValueId, Vec<bool>> {
+    let mut used: HashMap<ValueId, Vec<bool>> = HashMap::new();
+    let uses = graph.uses();
+    for (_, node) in graph.iter().filter(|(v, _)| uses[v.index()] > 0) {
+        if let Op::Proj { index } = node.op
+            && let Op::Scan { .. } = graph[node.operands[0]].op
+        {
+            let count = graph[node.operands[0]].types.len();
+            used.entry(node.operands[0]).or_insert_with(|| vec![false; count])[index as usize] = true;
+        }
+    }
+    used
+}

@@ -1,0 +1,98 @@
+//! Which states share a scale.
+//!
+//! Each growing state is first given a scale of its own. Two states belong together if their scales, as derived, are
+//! the same expression of themselves. Maxima and sums are compared as sets of their parts.
+
+use super::body::{Body, Group};
+use super::derive::{Blocked, Search, alone};
+use crate::extract::Selection;
+use crate::language::Head;
+use carousel_ir::{Axes, OpKind};
+use egg::Id;
+
+/// Groups of states.
+pub(super) type Partition = [Group];
+
+/// The partitions to try, in order, or a state that cannot be scaled at all.
+pub(super) fn partitions(
+    search: &mut Search<'_, '_>,
+    growing: &[usize],
+) -> Result<Vec<Vec<Group>>, (usize, Blocked)> {
+    let (body, single) = search.settled(&alone(growing));
+    let mut keyed: Vec<(String, Group)> = Vec::new();
+    for (place, group) in single.iter().enumerate() {
+        let costs = body.common(group).into_iter().filter_map(|(scale, _)| {
+            body.extract(&[scale]).map(|(selection, cost)| (scale, selection, cost))
+        });
+        let best = costs.min_by(|a, b| a.2.total_cmp(&b.2));
+        let Some((scale, selection, _)) = best else {
+            return Err((group.states[0], search.no_scale(&body, group)));
+        };
+        let dtype = search.scan.body.inputs[group.states[0]].ty.dtype;
+        let key = format!("{dtype} {}", key(&body, &selection, scale, body.leaves[place]));
+        match keyed.iter_mut().find(|(k, g)| *k == key && g.axes == group.axes) {
+            Some((_, known)) => known.states.extend(&group.states),
+            None => keyed.push((key, group.clone())),
+        }
+    }
+    let seeded: Vec<Group> = keyed.into_iter().map(|(_, group)| group).collect();
+    let mut list = vec![seeded.clone()];
+    let dtype = |s: usize| search.scan.body.inputs[s].ty.dtype;
+    let shared = vec![Group { states: growing.to_vec(), axes: Axes::none() }];
+    let one_dtype = growing.iter().all(|s| dtype(*s) == dtype(growing[0]));
+    for other in [shared, single] {
+        let same = |known: &Vec<Group>| {
+            known.len() == other.len() && known.iter().zip(&other).all(|(a, b)| a.states == b.states)
+        };
+        if !list.iter().any(same) && (one_dtype || other.len() > 1) {
+            list.push(other);
+        }
+    }
+    // One of the groups may have outputs that grow as the author asks; the others need not suffer.
+    for without in 0..if seeded.len() > 1 { seeded.len() } else { 0 } {
+        let rest = seeded.iter().enumerate().filter(|(place, _)| *place != without);
+        list.push(rest.map(|(_, group)| group.clone()).collect());
+    }
+    Ok(list)
+}
+
+/// An expression for a scale in which the state's own scale has no name.
+fn key(body: &Body<'_>, selection: &Selection, class: Id, own: Id) -> String {
+    let class = body.terms.find(class);
+    if class == body.terms.find(own) {
+        return "own".to_string();
+    }
+    let term = &selection[&class];
+    let depends = body.leaves.iter().any(|leaf| reaches(body, selection, class, *leaf));
+    if !depends {
+        return format!("#{class}");
+    }
+    let parts: Vec<Id> = match &term.head {
+        Head::Op(kind @ (OpKind::Add | OpKind::Max)) => flat(body, selection, class, *kind),
+        Head::Op(_) | Head::Opaque(_) | Head::Virtual(_) | Head::Leaf(_) => term.children.to_vec(),
+    };
+    let mut texts: Vec<String> = parts.iter().map(|p| key(body, selection, *p, own)).collect();
+    if matches!(term.head, Head::Op(OpKind::Add | OpKind::Max)) {
+        texts.sort();
+    }
+    format!("({:?} {})", term.head, texts.join(" "))
+}
+
+/// The operands of nested operations of one kind.
+fn flat(body: &Body<'_>, selection: &Selection, class: Id, kind: OpKind) -> Vec<Id> {
+    let class = body.terms.find(class);
+    match selection.get(&class) {
+        Some(term) if term.head == Head::Op(kind) => {
+            term.children.iter().flat_map(|c| flat(body, selection, *c, kind)).collect()
+        }
+        _ => vec![class],
+    }
+}
+
+fn reaches(body: &Body<'_>, selection: &Selection, from: Id, to: Id) -> bool {
+    let from = body.terms.find(from);
+    from == body.terms.find(to)
+        || selection
+            .get(&from)
+            .is_some_and(|term| term.children.iter().any(|c| reaches(body, selection, *c, to)))
+}

@@ -1,0 +1,6 @@
+//! Stabilisation: what is derived for known recurrences, and that it computes the same without overflow.
+
+mod cells;
+mod derivation;
+mod numbers;
+mod support;

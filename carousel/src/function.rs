@@ -8,7 +8,7 @@ use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
 use carousel_core::program::Port;
 use carousel_ir::text::{ConfigValue, Failed, Options, elaborate, parse_program};
 use carousel_ir::{DType, RenderStyle};
-use carousel_models::compile::{Engine, simplified};
+use carousel_models::compile::{Engine, derived};
 use carousel_models::library::bundled;
 
 /// Whether gradients are computed.
@@ -113,7 +113,7 @@ pub fn compile(name: &str, text: &str, function: &str, options: &CompileOptions)
     };
     let module = elaborate(&program, &[function], &elaboration).map_err(fail)?;
     let mut root = module.find(function).expect("an elaborated function is in its module");
-    let mut module = simplified(&module);
+    let mut module = derived(&module);
     if options.gradient == Gradient::Vjp {
         (module, root) = autodiff::gradient(&module, root, &autodiff::Options::default()).map_err(fail)?;
     }

@@ -1,4 +1,5 @@
-//! From a module to executables: canonical form, gradients, lowering, machine code, in this order.
+//! From a module to executables: canonical form, stable recurrences, linear scans, gradients, forms, lowering, machine
+//! code, in this order.
 //!
 //! Invariant: every stage's output is verified before the next one sees it (always in builds with debug assertions).
 
@@ -7,7 +8,8 @@ use carousel_core::backend::{Backend, Executable};
 use carousel_core::{Target, lower};
 use carousel_cpu::CpuBackend;
 use carousel_ir::{Diagnostic, FunctionId, Module, Span, verify};
-use carousel_passes::{Report, Rules, canonicalize};
+use carousel_passes::forms::{ByLength, expand, recognize};
+use carousel_passes::{Report, Rules, StableOptions, canonicalize, stabilize};
 
 use crate::reference_target::ReferenceExecutable;
 
@@ -26,7 +28,16 @@ impl Engine {
         Engine::Cpu(CpuBackend::new(threads.unwrap_or_else(cores)))
     }
 
-    /// Compiles one function of the module.
+    /// The module as gradients are taken of it and as it is compiled: [`derived`] for machine code; the reference
+    /// evaluates the equations as they stand.
+    pub fn prepared(&self, module: &Module) -> Module {
+        match self {
+            Engine::Reference => module.clone(),
+            Engine::Cpu(_) => derived(module),
+        }
+    }
+
+    /// Compiles one function of a module that was [`Engine::prepared`], or is made of such by differentiation.
     pub fn compile(
         &self,
         module: &Module,
@@ -35,7 +46,8 @@ impl Engine {
         match self {
             Engine::Reference => Ok(Box::new(ReferenceExecutable::new(module.clone(), function))),
             Engine::Cpu(backend) => {
-                let program = lower(&simplified(module), function, &Target::default())?;
+                let (module, _) = expand(module, &ByLength::default());
+                let program = lower(&simplified(&module), function, &Target::default())?;
                 let failed = |e| vec![Diagnostic::error("compile", Span::default(), format!("{e}"))];
                 backend.compile(program).map_err(failed)
             }
@@ -50,7 +62,7 @@ impl Engine {
         function: FunctionId,
         loss: &str,
     ) -> Result<Box<dyn Executable>, Vec<Diagnostic>> {
-        let (module, function) = loss_gradient(module, function, loss)?;
+        let (module, function) = loss_gradient(&self.prepared(module), function, loss)?;
         self.compile(&module, function)
     }
 }
@@ -67,18 +79,25 @@ pub fn simplified_with_report(module: &Module) -> (Module, Report) {
     (module, report)
 }
 
+/// The module in canonical form, with recurrences that do not overflow, and linear scans where recurrences are such.
+pub fn derived(module: &Module) -> Module {
+    let (stable, _) = stabilize(&simplified(module), &StableOptions::default());
+    let (linear, _) = recognize(&simplified(&stable));
+    assert_verified(&linear, "the recognised linear scans");
+    simplified(&linear)
+}
+
 /// The module with the function that returns `loss` and the gradients of all parameters.
 pub fn loss_gradient(
     module: &Module,
     function: FunctionId,
     loss: &str,
 ) -> Result<(Module, FunctionId), Vec<Diagnostic>> {
-    let module = simplified(module);
     let parameters = module[function].graph.inputs.iter();
     let parameters =
         parameters.filter(|i| matches!(i.role, carousel_ir::Role::Parameter { .. })).map(|i| i.name);
     let options = autodiff::Options { wrt: Some(parameters.collect()), ..autodiff::Options::default() };
-    let (module, gradient) = autodiff::value_and_gradient(&module, function, loss, &options)?;
+    let (module, gradient) = autodiff::value_and_gradient(module, function, loss, &options)?;
     assert_verified(&module, "the gradient");
     Ok((module, gradient))
 }

@@ -58,12 +58,12 @@ impl Model {
 
     /// Compiles the function that gives logits.
     pub fn logits(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
-        self.function(|| engine.compile(&self.module, self.find(LOGITS)))
+        self.function(|| engine.compile(&engine.prepared(&self.module), self.find(LOGITS)))
     }
 
     /// Compiles the function that gives the loss.
     pub fn loss(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
-        self.function(|| engine.compile(&self.module, self.find(LOSS)))
+        self.function(|| engine.compile(&engine.prepared(&self.module), self.find(LOSS)))
     }
 
     /// Compiles the function that gives the loss and its gradients.

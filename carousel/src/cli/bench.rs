@@ -8,7 +8,7 @@ use carousel_core::backend::{DataMut, Executable, Tensor};
 use carousel_ir::DType;
 use carousel_ir::philox::philox;
 use carousel_ir::text::{Failed, Options, elaborate, parse_program};
-use carousel_models::compile::{Engine, simplified};
+use carousel_models::compile::Engine;
 use carousel_models::config::{ParameterValue, TrainingConfig};
 use carousel_models::library::{ModelSource, bundled};
 use carousel_models::model::Model;
@@ -224,7 +224,7 @@ fn cell_executable(
         ..Options::default()
     };
     let fail = |diagnostics| Failure::Program(Failed { sources: program.sources.clone(), diagnostics });
-    let module = simplified(&elaborate(&program, &[name], &options).map_err(fail)?);
+    let module = engine.prepared(&elaborate(&program, &[name], &options).map_err(fail)?);
     let root = module.find(name).expect("an elaborated function is in its module");
     let (module, root) = match pass {
         Pass::Fwd => (module, root),

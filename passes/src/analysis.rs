@@ -337,9 +337,21 @@ fn pairs(terms: &Terms, class: Id, kind: OpKind) -> impl Iterator<Item = [Id; 2]
     nodes.map(|t| [terms.find(t.children[0]), terms.find(t.children[1])])
 }
 
-/// Whether `maximum` is a maximum of `part` and something.
+/// Whether `maximum` is a maximum of `part` and something, or of its elements.
 fn is_part_of_maximum(terms: &Terms, part: Id, maximum: Id) -> bool {
-    pairs(terms, maximum, OpKind::Max).any(|pair| pair.contains(&terms.find(part)))
+    let part = terms.find(part);
+    let covers = |t: &Term| match t.head {
+        Head::Op(OpKind::Max) => t.children.iter().any(|c| terms.find(*c) == part),
+        Head::Op(OpKind::ReduceMax) => terms.find(t.children[1]) == part,
+        Head::Op(OpKind::Detach) => {
+            let inner = &terms[t.children[0]].nodes;
+            inner
+                .iter()
+                .any(|i| i.head == Head::Op(OpKind::Max) && i.children.iter().any(|c| terms.find(*c) == part))
+        }
+        Head::Op(_) | Head::Opaque(_) | Head::Virtual(_) | Head::Leaf(_) => false,
+    };
+    terms[maximum].nodes.iter().any(covers)
 }
 
 /// Whether `difference` is `m - max(gate + m, ..)`.

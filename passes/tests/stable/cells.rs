@@ -321,3 +321,14 @@ fn cell(z: [s, d], i: [s, d], f: [s, d], c0: [d], n0: [d]) -> (y: [s, d], c: [d]
     yield y = c' / n'
   }
 }";
+
+/// A softmax in every step, written as one writes it by hand.
+pub(crate) const SOFTMAX_STEP: &str = "
+fn cell(x: [s, d], z: [s, d], f: [s, d]) -> (y: [s, d]) {
+  scan s {
+    state c: [d] = 0
+    let p = exp(x - rmax[d](x))
+    c' = sigmoid(f) * c + p / sum[d](p) * z
+    yield y = c'
+  }
+}";

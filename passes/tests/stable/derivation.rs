@@ -91,6 +91,7 @@ fn what_cannot_overflow_is_left_alone() {
     let (module, function, report) = stable(cells::LINEAR_ATTENTION);
     let reason = "it has no exponential without bound".to_string();
     assert_eq!(report.scans[0].outcome, Outcome::LeftAlone { reason });
+    assert_eq!(self::report(cells::SOFTMAX_STEP).outcome, report.scans[0].outcome);
     let (source, _) = crate::support::module(cells::LINEAR_ATTENTION);
     assert_eq!(kinds(&module[function].graph), kinds(&source[function].graph));
     assert_eq!(self::report(cells::COUPLED).outcome, Outcome::Rewritten);

@@ -8,7 +8,6 @@ use carousel::tensors::{self, NamedTensor};
 use carousel_autodiff as autodiff;
 use carousel_core::backend::Tensor;
 use carousel_ir::{DType, FunctionId, Module};
-use carousel_models::compile::simplified;
 use carousel_reference as reference;
 
 use super::common::{Failure, ProgramOptions, TargetOptions};
@@ -55,17 +54,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (module, root) = source.elaborated(&arguments.function, &options)?;
     options.map = mapped_inputs(&module, root, &given, arguments)?;
     let (module, root) = source.elaborated(&arguments.function, &options)?;
-    let (module, root) = if arguments.grad {
-        autodiff::gradient(&simplified(&module), root, &autodiff::Options::default())
-            .map_err(|diagnostics| source.failed(diagnostics))?
-    } else {
-        (module, root)
+    let differentiated = |module: Module| {
+        if !arguments.grad {
+            return Ok((module, root));
+        }
+        autodiff::gradient(&module, root, &autodiff::Options::default())
+            .map_err(|diagnostics| source.failed(diagnostics))
     };
-    let inputs = arranged(&module, root, &given, arguments)?;
+    let engine = arguments.target.engine();
+    let (prepared, prepared_root) = differentiated(engine.prepared(&module))?;
+    let inputs = arranged(&prepared, prepared_root, &given, arguments)?;
     if arguments.check_finite {
+        // The equations as they are written: what the compiler makes of them may well be finite where they are not.
+        let (module, root) = differentiated(module)?;
         check_finite(&module, root, &inputs, source.sources())?;
     }
-    let compiled = arguments.target.engine().compile(&module, root);
+    let compiled = engine.compile(&prepared, prepared_root);
     let executable = compiled.map_err(|diagnostics| source.failed(diagnostics))?;
     let borrowed: Vec<Tensor<'_>> =
         inputs.iter().map(|t| Tensor { data: t.values.as_data(), shape: &t.shape }).collect();

@@ -256,7 +256,14 @@ fn range_of(terms: &Terms, term: &Term) -> Interval {
     let operands = &term.children[count..];
     let range = |place: usize| terms[operands[place]].data.range;
     let same = |a: usize, b: usize| terms.find(operands[a]) == terms.find(operands[b]);
-    operation_range(&op, &range, &same)
+    let known = operation_range(&op, &range, &same);
+    // Differences from a maximum are not positive, whatever the ranges are.
+    let is_below_maximum = if let Op::Add = *op {
+        [(0, 1), (1, 0)].iter().any(|(g, d)| is_gated_part(terms, operands[*g], operands[*d]))
+    } else {
+        matches!(*op, Op::Sub) && is_part_of_maximum(terms, operands[0], operands[1])
+    };
+    if is_below_maximum { known.meet(Interval::new(f64::NEG_INFINITY, 0.0)) } else { known }
 }
 
 /// The range of an operation's result from the ranges of its operands; `same` says whether two of them are equal.
@@ -286,14 +293,8 @@ pub(crate) fn operation_range(
         | Op::Broadcast { .. }
         | Op::Slice { .. }
         | Op::CumMax { .. } => range(0),
-        Op::Add if [(0, 1), (1, 0)].iter().any(|(g, d)| is_gated_part(terms, operands[*g], operands[*d])) => {
-            range(0).add(range(1)).meet(Interval::new(f64::NEG_INFINITY, 0.0))
-        }
         Op::Add => range(0).add(range(1)),
         Op::Sub if same(0, 1) => Interval::new(0.0, 0.0),
-        Op::Sub if is_part_of_maximum(terms, operands[0], operands[1]) => {
-            range(0).add(range(1).neg()).meet(Interval::new(f64::NEG_INFINITY, 0.0))
-        }
         Op::Sub => range(0).add(range(1).neg()),
         Op::Mul if same(0, 1) => range(0).mul(range(1)).meet(nonnegative).positive_if(range(0).nonzero()),
         Op::Mul => range(0).mul(range(1)),

@@ -1,4 +1,4 @@
-//! From a module to executables: canonical form, gradients, lowering, machine code, in this order.
+//! From a module to executables: canonical form, linear scans, gradients, forms, lowering, machine code, in this order.
 //!
 //! Invariant: every stage's output is verified before the next one sees it (always in builds with debug assertions).
 
@@ -7,6 +7,7 @@ use carousel_core::backend::{Backend, Executable};
 use carousel_core::{Target, lower};
 use carousel_cpu::CpuBackend;
 use carousel_ir::{Diagnostic, FunctionId, Module, Span, verify};
+use carousel_passes::forms::{ByLength, expand, recognize};
 use carousel_passes::{Rules, canonicalize};
 
 use crate::reference_target::ReferenceExecutable;
@@ -35,7 +36,9 @@ impl Engine {
         match self {
             Engine::Reference => Ok(Box::new(ReferenceExecutable::new(module.clone(), function))),
             Engine::Cpu(backend) => {
-                let program = lower(&simplified(module), function, &Target::default())?;
+                let (module, _) = expand(&simplified(module), &ByLength::default());
+                assert_verified(&module, "the forms of linear scans");
+                let program = lower(&module, function, &Target::default())?;
                 let failed = |e| vec![Diagnostic::error("compile", Span::default(), format!("{e}"))];
                 backend.compile(program).map_err(failed)
             }
@@ -55,10 +58,11 @@ impl Engine {
     }
 }
 
-/// The module in canonical form, checked.
+/// The module in canonical form, checked, with the linear scans that its loops are.
 pub fn simplified(module: &Module) -> Module {
     let (module, _) = canonicalize(module, Rules::builtin());
     assert_verified(&module, "canonical form");
+    let (module, _) = recognize(&module);
     module
 }
 

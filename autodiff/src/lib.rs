@@ -8,6 +8,20 @@
 //! Map: `joint` copies a graph and sweeps it backwards on one tape; `sweep` is that sweep; `rules` are the
 //! derivatives, written with `expr`; `loops` reverses scans, `linear` linear scans, `checkpoint` splits them first; `calls` derives called
 //! functions and decides what they save; `flow` says where gradients go at all.
+//!
+//! ```
+//! use carousel_autodiff::{Options, gradient};
+//! use carousel_ir::text::{elaborate, parse_program, print};
+//!
+//! let text = "fn square(x: [s]) -> (y: [s]) { let y = x * x }";
+//! let program = parse_program("square.xl", text, &|path| Err(format!("no {path}"))).unwrap();
+//! let module = elaborate(&program, &["square"], &Default::default()).unwrap();
+//! let square = module.find("square").unwrap();
+//! let (module, gradient) = gradient(&module, square, &Options::default()).unwrap();
+//! let graph = &module[gradient].graph;
+//! assert_eq!(graph.inputs.iter().map(|i| i.name.as_str()).collect::<Vec<_>>(), ["x", "cot.y"]);
+//! assert_eq!(graph.outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["y", "grad.x"]);
+//! ```
 
 mod calls;
 mod checkpoint;

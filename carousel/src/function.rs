@@ -8,7 +8,7 @@ use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
 use carousel_core::program::Port;
 use carousel_ir::text::{ConfigValue, Failed, Options, elaborate, parse_program};
 use carousel_ir::{DType, RenderStyle};
-use carousel_models::compile::{Engine, simplified};
+use carousel_models::compile::{Engine, simplified, with_linear_scans};
 use carousel_models::library::bundled;
 
 /// Whether gradients are computed.
@@ -110,11 +110,10 @@ pub fn compile(name: &str, text: &str, function: &str, options: &CompileOptions)
         sizes: options.sizes.clone(),
         config: options.config.clone(),
         map: options.map.clone(),
-        ..Options::default()
     };
     let module = elaborate(&program, &[function], &elaboration).map_err(fail)?;
     let mut root = module.find(function).expect("an elaborated function is in its module");
-    let mut module = simplified(&module);
+    let mut module = with_linear_scans(&simplified(&module));
     if options.gradient == Gradient::Vjp {
         (module, root) = autodiff::gradient(&module, root, &autodiff::Options::default()).map_err(fail)?;
     }
@@ -173,6 +172,18 @@ impl Values {
             DType::I32 => Values::I32(vec![0; elements]),
             DType::U32 => Values::U32(vec![0; elements]),
             DType::Bool => Values::Bool(vec![0; elements]),
+        }
+    }
+
+    /// The type of an element.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Values::F32(_) => DType::F32,
+            Values::F64(_) => DType::F64,
+            Values::Bf16(_) => DType::Bf16,
+            Values::I32(_) => DType::I32,
+            Values::U32(_) => DType::U32,
+            Values::Bool(_) => DType::Bool,
         }
     }
 

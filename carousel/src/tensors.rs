@@ -41,6 +41,7 @@ pub fn read(path: &Path) -> Result<Vec<NamedTensor>, String> {
     Ok(tensors)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum of another crate, which may grow")]
 fn elements(dtype: Dtype, bytes: &[u8]) -> Result<Values, String> {
     fn each<const N: usize, T>(bytes: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<T> {
         bytes.chunks_exact(N).map(|c| convert(c.try_into().expect("chunks have this length"))).collect()
@@ -58,7 +59,9 @@ fn elements(dtype: Dtype, bytes: &[u8]) -> Result<Values, String> {
         Dtype::I64 => return narrow(each(bytes, i64::from_le_bytes)),
         Dtype::BOOL => Values::Bool(bytes.iter().map(|b| if *b != 0 { -1 } else { 0 }).collect()),
         other => {
-            return Err(format!("dtype {other:?} is not supported (F32, F64, BF16, I32, U32, I64, BOOL are)"));
+            return Err(format!(
+                "dtype {other:?} is not supported (F32, F64, BF16, I32, U32, I64, BOOL are)"
+            ));
         }
     })
 }

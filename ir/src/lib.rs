@@ -8,6 +8,21 @@
 //! [`infer`](infer::infer) gives types, [`verify()`] checks the invariants, [`Builder`] makes graphs from Rust,
 //! [`transform`] changes whole graphs, [`text`] reads and writes them, and [`diagnostic`](Diagnostic) is how problems
 //! reach people.
+//!
+//! ```
+//! use carousel_ir::{Axes, Builder, DType, Module, Size, verify_graph};
+//!
+//! let module = Module::default();
+//! let mut b = Builder::new(&module);
+//! let (s, d) = (b.axis("s", Size::symbol("s")), b.axis("d", Size::Known(64)));
+//! let x = b.argument("x", DType::F32, &[s, d]);
+//! let w = b.argument("w", DType::F32, &[d]);
+//! let y = b.dot(x, w, Axes::new([d]));
+//! b.output("y", y);
+//! let graph = b.finish().unwrap();
+//! assert_eq!(graph.ty(y).to_string(), "f32[s]");
+//! assert!(verify_graph(&graph).is_empty());
+//! ```
 
 mod attribute;
 mod build;

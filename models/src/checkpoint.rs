@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::{CheckpointError, TensorProblem};
 pub use folder::save;
-pub use manifest::{Manifest, SourceFile, VERSION};
+pub use manifest::{Manifest, SourceFile, Unlogged, VERSION};
 pub use tensor_file::{TensorFile, validated, write_tensors};
 
 /// Name of the file with the parameters.

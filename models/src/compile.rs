@@ -8,7 +8,7 @@ use carousel_core::{Target, lower};
 use carousel_cpu::CpuBackend;
 use carousel_ir::{Diagnostic, FunctionId, Module, Span, verify};
 use carousel_passes::forms::{ByLength, expand, recognize};
-use carousel_passes::{Rules, canonicalize};
+use carousel_passes::{Report, Rules, canonicalize};
 
 use crate::reference_target::ReferenceExecutable;
 
@@ -36,7 +36,8 @@ impl Engine {
         match self {
             Engine::Reference => Ok(Box::new(ReferenceExecutable::new(module.clone(), function))),
             Engine::Cpu(backend) => {
-                let (module, _) = expand(&simplified(module), &ByLength::default());
+                let module = with_linear_scans(&simplified(module));
+                let (module, _) = expand(&module, &ByLength::default());
                 assert_verified(&module, "the forms of linear scans");
                 let program = lower(&module, function, &Target::default())?;
                 let failed = |e| vec![Diagnostic::error("compile", Span::default(), format!("{e}"))];
@@ -58,11 +59,22 @@ impl Engine {
     }
 }
 
-/// The module in canonical form, checked, with the linear scans that its loops are.
+/// The module in canonical form, checked.
 pub fn simplified(module: &Module) -> Module {
-    let (module, _) = canonicalize(module, Rules::builtin());
+    simplified_with_report(module).0
+}
+
+/// The same with what the rules did.
+pub fn simplified_with_report(module: &Module) -> (Module, Report) {
+    let (module, report) = canonicalize(module, Rules::builtin());
     assert_verified(&module, "canonical form");
-    let (module, _) = recognize(&module);
+    (module, report)
+}
+
+/// The module with linear scans in place of the loops that are such: what is to be differentiated.
+pub fn with_linear_scans(module: &Module) -> Module {
+    let (module, _) = recognize(module);
+    assert_verified(&module, "linear scans");
     module
 }
 
@@ -72,7 +84,7 @@ pub fn loss_gradient(
     function: FunctionId,
     loss: &str,
 ) -> Result<(Module, FunctionId), Vec<Diagnostic>> {
-    let module = simplified(module);
+    let module = with_linear_scans(&simplified(module));
     let parameters = module[function].graph.inputs.iter();
     let parameters =
         parameters.filter(|i| matches!(i.role, carousel_ir::Role::Parameter { .. })).map(|i| i.name);

@@ -25,11 +25,11 @@ bundled!(
     "cells/slstm.xl",
     "layers/activation.xl",
     "layers/conv.xl",
-    "layers/dropout.xl",
     "layers/loss.xl",
     "layers/norm.xl",
     "models/lm.xl",
     "optim/adamw.xl",
+    "reference/lstm.xl",
     "reference/mlstm.xl",
     "reference/slstm.xl",
 );
@@ -71,6 +71,14 @@ pub enum SourceError {
         /// Names of the cells that can be replaced.
         known: String,
     },
+    /// The model has no such cell.
+    #[error("{}: the model uses none of the cells that the file defines; it uses {used}", path.display())]
+    UnusedCell {
+        /// Path of the file.
+        path: PathBuf,
+        /// Built-in cells that the model uses.
+        used: String,
+    },
 }
 
 /// The text of a model: the file to compile first, then the ones that it uses.
@@ -110,8 +118,16 @@ impl ModelSource {
             found.borrow_mut().push(SourceFile { path: path.into(), text: text.clone() });
             Ok(text)
         };
-        let _ = parse_program(&source.files[0].path, &source.files[0].text, &load);
+        let parsed = parse_program(&source.files[0].path, &source.files[0].text, &load);
         source.files.extend(found.into_inner());
+        if let (Some(cell), Some((files, _)), Ok(_)) = (cell, &replaced, parsed)
+            && !source.files.iter().any(|f| files.contains(&f.path))
+        {
+            let cells = source.files.iter().filter_map(|f| cell_name(&f.path)).map(|c| format!("`{c}`"));
+            let used = cells.collect::<Vec<_>>().join(", ");
+            let used = if used.is_empty() { "none of the built-in ones".to_string() } else { used };
+            return Err(SourceError::UnusedCell { path: cell.to_path_buf(), used });
+        }
         Ok(source)
     }
 
@@ -141,11 +157,14 @@ fn builtin_text(path: &str) -> String {
     bundled(path).unwrap_or_else(|| panic!("`{path}` is built in")).to_string()
 }
 
+/// The cell that a built-in file is there for.
+fn cell_name(file: &str) -> Option<&str> {
+    file.strip_prefix("reference/")?.strip_suffix(".xl")
+}
+
 /// The built-in files that a user's cell file stands for: those of the same name as a function in it.
 fn replaced_files(path: &Path, text: &str) -> Result<Vec<String>, SourceError> {
-    let cells = BUNDLED
-        .iter()
-        .filter_map(|(file, _)| Some((*file, file.strip_prefix("reference/")?.strip_suffix(".xl")?)));
+    let cells = BUNDLED.iter().filter_map(|(file, _)| Some((*file, cell_name(file)?)));
     let defines = |name: &str| {
         text.lines().any(|line| {
             let rest = line.trim_start().strip_prefix("fn ").unwrap_or_default().trim_start();
@@ -185,5 +204,8 @@ mod tests {
         fs::write(&path, "fn other(q: [s]) -> (h: [s]) {\n}\n").unwrap();
         let error = ModelSource::load(None, Some(&path)).unwrap_err().to_string();
         assert!(error.contains("`mlstm`") && error.contains("mine.xl"), "{error}");
+        fs::write(&path, "fn lstm(q: [s]) -> (h: [s]) {\n}\n").unwrap();
+        let error = ModelSource::load(None, Some(&path)).unwrap_err().to_string();
+        assert!(error.contains("it uses `slstm`") && error.contains("`mlstm`"), "{error}");
     }
 }

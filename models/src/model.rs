@@ -35,12 +35,13 @@ impl Model {
         let elaborated = config.collect::<Result<_, Diagnostic>>().map_err(|d| vec![d]).and_then(|config| {
             elaborate(&program, &[LOGITS, LOSS], &Options { config, ..Options::default() })
         });
-        match elaborated {
-            Ok(module) => {
-                let layout =
-                    Layout::new(&module[module.find(LOSS).expect("elaborated functions are there")].graph);
-                Ok(Model { module, sources: program.sources, layout })
-            }
+        let laid_out = elaborated.and_then(|module| {
+            let loss = module.find(LOSS).expect("elaborated functions are there");
+            let layout = Layout::new(&module[loss].graph).map_err(|problem| vec![problem])?;
+            Ok((module, layout))
+        });
+        match laid_out {
+            Ok((module, layout)) => Ok(Model { module, sources: program.sources, layout }),
             Err(diagnostics) => Err(Failed { sources: program.sources, diagnostics }),
         }
     }

@@ -4,10 +4,13 @@
 use std::ops::Range;
 
 use carousel_core::program::Port;
-use carousel_ir::{Decay, Graph, Init, Name, Role};
+use carousel_ir::{Decay, Diagnostic, Graph, Init, Input, Name, Role, Span};
 
 use crate::checkpoint::{TensorRef, TensorSpec};
 use crate::init::{AxisSize, InitError, initial_values};
+
+/// More numbers than a model may have: their gradients and moments would not fit into the memory of any one computer.
+const MOST_ELEMENTS: usize = 1 << 36;
 
 /// One parameter.
 #[derive(Clone, Debug)]
@@ -33,11 +36,11 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout of the parameters of a graph.
+    /// The layout of the parameters of a graph; refused if there are more numbers than any computer could train.
     ///
     /// # Panics
     /// If a parameter has an axis whose size is not known when compiled; the elaborator refuses that.
-    pub fn new(graph: &Graph) -> Layout {
+    pub fn new(graph: &Graph) -> Result<Layout, Diagnostic> {
         let mut layout = Layout { parameters: Vec::new(), decayed: 0, elements: 0 };
         for group in [Decay::Yes, Decay::No] {
             for input in &graph.inputs {
@@ -50,7 +53,11 @@ impl Layout {
                 };
                 let shape: Vec<usize> = input.ty.axes.iter().map(|a| size(a) as usize).collect();
                 let start = layout.elements;
-                layout.elements += shape.iter().product::<usize>();
+                let count = shape.iter().try_fold(1usize, |count, n| count.checked_mul(*n));
+                layout.elements = count
+                    .and_then(|count| layout.elements.checked_add(count))
+                    .filter(|all| *all <= MOST_ELEMENTS)
+                    .ok_or_else(|| too_many(input, &shape))?;
                 layout.parameters.push(Parameter {
                     name: input.name,
                     axes: input.ty.axes.iter().map(|a| a.to_string()).collect(),
@@ -63,7 +70,7 @@ impl Layout {
                 layout.decayed = layout.elements;
             }
         }
-        layout
+        Ok(layout)
     }
 
     /// The parameters, in the order of the arena.
@@ -126,4 +133,12 @@ impl Layout {
         let place = |name| self.parameters.iter().position(|p| p.name == name);
         outputs.iter().map(|port| of(port).and_then(place).and_then(|at| parts[at].take())).collect()
     }
+}
+
+fn too_many(input: &Input, shape: &[usize]) -> Diagnostic {
+    let message = format!(
+        "with `{}` of shape {shape:?} the model has more than {MOST_ELEMENTS} parameters: it could not be trained",
+        input.name
+    );
+    Diagnostic::error("limit", Span::default(), message)
 }

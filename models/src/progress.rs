@@ -3,7 +3,7 @@
 //! Invariant: standard output is never touched; it belongs to results. Speed is that of this process alone, so that
 //! a resumed run does not count the time before.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -77,7 +77,7 @@ impl Progress {
                 self.bar.set_position(step);
                 self.bar.set_message(line(&status));
             }
-            Display::Lines => eprintln!("{}", line(&status)),
+            Display::Lines => tell(&line(&status)),
             Display::Silent => {}
         }
         status
@@ -86,8 +86,8 @@ impl Progress {
     /// Shows a line of its own, above the bar if there is one.
     pub fn say(&self, text: &str) {
         match self.display {
-            Display::Bar => self.bar.suspend(|| eprintln!("{text}")),
-            Display::Lines => eprintln!("{text}"),
+            Display::Bar => self.bar.suspend(|| tell(text)),
+            Display::Lines => tell(text),
             Display::Silent => {}
         }
     }
@@ -107,6 +107,11 @@ impl Progress {
         let left = seconds / done * self.steps.saturating_sub(step) as f64;
         (done * self.tokens_per_step as f64 / seconds, Duration::try_from_secs_f64(left).ok())
     }
+}
+
+/// Writes a line to standard error. A reader that has gone away is no reason to stop a run.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// One line about the status.

@@ -11,7 +11,7 @@ use carousel_core::backend::RunError;
 use carousel_ir::text::Failed;
 
 use crate::batch::{Extent, training_batch};
-use crate::checkpoint::{self, Checkpoint, CheckpointError, Manifest, Snapshot};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, Manifest, Snapshot, Unlogged};
 use crate::compile::Engine;
 use crate::config::TrainingConfig;
 use crate::corpus::{Corpus, Text, TextError};
@@ -114,6 +114,7 @@ pub struct Trainer {
     optimizer: Optimizer,
     gradients: Vec<f32>,
     step: u64,
+    unlogged: Unlogged,
     metrics: MetricsFile,
 }
 
@@ -147,7 +148,7 @@ impl Trainer {
         };
         let corpus = Corpus::new(&text, &ByteTokenizer, config.held_back, config.context)?;
         let mut optimizer = Optimizer::new(engine, model.layout().initial(config.seed)?);
-        let mut step = 0;
+        let (mut step, mut unlogged) = (0, Unlogged::default());
         if let Some(checkpoint) = &found {
             let manifest = checkpoint.manifest();
             if !text.identity().same_content(&manifest.text) {
@@ -159,21 +160,23 @@ impl Trainer {
             optimizer.values = checkpoint.parameters(&specs)?.concat();
             optimizer.first = moments.first.concat();
             optimizer.second = moments.second.concat();
-            step = manifest.step;
+            (step, unlogged) = (manifest.step, manifest.unlogged);
         }
         std::fs::create_dir_all(&config.out).map_err(|source| MetricsError::Io {
             action: "make the folder of",
             path: config.out.join(METRICS_FILE),
             source,
         })?;
+        let (gradient, loss) = (model.loss_gradient(engine)?, model.loss(engine)?);
+        // Last, so that a run that cannot start leaves the metrics of the one before it.
         let metrics_path = config.out.join(METRICS_FILE);
         let metrics = match start {
             Start::Afresh => MetricsFile::create(&metrics_path)?,
             Start::Resume => MetricsFile::resume(&metrics_path, step)?,
         };
         Ok(Trainer {
-            gradient: model.loss_gradient(engine)?,
-            loss: model.loss(engine)?,
+            gradient,
+            loss,
             gradients: vec![0.0; model.layout().elements()],
             config,
             model,
@@ -182,6 +185,7 @@ impl Trainer {
             corpus,
             optimizer,
             step,
+            unlogged,
             metrics,
         })
     }
@@ -227,18 +231,27 @@ impl Trainer {
         Ok((loss, norm))
     }
 
-    /// Trains to the last step, showing progress; validates and saves when it is due.
+    /// Trains to the last step, showing progress; validates and saves when it is due. A new run saves its initial
+    /// values too, so that it can be resumed from the start on, and never from an older run in the same folder.
     pub fn run(&mut self, display: Display) -> Result<Summary, TrainError> {
         let tokens = (self.config.batch * self.config.context) as u64;
         let progress = Progress::new(display, self.step, self.config.steps, tokens);
         let start = Instant::now();
-        let mut since_log = (0.0, 0u64);
+        if self.step == 0 {
+            self.save()?;
+        } else if self.step >= self.config.steps {
+            // The run is over and its metrics are complete.
+            let held_back = self.evaluate(Extent::Whole)?;
+            progress.finish();
+            return Ok(Summary { steps: self.step, held_back, seconds: start.elapsed().as_secs_f64() });
+        }
         while self.step < self.config.steps {
             let learning_rate = self.config.schedule().learning_rate(self.step);
             let (loss, norm) = self.step()?;
-            since_log = (since_log.0 + f64::from(loss), since_log.1 + 1);
+            self.unlogged.loss += f64::from(loss);
+            self.unlogged.steps += 1;
             if self.config.is_due(self.config.log_every, self.step) {
-                let loss = since_log.0 / since_log.1 as f64;
+                let loss = self.unlogged.loss / self.unlogged.steps as f64;
                 let bits_per_byte = self.corpus.train.bits_per_byte(loss);
                 let status = progress.report(self.step, loss, bits_per_byte);
                 self.metrics.record(&Metric::Training {
@@ -249,7 +262,7 @@ impl Trainer {
                     gradient_norm: Some(norm),
                     tokens_per_second: status.tokens_per_second,
                 })?;
-                since_log = (0.0, 0);
+                self.unlogged = Unlogged::default();
             }
             if self.step < self.config.steps {
                 if self.config.is_due(self.config.eval_every, self.step) {
@@ -266,9 +279,13 @@ impl Trainer {
         Ok(Summary { steps: self.step, held_back, seconds: start.elapsed().as_secs_f64() })
     }
 
-    fn validate(&mut self, extent: Extent, progress: &Progress) -> Result<Evaluation, TrainError> {
+    fn evaluate(&self, extent: Extent) -> Result<Evaluation, TrainError> {
         let part = &self.corpus.held_back;
-        let result = evaluate(&self.loss, &self.optimizer.values, part, self.config.batch, extent)?;
+        Ok(evaluate(&self.loss, &self.optimizer.values, part, self.config.batch, extent)?)
+    }
+
+    fn validate(&mut self, extent: Extent, progress: &Progress) -> Result<Evaluation, TrainError> {
+        let result = self.evaluate(extent)?;
         self.metrics.record(&Metric::Validation {
             step: self.step,
             loss: result.loss,
@@ -287,6 +304,7 @@ impl Trainer {
         let manifest = Manifest {
             step: self.step,
             data_position: self.step,
+            unlogged: self.unlogged,
             seed: self.config.seed,
             tokenizer: ByteTokenizer.name().to_string(),
             text: self.text.identity(),

@@ -1,7 +1,9 @@
-//! What the tests of the workspace share: file tests ([`filetest`]), random graphs ([`random`]) and the golden vectors ([`golden`]).
+//! What the tests of the workspace share: file tests ([`filetest`]), random graphs ([`random`]), the golden vectors
+//! ([`golden`]) and functions as machine code ([`compiled`]).
 //!
 //! The tests themselves are in `suite` (one binary) and in `golden` (one trial per case).
 
+pub mod compiled;
 pub mod filetest;
 pub mod golden;
 pub mod random;

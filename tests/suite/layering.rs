@@ -80,6 +80,28 @@ fn crates_know_only_the_layers_below() {
     none(&problems);
 }
 
+/// What runs on the CPU is not what it is checked against, and it does not reach it by a detour either.
+#[test]
+fn the_cpu_does_not_depend_on_the_reference() {
+    let (mut waiting, mut reached) = (vec!["carousel-cpu".to_string()], Vec::new());
+    let folders: Vec<(String, String)> = members()
+        .into_iter()
+        .map(|member| {
+            let (manifest, _) = manifest(&member);
+            (manifest["package"]["name"].as_str().expect("a name").to_string(), member)
+        })
+        .collect();
+    while let Some(name) = waiting.pop() {
+        let Some((_, member)) = folders.iter().find(|(n, _)| *n == name) else { continue };
+        let (manifest, _) = manifest(member);
+        waiting
+            .extend(["dependencies", "build-dependencies"].iter().flat_map(|s| dependencies(&manifest, s)));
+        reached.push(name);
+    }
+    assert!(reached.iter().any(|n| n == "carousel-core"), "only {reached:?} were reached");
+    assert!(!reached.iter().any(|n| n == "carousel-reference"), "carousel-cpu depends on {reached:?}");
+}
+
 #[test]
 fn libraries_stand_where_they_belong() {
     let mut problems = Vec::new();

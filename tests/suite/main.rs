@@ -1,8 +1,13 @@
 //! The suite: what holds for every random graph and across crates.
 
+mod cells;
 mod documents;
+mod executable;
+mod expected;
 mod gradients;
+mod kernels;
 mod layering;
+mod machine_code;
 mod random;
 mod rewriting;
 mod text;

@@ -22,7 +22,7 @@ impl Default for Target {
     fn default() -> Target {
         Target {
             tile_elements: 4096,
-            product_rows: 128,
+            product_rows: 64,
             product_columns: 512,
             small_contraction: 16,
             group_points: 64,

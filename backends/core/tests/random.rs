@@ -1,7 +1,7 @@
 //! Random graphs, lowered and interpreted, against the reference.
 
 #[path = "../../../tests/src/random/mod.rs"]
-#[expect(dead_code, reason = "shared with other tests")]
+#[expect(dead_code, unreachable_pub, reason = "shared with other tests")]
 mod random;
 mod support;
 
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use random::Purpose;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_graphs_agree_with_the_reference(case in random::cases(Purpose::Values)) {

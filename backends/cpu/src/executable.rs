@@ -107,7 +107,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl CpuExecutable {
     /// Bytes of machine code.
     pub fn code_bytes(&self) -> u64 {
-        self.code.kernels().iter().map(|kernel| kernel.code_bytes).sum()
+        self.kernel_code_bytes().iter().sum()
+    }
+
+    /// Bytes of machine code of each kernel of the program.
+    pub fn kernel_code_bytes(&self) -> Vec<u64> {
+        self.code.kernels().iter().map(|kernel| kernel.code_bytes).collect()
     }
 
     /// The program that was compiled.

@@ -8,14 +8,15 @@ use carousel_core::backend::{DataMut, Executable, Tensor};
 use carousel_ir::DType;
 use carousel_ir::philox::philox;
 use carousel_ir::text::{Failed, Options, elaborate, parse_program};
-use carousel_models::compile::{Engine, simplified};
+use carousel_models::compile::{Engine, simplified, with_linear_scans};
 use carousel_models::config::{ParameterValue, TrainingConfig};
 use carousel_models::library::{ModelSource, bundled};
 use carousel_models::model::Model;
 use carousel_models::train::{Start, Trainer};
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::common::{Failure, TargetOptions};
+use super::common::{Failure, TargetOptions, tell};
+use super::train;
 
 /// Measure one case.
 #[derive(clap::Args)]
@@ -31,15 +32,15 @@ pub(super) struct Arguments {
 enum Case {
     /// The mLSTM cell on random inputs.
     Mlstm {
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
         batch: u64,
-        #[arg(long, default_value_t = 4)]
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
         heads: u64,
-        #[arg(long, default_value_t = 1024)]
+        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
         seq: u64,
-        #[arg(long, default_value_t = 64)]
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
         dqk: u64,
-        #[arg(long, default_value_t = 64)]
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
         dhv: u64,
         #[arg(long, value_enum, default_value = "fwd")]
         pass: Pass,
@@ -48,13 +49,13 @@ enum Case {
     },
     /// The sLSTM cell on random inputs.
     Slstm {
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
         batch: u64,
-        #[arg(long, default_value_t = 4)]
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
         heads: u64,
-        #[arg(long, default_value_t = 256)]
+        #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
         seq: u64,
-        #[arg(long, default_value_t = 64)]
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
         dim: u64,
         #[arg(long, value_enum, default_value = "fwd")]
         pass: Pass,
@@ -63,27 +64,27 @@ enum Case {
     },
     /// One training step of the built-in language model.
     TrainStep {
-        #[arg(long, default_value_t = 4)]
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i64).range(1..=100_000))]
         blocks: i64,
-        #[arg(long, default_value_t = 128)]
+        #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(i64).range(1..=1 << 20))]
         dim: i64,
         #[arg(long, default_value_t = 128)]
         context: usize,
         #[arg(long, default_value_t = 8)]
         batch: usize,
         /// Every n-th block is an sLSTM block; 0 for none.
-        #[arg(long, default_value_t = 4)]
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i64).range(0..=100_000))]
         slstm_every: i64,
         #[command(flatten)]
         common: Common,
     },
     /// Compilation of the gradient of the built-in language model.
     Compile {
-        #[arg(long, default_value_t = 48)]
+        #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(i64).range(1..=100_000))]
         blocks: i64,
-        #[arg(long, default_value_t = 128)]
+        #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(i64).range(1..=1 << 20))]
         dim: i64,
-        #[arg(long, default_value_t = 4)]
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i64).range(0..=100_000))]
         slstm_every: i64,
         #[command(flatten)]
         common: Common,
@@ -128,13 +129,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let sizes = [("b", *batch), ("h", *heads), ("s", *seq), ("dk", *dqk), ("dv", *dhv)];
             let map = [("q", "b,h"), ("k", "b,h"), ("v", "b,h"), ("i", "b,h"), ("f", "b,h")];
             // Update, decay and read-out of the matrix memory a step: what the recurrent form computes.
-            let flops = 6.0 * (batch * heads * seq * dqk * dhv) as f64;
+            let flops = 6.0 * product(&[*batch, *heads, *seq, *dqk, *dhv]);
             cell("mlstm", &sizes, &map, batch * seq, flops, *pass, common)
         }
         Case::Slstm { batch, heads, seq, dim, pass, common } => {
             let sizes = [("b", *batch), ("h", *heads), ("s", *seq), ("d", *dim)];
             let map = [("z", "b"), ("i", "b"), ("f", "b"), ("o", "b")];
-            let flops = 8.0 * (batch * heads * seq * dim * dim) as f64;
+            let flops = 8.0 * product(&[*batch, *heads, *seq, *dim, *dim]);
             cell("slstm", &sizes, &map, batch * seq, flops, *pass, common)
         }
         Case::TrainStep { blocks, dim, context, batch, slstm_every, common } => {
@@ -143,6 +144,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Case::Compile { blocks, dim, slstm_every, common } => compile(*blocks, *dim, *slstm_every, common),
     }
 }
+
+fn product(factors: &[u64]) -> f64 {
+    factors.iter().map(|n| *n as f64).product()
+}
+
+/// More elements than any of a cell's inputs may have.
+const MOST_ELEMENTS: f64 = 4e9;
 
 fn cell(
     name: &'static str,
@@ -160,6 +168,14 @@ fn cell(
         let of = |n: carousel_ir::Name| sizes.iter().find(|(name, _)| *name == n.as_str()).map(|(_, n)| *n);
         size.evaluate(&of).expect("every axis of a cell has a size")
     };
+    for port in executable.inputs() {
+        let shape: Vec<u64> = port.sizes.iter().map(size).collect();
+        if product(&shape) > MOST_ELEMENTS {
+            let message =
+                format!("`{}` of shape {shape:?} has more than {MOST_ELEMENTS:e} elements", port.name);
+            return Err(Failure::Input(message));
+        }
+    }
     let inputs: Vec<(Vec<u64>, Values)> = executable
         .inputs()
         .iter()
@@ -184,8 +200,7 @@ fn cell(
     report(
         common,
         &Report { case: name, form: "recurrent", tokens, flops, bytes_peak, compile_seconds, times },
-    );
-    Ok(())
+    )
 }
 
 fn cell_executable(
@@ -209,7 +224,7 @@ fn cell_executable(
         ..Options::default()
     };
     let fail = |diagnostics| Failure::Program(Failed { sources: program.sources.clone(), diagnostics });
-    let module = simplified(&elaborate(&program, &[name], &options).map_err(fail)?);
+    let module = with_linear_scans(&simplified(&elaborate(&program, &[name], &options).map_err(fail)?));
     let root = module.find(name).expect("an elaborated function is in its module");
     let (module, root) = match pass {
         Pass::Fwd => (module, root),
@@ -246,10 +261,11 @@ fn train_step(
         model: parameters(blocks, dim, slstm_every).into_iter().collect(),
         ..TrainingConfig::default()
     };
+    let config = config.validated().map_err(Failure::input)?;
     let started = Instant::now();
-    let mut trainer = Trainer::new(&common.target.engine(), config, Start::Afresh).map_err(Failure::work)?;
+    let mut trainer = Trainer::new(&common.target.engine(), config, Start::Afresh).map_err(train::failure)?;
     let compile_seconds = started.elapsed().as_secs_f64();
-    let times = repeat(common, || trainer.step().map(drop).map_err(Failure::work));
+    let times = repeat(common, || trainer.step().map(drop).map_err(train::failure));
     // The trainer's metrics file is the only thing in it.
     let _ = std::fs::remove_dir_all(&folder);
     let tokens = (batch * context) as u64;
@@ -264,8 +280,7 @@ fn train_step(
         compile_seconds,
         times: times?,
     };
-    report(common, &report_);
-    Ok(())
+    report(common, &report_)
 }
 
 fn compile(blocks: i64, dim: i64, slstm_every: i64, common: &Common) -> Result<(), Failure> {
@@ -287,8 +302,7 @@ fn compile(blocks: i64, dim: i64, slstm_every: i64, common: &Common) -> Result<(
             compile_seconds,
             times,
         },
-    );
-    Ok(())
+    )
 }
 
 /// One run to warm up, then as many as were asked for, or until two seconds have gone by.
@@ -307,7 +321,7 @@ fn repeat(common: &Common, mut once: impl FnMut() -> Result<(), Failure>) -> Res
     Ok(times)
 }
 
-fn report(common: &Common, r: &Report) {
+fn report(common: &Common, r: &Report) -> Result<(), Failure> {
     let mut seconds: Vec<f64> = r.times.iter().map(Duration::as_secs_f64).collect();
     seconds.sort_by(f64::total_cmp);
     let (min, median) = (seconds[0], seconds[seconds.len() / 2]);
@@ -324,11 +338,11 @@ fn report(common: &Common, r: &Report) {
             "bytes_peak": r.bytes_peak,
             "compile_seconds": r.compile_seconds,
         });
-        println!("{object}");
+        tell(&format!("{object}\n"))
     } else {
-        println!(
+        tell(&format!(
             "{} ({}, {threads} threads): {:.3} ms median, {:.3} ms min over {} runs; {:.0} tokens/s, {:.1} GFLOP/s, \
-             {:.1} MiB peak, compiled in {:.2} s",
+             {:.1} MiB peak, compiled in {:.2} s\n",
             r.case,
             r.form,
             median * 1e3,
@@ -338,7 +352,7 @@ fn report(common: &Common, r: &Report) {
             r.flops / median / 1e9,
             r.bytes_peak as f64 / f64::from(1 << 20),
             r.compile_seconds
-        );
+        ))
     }
 }
 

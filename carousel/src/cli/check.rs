@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use carousel_ir::Severity;
-use carousel_ir::text::{Failed, check};
 
 use carousel::gradcheck::{GradcheckError, gradcheck};
 
-use super::common::{Failure, ProgramOptions, read_program, render_style};
-use super::print::elaborated;
+use super::common::{Failure, ProgramOptions, remark, render_style, tell};
+use super::source::Source;
 
 /// Parse and verify files.
 #[derive(clap::Args)]
@@ -34,21 +33,19 @@ const TOLERANCE: f64 = 1e-6;
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut worst = None;
     for path in &arguments.files {
-        let result = read_program(path).and_then(|program| {
-            let diagnostics = check(&program);
-            let is_wrong = diagnostics.iter().any(|d| d.severity == Severity::Error);
-            let failed = Failed { sources: program.sources, diagnostics };
-            if is_wrong {
-                return Err(Failure::Program(failed));
+        let result = Source::read(path).and_then(|source| {
+            let diagnostics = source.problems();
+            if diagnostics.iter().any(|d| d.severity == Severity::Error) {
+                return Err(source.failed(diagnostics));
             }
-            eprint!("{}", failed.sources.render(&failed.diagnostics, render_style()));
+            remark(&source.sources().render(&diagnostics, render_style()));
             match &arguments.function {
-                Some(function) if arguments.grad => check_gradient(path, function, &arguments.program),
+                Some(function) if arguments.grad => check_gradient(&source, function, &arguments.program),
                 Some(_) | None => Ok(()),
             }
         });
         match result {
-            Ok(()) => println!("{}: ok", path.display()),
+            Ok(()) => tell(&format!("{}: ok\n", path.display()))?,
             // Every file is checked; the last failure is reported at the end, the others as they come.
             Err(failure) => {
                 if let Some(previous) = worst.replace(failure) {
@@ -60,13 +57,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     worst.map_or(Ok(()), Err)
 }
 
-fn check_gradient(path: &std::path::Path, function: &str, options: &ProgramOptions) -> Result<(), Failure> {
-    let program = read_program(path)?;
-    let (module, root) = elaborated(&program, function, &options.options()?)?;
+fn check_gradient(source: &Source, function: &str, options: &ProgramOptions) -> Result<(), Failure> {
+    let (module, root) = source.elaborated(function, &source.options(&[function], options, &[])?)?;
     let rows = gradcheck(&module, root, 0).map_err(|error| match error {
-        GradcheckError::Gradient(diagnostics) => {
-            Failure::Program(Failed { sources: program.sources, diagnostics })
-        }
+        GradcheckError::Gradient(diagnostics) => source.failed(diagnostics),
         GradcheckError::Evaluation(error) => Failure::work(error),
     })?;
     let mut wrong = Vec::new();
@@ -74,10 +68,10 @@ fn check_gradient(path: &std::path::Path, function: &str, options: &ProgramOptio
         // Not `error > TOLERANCE`: NaN is wrong too.
         let is_right = row.error <= TOLERANCE;
         let verdict = if is_right { "ok" } else { "WRONG" };
-        println!(
-            "grad.{}: {verdict}, reverse {:e}, difference {:e}, error {:.1e}",
+        tell(&format!(
+            "grad.{}: {verdict}, reverse {:e}, difference {:e}, error {:.1e}\n",
             row.input, row.reverse, row.difference, row.error
-        );
+        ))?;
         if !is_right {
             wrong.push(row.input);
         }

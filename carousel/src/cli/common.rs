@@ -1,13 +1,13 @@
-//! What the commands share: failures with their exit status, options that many have, reading programs.
+//! What the commands share: failures with their exit status, what is written where, options that many have.
+//!
+//! Invariant: a reader of standard output or standard error that goes away never makes the program panic.
 
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
-use carousel_ir::text::{ConfigValue, Failed, Options, Program, parse_program};
-use carousel_ir::{DType, RenderStyle};
+use carousel_ir::text::{ConfigValue, Failed};
+use carousel_ir::{DType, RenderStyle, Severity};
 use carousel_models::compile::Engine;
-use carousel_models::library::bundled;
 use clap::{Args, ValueEnum};
 
 /// Why a command did not do its work.
@@ -18,6 +18,8 @@ pub(super) enum Failure {
     Input(String),
     /// Messages about a program: status 2.
     Program(Failed),
+    /// Nobody reads the results any more, as in `carousel print .. | head`: nothing is left to do, status 0.
+    ReaderGone,
 }
 
 impl Failure {
@@ -35,19 +37,20 @@ impl Failure {
     pub(super) fn report(self) -> ExitCode {
         match self {
             Failure::Work(message) => {
-                eprintln!("error: {message}");
+                remark(&format!("error: {message}\n"));
                 ExitCode::from(1)
             }
             Failure::Input(message) => {
-                eprintln!("error: {message}");
+                remark(&format!("error: {message}\n"));
                 ExitCode::from(2)
             }
             Failure::Program(failed) => {
-                eprint!("{}", failed.sources.render(&failed.diagnostics, render_style()));
-                let errors = failed.diagnostics.len();
-                eprintln!("{errors} problem{}", if errors == 1 { "" } else { "s" });
+                remark(&failed.sources.render(&failed.diagnostics, render_style()));
+                let errors = failed.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+                remark(&format!("{errors} problem{}\n", if errors == 1 { "" } else { "s" }));
                 ExitCode::from(2)
             }
+            Failure::ReaderGone => ExitCode::SUCCESS,
         }
     }
 }
@@ -56,6 +59,25 @@ impl From<Failed> for Failure {
     fn from(failed: Failed) -> Failure {
         Failure::Program(failed)
     }
+}
+
+/// Writes a result to standard output.
+pub(super) fn tell(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| unwritten(&error))
+}
+
+/// Why a result is not on standard output.
+pub(super) fn unwritten(error: &std::io::Error) -> Failure {
+    if error.kind() == ErrorKind::BrokenPipe {
+        return Failure::ReaderGone;
+    }
+    Failure::Work(format!("cannot write to standard output: {error}"))
+}
+
+/// Writes to standard error what is no result. If nobody reads it, the work goes on.
+pub(super) fn remark(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Colour on a terminal, unless the user asks for none.
@@ -110,18 +132,14 @@ fn float_dtype(name: &str) -> Result<DType, String> {
 }
 
 impl ProgramOptions {
-    /// For the elaborator.
-    pub(super) fn options(&self) -> Result<Options, Failure> {
-        let mut options = Options { dtype: self.dtype, ..Options::default() };
-        for binding in &self.bind {
-            let (name, value) = binding
-                .split_once('=')
-                .ok_or_else(|| Failure::Input(format!("--bind `{binding}`: expected NAME=VALUE")))?;
-            let (name, value) = (name.trim().to_string(), value.trim());
-            let parsed = if let Ok(n) = value.parse::<i64>() {
-                if let Ok(size) = u64::try_from(n) {
-                    options.sizes.insert(name.clone(), size);
-                }
+    /// What is bound, in order.
+    pub(super) fn bindings(&self) -> Result<Vec<(&str, ConfigValue)>, Failure> {
+        let parse = |binding| -> Result<(&str, ConfigValue), Failure> {
+            let Some((name, value)) = str::split_once(binding, '=') else {
+                return Err(Failure::Input(format!("--bind `{binding}`: expected NAME=VALUE")));
+            };
+            let (name, value) = (name.trim(), value.trim());
+            let value = if let Ok(n) = value.parse::<i64>() {
                 ConfigValue::Int(n)
             } else if let Ok(x) = value.parse::<f64>() {
                 ConfigValue::Float(x)
@@ -130,26 +148,8 @@ impl ProgramOptions {
             } else {
                 ConfigValue::Text(value.to_string())
             };
-            options.config.insert(name, parsed);
-        }
-        Ok(options)
+            Ok((name, value))
+        };
+        self.bind.iter().map(|binding| parse(binding.as_str())).collect()
     }
-}
-
-/// Parses a file; the files that it uses are looked for in its folder, then among the built-in ones.
-pub(super) fn read_program(path: &Path) -> Result<Program, Failure> {
-    let text = read_text(path)?;
-    let folder = path.parent().map(Path::to_path_buf).unwrap_or_else(|| PathBuf::from("."));
-    let load = |used: &str| {
-        std::fs::read_to_string(folder.join(used)).or_else(|error| match bundled(used) {
-            Some(text) => Ok(text.to_string()),
-            None => Err(format!("cannot read `{used}`: {error}")),
-        })
-    };
-    Ok(parse_program(&path.display().to_string(), &text, &load)?)
-}
-
-/// The text of a file.
-pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|e| Failure::Input(format!("cannot read {}: {e}", path.display())))
 }

@@ -8,7 +8,7 @@ use carousel_models::corpus::{Corpus, Part, Text};
 use carousel_models::evaluate::evaluate;
 use carousel_models::tokenizer::ByteTokenizer;
 
-use super::common::{Failure, TargetOptions};
+use super::common::{Failure, TargetOptions, tell};
 use super::generate::load;
 
 /// The loss of a trained model on a text.
@@ -56,15 +56,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             "perplexity": result.perplexity(),
             "tokens": result.tokens,
         });
-        println!("{object}");
+        tell(&format!("{object}\n"))
     } else {
-        println!(
-            "loss {:.6} nats a token, perplexity {:.4}, {:.6} bits a byte, over {} tokens",
+        tell(&format!(
+            "loss {:.6} nats a token, perplexity {:.4}, {:.6} bits a byte, over {} tokens\n",
             result.loss,
             result.perplexity(),
             result.bits_per_byte,
             result.tokens
-        );
+        ))
     }
-    Ok(())
 }

@@ -11,7 +11,7 @@ use carousel_models::model::{LanguageFunction, Model};
 use carousel_models::sample::Sampler;
 use carousel_models::tokenizer::ByteTokenizer;
 
-use super::common::{Failure, TargetOptions};
+use super::common::{Failure, TargetOptions, unwritten};
 
 /// Write text with a trained model.
 #[derive(clap::Args)]
@@ -29,19 +29,29 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 400)]
     max_tokens: usize,
     /// Logits are divided by it; 0 always takes the most likely token.
-    #[arg(long, default_value_t = 0.8)]
+    #[arg(long, default_value_t = 0.8, value_parser = temperature, allow_negative_numbers = true)]
     temperature: f64,
     /// Only this many of the most likely tokens; 0: all.
     #[arg(long, default_value_t = 0)]
     top_k: usize,
     /// Only the most likely tokens that make up this probability.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = probability, allow_negative_numbers = true)]
     top_p: f64,
     /// Decides every random choice.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
     target: TargetOptions,
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|t: &f64| *t >= 0.0 && t.is_finite());
+    number.ok_or_else(|| "expected 0 (most likely token) or a positive number".to_string())
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|p: &f64| *p > 0.0 && *p <= 1.0);
+    number.ok_or_else(|| "expected a number above 0 and at most 1".to_string())
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -86,5 +96,5 @@ pub(super) fn write(
             GenerateError::EmptyPrompt | GenerateError::Token(_) => Failure::input(error),
             GenerateError::Run(_) | GenerateError::Sample(_) => Failure::work(error),
         })?;
-    result.and_then(|()| writeln!(out)).map_err(|e| Failure::Work(format!("cannot write the text: {e}")))
+    result.and_then(|()| writeln!(out)).map_err(|error| unwritten(&error))
 }

@@ -8,6 +8,7 @@ mod eval;
 mod generate;
 mod print;
 mod run;
+mod source;
 mod train;
 
 use clap::{Parser, Subcommand};

@@ -1,6 +1,5 @@
 //! `carousel print`.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use carousel_autodiff as autodiff;
@@ -8,14 +7,17 @@ use carousel_core::backend::CompileError;
 use carousel_core::kernel::Kernel;
 use carousel_core::program::Program as Lowered;
 use carousel_core::{Target, lower};
-use carousel_ir::text::{Failed, Options, Program, elaborate, print};
-use carousel_ir::{FunctionId, Module};
-use carousel_models::compile::simplified;
+use carousel_ir::text::print;
+use carousel_ir::{FunctionId, Graph, Module};
+use carousel_models::compile::simplified_with_report;
 use clap::ValueEnum;
 
-use super::common::{Failure, ProgramOptions, read_program};
+use super::common::{Failure, ProgramOptions, remark, tell};
+use super::source::Source;
 
 /// Print the program after a stage.
+///
+/// What stages `parsed`, `canonical` and `grad` print can be given to any command in place of a source.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  carousel print models/xl/cells/mlstm.xl --fn mlstm --stage canonical\n  \
@@ -33,6 +35,9 @@ pub(super) struct Arguments {
     /// The function with its vector-Jacobian product.
     #[arg(long)]
     grad: bool,
+    /// Which rules fired how often, on standard error; from stage `canonical` on.
+    #[arg(long)]
+    report: bool,
     #[command(flatten)]
     program: ProgramOptions,
 }
@@ -55,43 +60,54 @@ enum Stage {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let program = read_program(&arguments.file)?;
-    let options = arguments.program.options()?;
+    let source = Source::read(&arguments.file)?;
     let functions: Vec<String> = match &arguments.function {
         Some(name) => vec![name.clone()],
-        None => own_functions(&program),
+        None => source.own_functions(),
     };
-    for name in functions {
-        let text = stage_text(&program, &name, &options, arguments)?;
-        println!("{}", text.trim_end());
+    let names: Vec<&str> = functions.iter().map(String::as_str).collect();
+    // All in one module: functions that several of them call are printed once.
+    let mut module = source.module(&names, &source.options(&names, &arguments.program, &[])?)?;
+    if arguments.stage > Stage::Parsed {
+        module = canonical(&module, arguments, "canonical form");
+    }
+    let find =
+        |module: &Module, name: &str| module.find(name).expect("a function that was asked for is there");
+    let mut roots: Vec<FunctionId> = names.iter().map(|name| find(&module, name)).collect();
+    if arguments.grad || arguments.stage == Stage::Grad {
+        if arguments.function.is_none() {
+            // Whoever names no function means those that have gradients.
+            let is_smooth = |graph: &Graph| graph.outputs.iter().any(|o| graph.ty(o.value).dtype.is_float());
+            roots.retain(|root| is_smooth(&module[*root].graph));
+        }
+        for root in &mut roots {
+            (module, *root) = autodiff::gradient(&module, *root, &autodiff::Options::default())
+                .map_err(|diagnostics| source.failed(diagnostics))?;
+        }
+        module = canonical(&module, arguments, "gradients in canonical form");
+    }
+    if arguments.stage <= Stage::Grad {
+        return tell(&format!("{}\n", print(&module).trim_end()));
+    }
+    for root in roots {
+        let lowered = lower(&module, root, &Target::default()).map_err(|d| source.failed(d))?;
+        let text = match arguments.stage {
+            Stage::Parsed | Stage::Canonical | Stage::Grad | Stage::Kernel => lowered.to_string(),
+            Stage::Clif => listing(&lowered, carousel_cpu::clif)?,
+            Stage::Asm => listing(&lowered, carousel_cpu::assembly)?,
+        };
+        tell(&format!("{}\n", text.trim_end()))?;
     }
     Ok(())
 }
 
-fn stage_text(
-    program: &Program,
-    name: &str,
-    options: &Options,
-    arguments: &Arguments,
-) -> Result<String, Failure> {
-    let fail = |diagnostics| Failure::Program(Failed { sources: program.sources.clone(), diagnostics });
-    let (mut module, mut root) = elaborated(program, name, options)?;
-    if arguments.stage > Stage::Parsed {
-        module = simplified(&module);
+/// The module in canonical form; says what the rules did if that was asked for.
+fn canonical(module: &Module, arguments: &Arguments, what: &str) -> Module {
+    let (module, report) = simplified_with_report(module);
+    if arguments.report {
+        remark(&format!("{what}:\n{report}"));
     }
-    if arguments.grad || arguments.stage == Stage::Grad {
-        (module, root) = autodiff::gradient(&module, root, &autodiff::Options::default()).map_err(fail)?;
-        module = simplified(&module);
-    }
-    if arguments.stage <= Stage::Grad {
-        return Ok(print(&module));
-    }
-    let lowered = lower(&module, root, &Target::default()).map_err(fail)?;
-    Ok(match arguments.stage {
-        Stage::Parsed | Stage::Canonical | Stage::Grad | Stage::Kernel => lowered.to_string(),
-        Stage::Clif => listing(&lowered, carousel_cpu::clif)?,
-        Stage::Asm => listing(&lowered, carousel_cpu::assembly)?,
-    })
+    module
 }
 
 /// Every kernel of a program as `print` shows it.
@@ -99,25 +115,4 @@ fn listing(program: &Lowered, print: fn(&Kernel) -> Result<String, CompileError>
     let kernels: Vec<String> =
         program.kernels.iter().map(print).collect::<Result<_, _>>().map_err(Failure::work)?;
     Ok(kernels.join("\n"))
-}
-
-/// One function of the program with what it calls.
-pub(super) fn elaborated(
-    program: &Program,
-    name: &str,
-    options: &Options,
-) -> Result<(Module, FunctionId), Failure> {
-    let fail = |diagnostics| Failure::Program(Failed { sources: program.sources.clone(), diagnostics });
-    let module = elaborate(program, &[name], options).map_err(fail)?;
-    let root = module.find(name).expect("an elaborated function is in its module");
-    Ok((module, root))
-}
-
-/// The functions that the file itself defines, not those of files that it uses.
-fn own_functions(program: &Program) -> Vec<String> {
-    let mut by_file: BTreeMap<u32, Vec<String>> = BTreeMap::new();
-    for definition in &program.definitions {
-        by_file.entry(definition.name.span.file).or_default().push(definition.name.name.to_string());
-    }
-    by_file.into_values().next().unwrap_or_default()
 }

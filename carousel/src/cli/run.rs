@@ -7,13 +7,12 @@ use carousel::function::{Output, call};
 use carousel::tensors::{self, NamedTensor};
 use carousel_autodiff as autodiff;
 use carousel_core::backend::Tensor;
-use carousel_ir::text::Failed;
-use carousel_ir::{FunctionId, Module};
+use carousel_ir::{DType, FunctionId, Module};
 use carousel_models::compile::simplified;
 use carousel_reference as reference;
 
-use super::common::{Failure, ProgramOptions, TargetOptions, read_program};
-use super::print::elaborated;
+use super::common::{Failure, ProgramOptions, TargetOptions};
+use super::source::Source;
 
 /// Run a function on tensors from a file.
 #[derive(clap::Args)]
@@ -50,24 +49,24 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let program = read_program(&arguments.file)?;
+    let source = Source::read(&arguments.file)?;
     let given = tensors::read(&arguments.input).map_err(Failure::Input)?;
-    let mut options = arguments.program.options()?;
-    let (module, root) = elaborated(&program, &arguments.function, &options)?;
+    let mut options = source.options(&[&arguments.function], &arguments.program, &arguments.map)?;
+    let (module, root) = source.elaborated(&arguments.function, &options)?;
     options.map = mapped_inputs(&module, root, &given, arguments)?;
-    let (module, root) = elaborated(&program, &arguments.function, &options)?;
+    let (module, root) = source.elaborated(&arguments.function, &options)?;
     let (module, root) = if arguments.grad {
-        let fail = |diagnostics| Failure::Program(Failed { sources: program.sources.clone(), diagnostics });
-        autodiff::gradient(&simplified(&module), root, &autodiff::Options::default()).map_err(fail)?
+        autodiff::gradient(&simplified(&module), root, &autodiff::Options::default())
+            .map_err(|diagnostics| source.failed(diagnostics))?
     } else {
         (module, root)
     };
     let inputs = arranged(&module, root, &given, arguments)?;
     if arguments.check_finite {
-        check_finite(&module, root, &inputs, &program.sources)?;
+        check_finite(&module, root, &inputs, source.sources())?;
     }
-    let fail = |diagnostics| Failure::Program(Failed { sources: program.sources.clone(), diagnostics });
-    let executable = arguments.target.engine().compile(&module, root).map_err(fail)?;
+    let compiled = arguments.target.engine().compile(&module, root);
+    let executable = compiled.map_err(|diagnostics| source.failed(diagnostics))?;
     let borrowed: Vec<Tensor<'_>> =
         inputs.iter().map(|t| Tensor { data: t.values.as_data(), shape: &t.shape }).collect();
     let outputs: Vec<Output> = call(executable.as_ref(), &borrowed).map_err(Failure::input)?;
@@ -127,37 +126,55 @@ fn arranged(
     }
     let convert = |input: &carousel_ir::Input| {
         let tensor = find(given, input.name.as_str()).expect("looked for above");
-        let values = if input.ty.dtype.is_float() {
-            tensor.values.to_float(input.ty.dtype)
-        } else {
-            tensor.values.clone()
-        };
-        NamedTensor { name: tensor.name.clone(), shape: tensor.shape.clone(), values }
+        let wanted = input.ty.dtype;
+        let values = if wanted.is_float() { tensor.values.to_float(wanted) } else { tensor.values.clone() };
+        if values.dtype() != wanted {
+            let (file, found) = (arguments.input.display(), values.dtype());
+            let message =
+                format!("{file}: tensor `{}` is {found}, but `{}` is {}", tensor.name, input.name, input.ty);
+            return Err(Failure::Input(message));
+        }
+        Ok(NamedTensor { name: tensor.name.clone(), shape: tensor.shape.clone(), values })
     };
-    Ok(inputs.iter().map(convert).collect())
+    inputs.iter().map(convert).collect()
 }
 
-/// Evaluates on the reference and refuses if something is not finite.
+/// Evaluates on the reference, in the precision of the program, and refuses if something is not finite.
 fn check_finite(
     module: &Module,
     root: FunctionId,
     inputs: &[NamedTensor],
     sources: &carousel_ir::Sources,
 ) -> Result<(), Failure> {
-    let tensors: Vec<reference::Tensor<f64>> = inputs.iter().map(reference_tensor).collect();
-    let mut first = None;
-    let mut observer =
-        |observed: reference::Observed<'_, f64>| reference::NonFinite::note(&mut first, &observed);
-    let settings = reference::Settings { observer: Some(&mut observer), ..reference::Settings::default() };
-    reference::evaluate_with(module, root, &tensors, settings).map_err(Failure::input)?;
-    let Some(found) = first else { return Ok(()) };
+    // The range of bf16 is that of f32.
+    let is_wide = module[root].graph.inputs.iter().any(|i| i.ty.dtype == DType::F64);
+    let first = if is_wide {
+        first_not_finite::<f64>(module, root, inputs)
+    } else {
+        first_not_finite::<f32>(module, root, inputs)
+    };
+    let Some(found) = first? else { return Ok(()) };
     let place = sources.line_column(found.span).zip(sources.get(found.span.file));
     let at =
         place.map_or(String::new(), |((line, column), source)| format!(" ({}:{line}:{column})", source.name));
     Err(Failure::Work(format!("{found}{at}")))
 }
 
-fn reference_tensor(tensor: &NamedTensor) -> reference::Tensor<f64> {
+fn first_not_finite<S: reference::Scalar>(
+    module: &Module,
+    root: FunctionId,
+    inputs: &[NamedTensor],
+) -> Result<Option<reference::NonFinite>, Failure> {
+    let tensors: Vec<reference::Tensor<S>> = inputs.iter().map(reference_tensor).collect();
+    let mut first = None;
+    let mut observer =
+        |observed: reference::Observed<'_, S>| reference::NonFinite::note(&mut first, &observed);
+    let settings = reference::Settings { observer: Some(&mut observer), ..reference::Settings::default() };
+    reference::evaluate_with(module, root, &tensors, settings).map_err(Failure::input)?;
+    Ok(first)
+}
+
+fn reference_tensor<S: reference::Scalar>(tensor: &NamedTensor) -> reference::Tensor<S> {
     use carousel::Values;
     let shape: Vec<usize> = tensor.shape.iter().map(|n| *n as usize).collect();
     match &tensor.values {

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use carousel_models::checkpoint::Checkpoint;
+use carousel_models::checkpoint::{Checkpoint, CheckpointError};
 use carousel_models::config::TrainingConfig;
+use carousel_models::metrics::MetricsError;
 use carousel_models::progress::Display;
 use carousel_models::train::{CHECKPOINT_FOLDER, Start, TrainError, Trainer};
 
-use super::common::{Failure, TargetOptions};
+use super::common::{Failure, TargetOptions, remark};
 use super::generate;
 
 /// Train a language model.
@@ -26,10 +27,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
     /// The model, with functions `lm` and `lm_loss`.
-    #[arg(long, value_name = "FILE.xl")]
+    #[arg(long, value_name = "FILE.xl", conflicts_with = "resume")]
     model: Option<PathBuf>,
     /// A cell to put in the place of the built-in one of the same name.
-    #[arg(long, value_name = "FILE.xl")]
+    #[arg(long, value_name = "FILE.xl", conflicts_with = "resume")]
     cell: Option<PathBuf>,
     /// Folder for checkpoint and metrics.
     #[arg(long, value_name = "DIR")]
@@ -49,20 +50,20 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let sample = config.sample.clone();
     let compiling = std::time::Instant::now();
     let mut trainer = Trainer::new(&engine, config, start).map_err(failure)?;
-    eprintln!(
-        "{} parameters, compiled in {:.1} s",
+    remark(&format!(
+        "{} parameters, compiled in {:.1} s\n",
         trainer.model().layout().elements(),
         compiling.elapsed().as_secs_f64()
-    );
+    ));
     let summary = trainer.run(Display::detect()).map_err(failure)?;
-    eprintln!(
-        "{} steps in {:.0} s; held-back loss {:.4} nats, {:.4} bits a byte; checkpoint in {}",
+    remark(&format!(
+        "{} steps in {:.0} s; held-back loss {:.4} nats, {:.4} bits a byte; checkpoint in {}\n",
         summary.steps,
         summary.seconds,
         summary.held_back.loss,
         summary.held_back.bits_per_byte,
         out.join(CHECKPOINT_FOLDER).display()
-    );
+    ));
     if sample.length > 0 {
         let logits = trainer.model().logits(&engine).map_err(|e| failure(TrainError::Model(e)))?;
         generate::write(&logits, trainer.parameters(), &sample, 0)?;
@@ -77,7 +78,9 @@ fn configuration(arguments: &Arguments) -> Result<TrainingConfig, Failure> {
             let checkpoint = Checkpoint::open(&out.join(CHECKPOINT_FOLDER)).map_err(Failure::input)?;
             let saved = &checkpoint.manifest().training;
             let text = toml::to_string(saved).map_err(Failure::input)?;
-            TrainingConfig::parse(&text, "the checkpoint's configuration", &arguments.set)
+            let parsed = TrainingConfig::parse(&text, "the checkpoint's configuration", &arguments.set);
+            // Where the run is now, which may not be where it began.
+            parsed.map(|config| TrainingConfig { out, ..config })
         }
         (file, _) => TrainingConfig::load(file.as_deref(), &arguments.set),
     }
@@ -98,14 +101,32 @@ fn configuration(arguments: &Arguments) -> Result<TrainingConfig, Failure> {
 }
 
 /// Divergence and full disks are failures of the work; everything else is bad input.
-fn failure(error: TrainError) -> Failure {
-    match error {
-        TrainError::Model(failed) => Failure::Program(failed),
-        TrainError::Diverged { .. } | TrainError::Metrics(_) | TrainError::Run(_) => Failure::work(error),
-        TrainError::Source(_)
+pub(super) fn failure(error: TrainError) -> Failure {
+    let is_work = match &error {
+        TrainError::Model(_)
+        | TrainError::Source(_)
         | TrainError::Text(_)
         | TrainError::Init(_)
-        | TrainError::Checkpoint(_)
-        | TrainError::OtherText { .. } => Failure::input(error),
+        | TrainError::OtherText { .. }
+        | TrainError::Metrics(MetricsError::Malformed { .. }) => false,
+        TrainError::Diverged { .. } | TrainError::Run(_) | TrainError::Metrics(MetricsError::Io { .. }) => {
+            true
+        }
+        TrainError::Checkpoint(problem) => match problem {
+            CheckpointError::Io { action, .. } => *action != "read",
+            CheckpointError::Unwritable { .. } => true,
+            CheckpointError::NoFolder { .. }
+            | CheckpointError::NotACheckpoint { .. }
+            | CheckpointError::InTheWay { .. }
+            | CheckpointError::NoName { .. }
+            | CheckpointError::Manifest { .. }
+            | CheckpointError::Version { .. }
+            | CheckpointError::TensorFile { .. }
+            | CheckpointError::Mismatch { .. } => false,
+        },
+    };
+    if let TrainError::Model(failed) = error {
+        return Failure::Program(failed);
     }
+    if is_work { Failure::work(error) } else { Failure::input(error) }
 }

@@ -33,6 +33,16 @@ pub struct SourceFile {
     pub text: String,
 }
 
+/// What has been trained since the last line of metrics, so that a resumed run averages over the same steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unlogged {
+    /// Sum of the losses.
+    pub loss: f64,
+    /// Number of steps.
+    pub steps: u64,
+}
+
 /// Everything but tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +51,8 @@ pub struct Manifest {
     pub step: u64,
     /// The step whose batch comes next; batches depend on nothing else but the seed.
     pub data_position: u64,
+    /// What is still to be logged.
+    pub unlogged: Unlogged,
     /// The seed of the run.
     pub seed: u64,
     /// Name of the tokenizer.
@@ -82,6 +94,7 @@ struct Whole {
     _version: u64,
     step: u64,
     data_position: u64,
+    unlogged: Unlogged,
     seed: u64,
     tokenizer: String,
     text: TextIdentity,
@@ -117,11 +130,13 @@ impl Manifest {
         }
 
         let whole: Whole = serde_json::from_slice(&bytes).map_err(malformed)?;
-        let Whole { step, data_position, seed, tokenizer, text, sources, parameters, training, .. } = whole;
+        let Whole {
+            step, data_position, unlogged, seed, tokenizer, text, sources, parameters, training, ..
+        } = whole;
         if sources.is_empty() {
             return Err(wrong("`sources` is empty: there is no model to compile".into()));
         }
         let training = training.validated().map_err(|error| wrong(format!("`training`: {error}")))?;
-        Ok(Manifest { step, data_position, seed, tokenizer, text, sources, parameters, training })
+        Ok(Manifest { step, data_position, unlogged, seed, tokenizer, text, sources, parameters, training })
     }
 }

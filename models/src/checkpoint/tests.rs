@@ -17,6 +17,7 @@ fn manifest(step: u64) -> Manifest {
     Manifest {
         step,
         data_position: step,
+        unlogged: Unlogged { loss: 0.1 + 0.2, steps: 3 },
         seed: u64::MAX,
         tokenizer: "bytes".into(),
         text: Text::bundled().identity(),

@@ -26,7 +26,7 @@ pub(super) fn check(test: &FileTest, evaluation: &Evaluation) -> Result<(), Stri
         return Err(format!("there are {} outputs, not {}", graph.outputs.len(), wanted.len()));
     }
     let (canonical, canonical_root) = stages::canonical(&module, root)?;
-    for backend in Backend::available() {
+    for backend in Backend::ALL {
         for (module, root, form) in
             [(&module, root, "as it is"), (&canonical, canonical_root, "in canonical form")]
         {
@@ -43,7 +43,7 @@ pub(super) fn check(test: &FileTest, evaluation: &Evaluation) -> Result<(), Stri
                     ));
                 }
                 let tolerance = settings.tolerance.unwrap_or(TOLERANCE);
-                if let Some(problem) = difference(&found.to_f64(), &wanted.values, tolerance) {
+                if let Some(problem) = difference(&found.values, &wanted.values, tolerance) {
                     return Err(format!("{}: {problem}", place()));
                 }
             }

@@ -9,7 +9,7 @@
 //! | `// VJP: f([1, 2], [1, 1]) ~= [3, 6], [3, 3]` | the same of its gradient: inputs and cotangents in, outputs and gradients out |
 //! | `// GRADCHECK: f wrt=x s=3` | the gradient agrees with central differences at random inputs |
 //!
-//! Stages: `parsed`, `canonical`, `grad`, `diagnostics`. Options: `fn=`, `bind=AXIS=N,..`,
+//! Stages: `parsed`, `canonical`, `grad`, `kernel`, `diagnostics`. Options: `fn=`, `bind=AXIS=N,..`,
 //! `config=NAME=VALUE,..` (a set is written `{1;3}`), `map=INPUT:AXIS.AXIS,..`, `dtype=`, `wrt=`, `tol=`, `in=LOW..HIGH`
 //! or `in=INPUT:LOW..HIGH,..` for random inputs, and `SYMBOL=N` for sizes that come with the arguments.
 //! `INSTA_UPDATE=always` writes the `//|` lines anew.

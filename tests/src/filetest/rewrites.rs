@@ -1,5 +1,6 @@
 //! Whether a rewritten module means what it meant: both are evaluated in f64 at random inputs.
 
+use super::backends::Backend;
 use super::compare::difference;
 use super::inputs;
 use super::options::Settings;
@@ -40,6 +41,31 @@ pub(super) fn same_meaning(
         Err("no finite number was compared; choose other inputs with in=LOW..HIGH".to_string())
     } else {
         Ok(())
+    }
+}
+
+/// Single precision, over a few hundred operations.
+const CPU_TOLERANCE: f64 = 1e-5;
+
+/// Compares the machine code of a function with the reference.
+pub(super) fn same_numbers_on_cpu(
+    module: &Module,
+    root: FunctionId,
+    settings: &Settings,
+) -> Result<(), String> {
+    let given = inputs::random(&module[root], settings, 1)?;
+    let wanted = outputs(module, root, &given)?;
+    let found = Backend::Cpu.run(module, root, &given)?;
+    for (output, (found, wanted)) in module[root].graph.outputs.iter().zip(found.iter().zip(&wanted)) {
+        if let Some(problem) = difference(&found.values, wanted, settings.tolerance.unwrap_or(CPU_TOLERANCE))
+        {
+            return Err(format!("compiled, `{}` differs in `{}`: {problem}", module[root].name, output.name));
+        }
+    }
+    if wanted.iter().flatten().any(|x| x.is_finite()) {
+        Ok(())
+    } else {
+        Err("no finite number was compared".to_string())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The text of a program after a stage, in the names that the command line uses.
 
 use super::directives::{FileTest, Run};
-use super::{check_module, diagnostics, gradients, module_of, rewrites};
+use super::{backends, check_module, diagnostics, gradients, module_of, rewrites};
 use carousel_ir::text::print;
 use carousel_ir::{FunctionId, Module};
 use carousel_passes::{Rules, canonicalize};
@@ -17,14 +17,17 @@ pub(super) enum Stage {
     Canonical,
     /// The canonical form of its vector-Jacobian product.
     Grad,
+    /// The kernels of the canonical form.
+    Kernel,
 }
 
 impl Stage {
-    const ALL: [(&'static str, Stage); 4] = [
+    const ALL: [(&'static str, Stage); 5] = [
         ("diagnostics", Stage::Diagnostics),
         ("parsed", Stage::Parsed),
         ("canonical", Stage::Canonical),
         ("grad", Stage::Grad),
+        ("kernel", Stage::Kernel),
     ];
 
     pub(super) fn parse(name: &str) -> Result<Stage, String> {
@@ -52,6 +55,11 @@ pub(super) fn text(test: &FileTest, run: &Run) -> Result<String, String> {
             gradients::compare(&module, root, &derived, &run.settings)?;
             let (text, _) = canonical(&derived.module, derived.root)?;
             Ok(print(&text))
+        }
+        Stage::Kernel => {
+            let (canonical, root) = canonical(&module, root)?;
+            rewrites::same_numbers_on_cpu(&canonical, root, &run.settings)?;
+            backends::kernels(&canonical, root)
         }
     }
 }

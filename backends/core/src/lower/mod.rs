@@ -38,9 +38,16 @@ pub(crate) struct Context<'m> {
     pub(crate) target: &'m Target,
     pub(crate) frames: Vec<Frame<'m>>,
     pub(crate) storages: Vec<Storage>,
+    /// Axes that scans run along.
+    pub(crate) time_axes: &'m HashSet<Axis>,
 }
 
 impl Context<'_> {
+    /// What an axis of unknown size is taken for where alternatives are weighed: sequences are long, batches short.
+    pub(crate) fn likely_size(&self, axis: Axis) -> u64 {
+        if self.time_axes.contains(&axis) { 256 } else { 32 }
+    }
+
     /// New memory.
     pub(crate) fn storage(
         &mut self,
@@ -77,7 +84,10 @@ pub fn lower(module: &Module, root: FunctionId, target: &Target) -> Result<Progr
         let message = format!("there is no function number {}", root.0);
         return Err(vec![Diagnostic::error("call", Span::default(), message)]);
     }
+    let mut time_axes = HashSet::new();
+    module.functions.iter().for_each(|f| collect_time_axes(&f.graph, &mut time_axes));
     let mut lowering = Lowering {
+        time_axes: &time_axes,
         module,
         target,
         program: Program::default(),
@@ -115,6 +125,15 @@ fn linear_scans(graph: &Graph, found: &mut Vec<Diagnostic>) {
     }
 }
 
+fn collect_time_axes(graph: &Graph, found: &mut HashSet<Axis>) {
+    for node in &graph.nodes {
+        if let Op::Scan { scan } = &node.op {
+            found.insert(scan.axis);
+            collect_time_axes(&scan.body, found);
+        }
+    }
+}
+
 fn reachable(module: &Module, root: FunctionId) -> Vec<bool> {
     let mut reachable = vec![false; module.functions.len()];
     reachable[root.index()] = true;
@@ -132,6 +151,7 @@ fn reachable(module: &Module, root: FunctionId) -> Vec<bool> {
 }
 
 struct Lowering<'m> {
+    time_axes: &'m HashSet<Axis>,
     module: &'m Module,
     target: &'m Target,
     program: Program,
@@ -148,8 +168,13 @@ enum Work {
 impl<'m> Lowering<'m> {
     fn function(&mut self, function: FunctionId) -> Routine {
         let graph = &self.module[function].graph;
-        let mut cx =
-            Context { module: self.module, target: self.target, frames: Vec::new(), storages: Vec::new() };
+        let mut cx = Context {
+            module: self.module,
+            target: self.target,
+            frames: Vec::new(),
+            storages: Vec::new(),
+            time_axes: self.time_axes,
+        };
         let live = frame::live(graph, graph.outputs.iter().map(|o| o.value));
         cx.frames.push(Frame::new(graph, 0, vec![None; graph.inputs.len()], live));
 

@@ -81,9 +81,9 @@ pub(crate) fn product(
     let m = in_order(home, &|x| a_axes.contains(x) && !b_axes.contains(x), &all);
     let n = in_order(home, &|x| b_axes.contains(x) && !a_axes.contains(x), &all);
     let k = in_order(&a, &|x| contracted.contains(x), &all);
-    let (m, m_left) = best_run(&m, &[&a, home], table);
-    let (n, n_left) = best_run(&n, &[&b, home], table);
-    let (k, k_left) = best_run(&k, &[&a, &b], table);
+    let (m, m_left) = best_run(cx, &m, &[&a, home], table);
+    let (n, n_left) = best_run(cx, &n, &[&b, home], table);
+    let (k, k_left) = best_run(cx, &k, &[&a, &b], table);
 
     let mut env = site.grid.clone();
     let around: Vec<Axis> = batch.into_iter().chain(m_left).chain(n_left).collect();
@@ -105,7 +105,7 @@ pub(crate) fn product(
 }
 
 /// The longest run of axes whose strides compose in all views, and the other axes.
-fn best_run(axes: &[Axis], views: &[&View], table: &AxisTable) -> (Vec<Axis>, Vec<Axis>) {
+fn best_run(cx: &Context<'_>, axes: &[Axis], views: &[&View], table: &AxisTable) -> (Vec<Axis>, Vec<Axis>) {
     let mut runs: Vec<Vec<Axis>> = Vec::new();
     for axis in axes {
         let joins = runs.last().and_then(|run| run.last()).is_some_and(|before| {
@@ -119,7 +119,9 @@ fn best_run(axes: &[Axis], views: &[&View], table: &AxisTable) -> (Vec<Axis>, Ve
         }
     }
     let weight = |run: &[Axis]| {
-        run.iter().map(|a| table.size(*a).known().unwrap_or(256)).fold(1u64, u64::saturating_mul)
+        run.iter()
+            .map(|a| table.size(*a).known().unwrap_or_else(|| cx.likely_size(*a)))
+            .fold(1u64, u64::saturating_mul)
     };
     // The last of the largest: it is the fastest in memory.
     let best = (0..runs.len()).max_by_key(|i| (weight(&runs[*i]), *i));

@@ -38,7 +38,13 @@ pub(crate) fn grid_axes(cx: &Context<'_>, frame: usize, value: ValueId) -> Vec<A
     axes = Axes::new(axes.iter().filter(|a| *outer.axes.size(*a) != Size::Known(1)));
     let separate = axes.without(&shared);
     let chosen = if separate.is_empty() { axes } else { separate };
-    chosen.iter().collect()
+    let mut chosen: Vec<Axis> = chosen.iter().collect();
+    // A point needs something to do at a step: where nothing else is left, the last axis is its vector.
+    let is_inner = |axis: Axis| *outer.axes.size(axis) != Size::Known(1) && !chosen.contains(&axis);
+    if !scan.body.nodes.iter().flat_map(|n| &n.types).any(|t| t.axes.iter().any(is_inner)) {
+        chosen.pop();
+    }
+    chosen
 }
 
 /// Removes from `axes` those along which steps of the body mix elements, and collects in `shared` those that an

@@ -315,7 +315,7 @@ impl<'k> Nest<'k> {
                         e.b.ins().ushr_imm_u(value, i64::from(n.trailing_zeros()))
                     }
                     Dim::Known(n) if n.is_power_of_two() => e.b.ins().band_imm_s(value, *n as i64 - 1),
-                    dim => {
+                    dim @ (Dim::Known(_) | Dim::Argument(_)) => {
                         // A divisor of 0 is the size of an empty axis: there is no element to address.
                         let divisor = e.dim(*dim);
                         let one = e.int(1);
@@ -323,8 +323,6 @@ impl<'k> Nest<'k> {
                             Dim::Known(n) if *n > 0 => divisor,
                             Dim::Known(_) | Dim::Argument(_) => e.b.ins().umax(divisor, one),
                         };
-                        // Offsets stay below 2^32 nearly always, where division takes half the time; the processor
-                        // tells by itself.
                         if quotient { e.b.ins().udiv(value, divisor) } else { e.b.ins().urem(value, divisor) }
                     }
                 };

@@ -147,7 +147,7 @@ fn round_to_bf16(e: &mut Emitter<'_, '_>, shape: Shape, value: Value) -> Value {
     let rounded = e.b.ins().iadd(rounded, odd);
     let quiet = bit_constant(e, shape, 0x0040_0000);
     let nan = e.b.ins().bor(bits, quiet);
-    let is_nan = compare_floats(e, FloatCC::Unordered, shape, value, value);
+    let is_nan = e.b.ins().fcmp(FloatCC::Unordered, value, value);
     let chosen = select(e, shape, is_nan, nan, rounded);
     let high = bit_constant(e, shape, 0xffff_0000);
     let chosen = e.b.ins().band(chosen, high);
@@ -215,11 +215,6 @@ fn truth(e: &mut Emitter<'_, '_>, shape: Shape, condition: Value) -> Value {
         Shape::Scalar => e.b.ins().bmask(types::I32, condition),
         Shape::Vector => condition,
     }
-}
-
-fn compare_floats(e: &mut Emitter<'_, '_>, cc: FloatCC, shape: Shape, a: Value, b: Value) -> Value {
-    let _ = shape;
-    e.b.ins().fcmp(cc, a, b)
 }
 
 /// The larger (or smaller) one; NaN wins.
@@ -292,28 +287,22 @@ fn sign(e: &mut Emitter<'_, '_>, dtype: DType, shape: Shape, a: Value) -> Value 
     select(e, shape, positive, one, rest)
 }
 
+/// The operations that are not computed in line, with their functions for f32 and f64.
+#[rustfmt::skip]
+const TILE_FUNCTIONS: [(OpKind, &str, &str); 7] = [
+    (OpKind::Exp,        "tile_exp_f32",        "tile_exp_f64"),
+    (OpKind::Log,        "tile_log_f32",        "tile_log_f64"),
+    (OpKind::Log1p,      "tile_log1p_f32",      "tile_log1p_f64"),
+    (OpKind::Tanh,       "tile_tanh_f32",       "tile_tanh_f64"),
+    (OpKind::Sigmoid,    "tile_sigmoid_f32",    "tile_sigmoid_f64"),
+    (OpKind::Logsigmoid, "tile_logsigmoid_f32", "tile_logsigmoid_f64"),
+    (OpKind::Erf,        "tile_erf_f32",        "tile_erf_f64"),
+];
+
 /// The tile function of an operation, if it is one that is not computed in line.
 pub(super) fn tile_function(op: OpKind, dtype: DType) -> Option<&'static str> {
-    let (single, double) = match op {
-        OpKind::Exp => ("tile_exp_f32", "tile_exp_f64"),
-        OpKind::Log => ("tile_log_f32", "tile_log_f64"),
-        OpKind::Log1p => ("tile_log1p_f32", "tile_log1p_f64"),
-        OpKind::Tanh => ("tile_tanh_f32", "tile_tanh_f64"),
-        OpKind::Sigmoid => ("tile_sigmoid_f32", "tile_sigmoid_f64"),
-        OpKind::Logsigmoid => ("tile_logsigmoid_f32", "tile_logsigmoid_f64"),
-        OpKind::Erf => ("tile_erf_f32", "tile_erf_f64"),
-        other => {
-            debug_assert!(arithmetic(other), "{other} is not elementwise");
-            return None;
-        }
-    };
+    let (_, single, double) = TILE_FUNCTIONS.iter().find(|(of, ..)| *of == op)?;
     Some(if dtype == DType::F64 { double } else { single })
-}
-
-/// Whether [`apply`] has instructions for it.
-fn arithmetic(op: OpKind) -> bool {
-    use OpKind::*;
-    [Neg, Abs, Sign, Sqrt, Not, Add, Sub, Mul, Div, Min, Max, Eq, Ne, Lt, Le, And, Or, Select].contains(&op)
 }
 
 /// One elementwise operation that has instructions, or a call of the tile runtime.
@@ -360,37 +349,70 @@ pub(super) fn apply(
         OpKind::Div => divide_integers(e, operand_dtype, a, b),
         OpKind::Min => extremum(e, false, operand_dtype, shape, a, b),
         OpKind::Max => extremum(e, true, operand_dtype, shape, a, b),
-        OpKind::Eq | OpKind::Ne | OpKind::Lt | OpKind::Le => {
-            let condition = compare(e, op, operand_dtype, a, b);
-            truth(e, shape, condition)
+        OpKind::Eq => compare(e, FloatCC::Equal, [IntCC::Equal; 2], operand_dtype, shape, [a, b]),
+        OpKind::Ne => compare(e, FloatCC::NotEqual, [IntCC::NotEqual; 2], operand_dtype, shape, [a, b]),
+        OpKind::Lt => {
+            let integers = [IntCC::SignedLessThan, IntCC::UnsignedLessThan];
+            compare(e, FloatCC::LessThan, integers, operand_dtype, shape, [a, b])
+        }
+        OpKind::Le => {
+            let integers = [IntCC::SignedLessThanOrEqual, IntCC::UnsignedLessThanOrEqual];
+            compare(e, FloatCC::LessThanOrEqual, integers, operand_dtype, shape, [a, b])
         }
         OpKind::Select => select(e, shape, a, b, operands[2]),
-        other => unreachable!("{other} is not an elementwise operation of a region"),
+        other @ (OpKind::Input
+        | OpKind::Const
+        | OpKind::SizeOf
+        | OpKind::Iota
+        | OpKind::Exp
+        | OpKind::Log
+        | OpKind::Log1p
+        | OpKind::Tanh
+        | OpKind::Sigmoid
+        | OpKind::Logsigmoid
+        | OpKind::Erf
+        | OpKind::Cast
+        | OpKind::Detach
+        | OpKind::Sum
+        | OpKind::ReduceMax
+        | OpKind::Dot
+        | OpKind::CumSum
+        | OpKind::CumMax
+        | OpKind::Rename
+        | OpKind::Split
+        | OpKind::Merge
+        | OpKind::Broadcast
+        | OpKind::Slice
+        | OpKind::Pad
+        | OpKind::Concat
+        | OpKind::Shift
+        | OpKind::Gather
+        | OpKind::ScatterAdd
+        | OpKind::Uniform
+        | OpKind::FoldIn
+        | OpKind::Scan
+        | OpKind::Call
+        | OpKind::Proj) => unreachable!("{other} is not an elementwise operation of a region"),
     };
     if dtype == DType::Bf16 { round_to_bf16(e, shape, result) } else { result }
 }
 
-fn compare(e: &mut Emitter<'_, '_>, op: OpKind, dtype: DType, a: Value, b: Value) -> Value {
-    if is_float(dtype) {
-        let cc = match op {
-            OpKind::Eq => FloatCC::Equal,
-            OpKind::Ne => FloatCC::NotEqual,
-            OpKind::Lt => FloatCC::LessThan,
-            _ => FloatCC::LessThanOrEqual,
-        };
-        return e.b.ins().fcmp(cc, a, b);
-    }
-    // As truth values, -1 is above 0.
-    let signed = dtype == DType::I32;
-    let cc = match op {
-        OpKind::Eq => IntCC::Equal,
-        OpKind::Ne => IntCC::NotEqual,
-        OpKind::Lt if signed => IntCC::SignedLessThan,
-        OpKind::Lt => IntCC::UnsignedLessThan,
-        _ if signed => IntCC::SignedLessThanOrEqual,
-        _ => IntCC::UnsignedLessThanOrEqual,
+/// A comparison; of integers, the first condition is for signed ones, the second for others.
+fn compare(
+    e: &mut Emitter<'_, '_>,
+    floats: FloatCC,
+    integers: [IntCC; 2],
+    dtype: DType,
+    shape: Shape,
+    [a, b]: [Value; 2],
+) -> Value {
+    let condition = if is_float(dtype) {
+        e.b.ins().fcmp(floats, a, b)
+    } else {
+        // As truth values, -1 is above 0.
+        e.b.ins().icmp(integers[usize::from(dtype != DType::I32)], a, b)
     };
-    e.b.ins().icmp(cc, a, b)
+    truth(e, shape, condition)
 }
 
 /// Conversion to another dtype.

@@ -204,7 +204,7 @@ impl<'a> Elaborator<'a> {
             return None;
         }
         let mapped = self.mapped();
-        let widened = ty.axes.union(&found.axes.intersection(&mapped));
+        let widened = found.axes.intersection(&mapped).union(&ty.axes);
         let wanted = Type { dtype: ty.dtype, axes: widened.clone() };
         let what = format!("the start of `{}`", name.name);
         let Value::Tensor(value) = self.fit(Value::Tensor(value), &wanted, init.span, &what) else {
@@ -302,7 +302,8 @@ impl<'a> Elaborator<'a> {
                 continue;
             };
             let extra = self.ty_here(value).axes.intersection(&mapped);
-            let axes = state.ty.axes.union(&extra);
+            // Mapped axes come first: the state's own stay together in memory.
+            let axes = extra.union(&state.ty.axes);
             let wanted = Type { dtype: state.ty.dtype, axes: axes.clone() };
             let what = format!("`{}'`", state.name.name);
             match self.fit(Value::Tensor(value), &wanted, state.next.span, &what) {

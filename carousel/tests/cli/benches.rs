@@ -1,0 +1,63 @@
+//! `bench`: every case gives numbers.
+
+use crate::support::{folder, run_in};
+
+#[track_caller]
+fn measure(case: &str, options: &[&str]) {
+    let here = folder();
+    let mut arguments = vec!["bench", case, "--repeat", "1", "--json"];
+    arguments.extend(options);
+    let run = run_in(here.path(), &arguments).ok();
+    let object = run.json();
+    assert_eq!(object["case"], case);
+    assert_eq!(object["form"], "recurrent");
+    assert!(object["threads"].as_u64().is_some_and(|n| n >= 1), "{object}");
+    assert_eq!(object["seconds"]["runs"], 1);
+    for number in [&object["seconds"]["min"], &object["seconds"]["median"], &object["compile_seconds"]] {
+        assert!(number.as_f64().is_some_and(|n| n > 0.0), "{object}");
+    }
+    for key in ["tokens_per_second", "gflops"] {
+        assert!(object[key].as_f64().is_some_and(|n| n >= 0.0), "{object}");
+    }
+    assert!(object["bytes_peak"].is_u64(), "{object}");
+    let written: Vec<_> = here.path().read_dir().expect("it is there").collect();
+    assert!(written.is_empty(), "{written:?}");
+    // For people, the same in a line.
+    let line =
+        run_in(here.path(), &arguments.iter().filter(|a| **a != "--json").copied().collect::<Vec<_>>()).ok();
+    assert!(line.out.starts_with(case) && line.out.contains("ms median"), "{}", line.out);
+}
+
+#[test]
+fn cells() {
+    let small = ["--batch", "2", "--heads", "2", "--seq", "9"];
+    for pass in ["fwd", "fwdbwd"] {
+        measure("mlstm", &[&small[..], &["--dqk", "5", "--dhv", "6", "--pass", pass]].concat());
+        measure("slstm", &[&small[..], &["--dim", "7", "--pass", pass]].concat());
+    }
+    measure("mlstm", &[&small[..], &["--target", "reference"]].concat());
+}
+
+#[test]
+fn models() {
+    let small = ["--blocks", "2", "--dim", "16", "--slstm-every", "2", "--threads", "1"];
+    measure("compile", &small);
+    measure("train-step", &[&small[..], &["--context", "8", "--batch", "2"]].concat());
+}
+
+#[test]
+fn sizes_that_cannot_be_are_refused() {
+    let here = folder();
+    for (case, size, part) in [
+        ("mlstm", "--heads=-1", "-1"),
+        ("mlstm", "--dqk=0", "1..=1048576"),
+        ("slstm", "--seq=99999999999999999999", "99999999999999999999"),
+        ("slstm", "--seq=99999999999", "has more than 4e9 elements"),
+        ("compile", "--blocks=0", "1..=100000"),
+        ("train-step", "--dim=-3", "1..=1048576"),
+        ("train-step", "--context=0", "`context` is 0"),
+        ("train-step", "--batch=0", "`batch` is 0"),
+    ] {
+        run_in(here.path(), &["bench", case, size, "--repeat", "1"]).refuses(&[part]);
+    }
+}

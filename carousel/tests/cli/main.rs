@@ -1,0 +1,12 @@
+//! The command line from outside: what goes in, what comes out, and the exit status.
+//!
+//! Invariant: no input makes the program panic, and whatever is wrong with one is said in a sentence that names it.
+
+mod benches;
+mod help;
+mod programs;
+mod resuming;
+mod running;
+mod support;
+mod tensor_files;
+mod training;

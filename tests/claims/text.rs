@@ -1,0 +1,48 @@
+//! The language model learns text without its causal convolutions too: the model and the text of `carousel train`, in
+//! much shorter runs.
+
+use std::error::Error;
+
+use carousel_models::batch::training_batch;
+use carousel_models::config::ParameterValue;
+use carousel_models::corpus::{Corpus, Text};
+use carousel_models::tokenizer::ByteTokenizer;
+
+use crate::learner::{Learner, Recipe};
+
+/// Windows of a step.
+const ROWS: usize = 8;
+/// Bytes of a window.
+const CONTEXT: usize = 64;
+/// Windows that are held back and tested on.
+const WINDOWS: usize = 256;
+const RECIPE: Recipe = Recipe { steps: 400, learning_rate: 4e-3, weight_decay: 0.1 };
+
+/// Bits a byte on text that was held back.
+fn held_back(conv: bool) -> Result<f64, Box<dyn Error>> {
+    let learner = Learner::new(&[("conv", ParameterValue::Boolean(conv))])?;
+    let corpus = Corpus::new(&Text::bundled(), &ByteTokenizer, 0.1, CONTEXT)?;
+    let start = std::time::Instant::now();
+    let parameters = learner.train(&RECIPE, 0, |step| training_batch(&corpus.train, ROWS, 0, step))?;
+    let seconds = start.elapsed().as_secs_f64();
+    let bits = learner.bits_per_byte(&parameters, &corpus.held_back, WINDOWS)?;
+    println!(
+        "text, conv {conv}: {bits:.3} bits a byte held back ({} parameters, {seconds:.1} s)",
+        learner.elements()
+    );
+    Ok(bits)
+}
+
+#[test]
+fn language_model_without_convolutions_reaches_3_2_bits() -> Result<(), Box<dyn Error>> {
+    let bits = held_back(false)?;
+    assert!(bits < 3.2, "{bits}");
+    Ok(())
+}
+
+#[test]
+fn language_model_with_convolutions_reaches_3_0_bits() -> Result<(), Box<dyn Error>> {
+    let bits = held_back(true)?;
+    assert!(bits < 3.0, "{bits}");
+    Ok(())
+}

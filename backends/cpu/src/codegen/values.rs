@@ -390,6 +390,8 @@ pub(super) fn apply(
         | OpKind::ScatterAdd
         | OpKind::Uniform
         | OpKind::FoldIn
+        | OpKind::LinRead
+        | OpKind::LinReadDecay
         | OpKind::Scan
         | OpKind::Call
         | OpKind::Proj) => unreachable!("{other} is not an elementwise operation of a region"),

@@ -86,12 +86,12 @@ impl Steps {
     }
 
     /// The running sum up to each step, itself included, in the line's direction.
-    fn from_start(&self, b: &mut Builder<'_>, x: ValueId) -> ValueId {
+    fn since_start(&self, b: &mut Builder<'_>, x: ValueId) -> ValueId {
         b.cumsum(x, self.t, self.direction)
     }
 
     /// The sum from each step on, itself included.
-    fn to_end(&self, b: &mut Builder<'_>, x: ValueId) -> ValueId {
+    fn until_end(&self, b: &mut Builder<'_>, x: ValueId) -> ValueId {
         b.cumsum(x, self.t, self.direction.flipped())
     }
 
@@ -136,7 +136,7 @@ impl Steps {
 
     /// The counts of cut edges before the read and before the write of each step.
     fn counts(&self, b: &mut Builder<'_>, edges: &Edges) -> (ValueId, ValueId) {
-        let upto = self.from_start(b, edges.gap);
+        let upto = self.since_start(b, edges.gap);
         let gaps = match self.edge {
             Edge::Before => upto,
             // Counts are whole numbers: their difference is exact.
@@ -145,7 +145,7 @@ impl Steps {
         match edges.inner {
             None => (gaps, gaps),
             Some(inner) => {
-                let upto = self.from_start(b, inner);
+                let upto = self.since_start(b, inner);
                 let before = b.sub(upto, inner);
                 (b.add(gaps, before), b.add(gaps, upto))
             }
@@ -154,7 +154,7 @@ impl Steps {
 
     /// The count of cut edges after the write of each step.
     fn counts_after(&self, b: &mut Builder<'_>, edges: &Edges) -> ValueId {
-        let from = self.to_end(b, edges.gap);
+        let from = self.until_end(b, edges.gap);
         let gaps = match self.edge {
             Edge::After => from,
             Edge::Before => b.sub(from, edges.gap),
@@ -162,7 +162,7 @@ impl Steps {
         match edges.inner {
             None => gaps,
             Some(inner) => {
-                let from = self.to_end(b, inner);
+                let from = self.until_end(b, inner);
                 let after = b.sub(from, inner);
                 b.add(gaps, after)
             }
@@ -192,13 +192,13 @@ impl Steps {
         let counts = b.and(is_seen, is_uncut);
         let between = b.select(counts, exp, zero);
 
-        let log = self.from_start(b, placed);
+        let log = self.since_start(b, placed);
         let exp = b.exp(log);
         let is_uncut = b.eq(at_read, zero);
         let inward = b.select(is_uncut, exp, zero);
 
         let after = if self.decays_at_end() { edges.log } else { self.earlier(b, edges.log) };
-        let log = self.to_end(b, after);
+        let log = self.until_end(b, after);
         let exp = b.exp(log);
         let cuts = self.counts_after(b, edges);
         let is_uncut = b.eq(cuts, zero);
@@ -225,13 +225,13 @@ impl Steps {
     pub(super) fn gradient(&self, b: &mut Builder<'_>, edges: &Edges, flows: &Flows) -> ValueId {
         let zero = b.constant(0.0, b.ty(edges.log).dtype);
         let is_between = self.is_between(b);
-        let through = self.to_end(b, flows.between);
+        let through = self.until_end(b, flows.between);
         let through = b.select(is_between, through, zero);
         let through = b.sum(through, Axes::from(self.u));
-        let inward = self.to_end(b, flows.inward);
+        let inward = self.until_end(b, flows.inward);
         let placed = b.add(through, inward);
         let placed = if self.decays_first() { placed } else { self.earlier(b, placed) };
-        let outward = self.from_start(b, flows.outward);
+        let outward = self.since_start(b, flows.outward);
         let outward = if self.decays_at_end() { outward } else { self.later(b, outward) };
         let sum = b.add(placed, outward);
         let sum = b.add(sum, flows.total);

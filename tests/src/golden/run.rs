@@ -8,6 +8,7 @@ use crate::compiled::{Compiled, canonical};
 use carousel_autodiff::gradient;
 use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_ir::{DType, Function, FunctionId, Module, RenderStyle, Type};
+use carousel_passes::forms::{Form, expand, recognize};
 use carousel_reference::{Scalar, Tensor, evaluate};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,11 +23,24 @@ pub enum Target {
     /// Machine code for this processor, in f32, by the way of every compilation: canonical form, gradient, canonical
     /// form, lowering.
     Cpu32,
+    /// The plain evaluator in f64, of loops that are linear scans in chunks of 16 steps.
+    Chunkwise64,
+    /// Machine code in f32, of the same.
+    CpuChunkwise32,
 }
+
+/// The form of linear scans that [`Target::Chunkwise64`] and [`Target::CpuChunkwise32`] compute.
+const CHUNKS: Form = Form::Chunkwise(16);
 
 impl Target {
     /// Every target.
-    pub const ALL: [Target; 3] = [Target::Reference64, Target::Reference32, Target::Cpu32];
+    pub const ALL: [Target; 5] = [
+        Target::Reference64,
+        Target::Reference32,
+        Target::Cpu32,
+        Target::Chunkwise64,
+        Target::CpuChunkwise32,
+    ];
 
     /// What messages call it.
     pub fn name(self) -> &'static str {
@@ -34,14 +48,16 @@ impl Target {
             Target::Reference64 => "reference-f64",
             Target::Reference32 => "reference-f32",
             Target::Cpu32 => "cpu-f32",
+            Target::Chunkwise64 => "chunkwise-f64",
+            Target::CpuChunkwise32 => "cpu-chunkwise-f32",
         }
     }
 
     /// How precisely it computes.
     pub fn precision(self) -> Precision {
         match self {
-            Target::Reference64 => Precision::Double,
-            Target::Reference32 | Target::Cpu32 => Precision::Single,
+            Target::Reference64 | Target::Chunkwise64 => Precision::Double,
+            Target::Reference32 | Target::Cpu32 | Target::CpuChunkwise32 => Precision::Single,
         }
     }
 
@@ -50,6 +66,18 @@ impl Target {
         match self {
             Target::Reference64 | Target::Reference32 => Ok(module),
             Target::Cpu32 => canonical(&module).map_err(GoldenError::Program),
+            Target::Chunkwise64 | Target::CpuChunkwise32 => {
+                let module = canonical(&module).map_err(GoldenError::Program)?;
+                Ok(recognize(&module).0)
+            }
+        }
+    }
+
+    /// The differentiated module as this target computes it.
+    fn in_form(self, module: Module) -> Module {
+        match self {
+            Target::Reference64 | Target::Reference32 | Target::Cpu32 => module,
+            Target::Chunkwise64 | Target::CpuChunkwise32 => expand(&module, &CHUNKS).0,
         }
     }
 
@@ -60,13 +88,13 @@ impl Target {
         inputs: &[Tensor<f64>],
     ) -> Result<Vec<Vec<f64>>, GoldenError> {
         match self {
-            Target::Reference64 => evaluated(module, function, inputs),
+            Target::Reference64 | Target::Chunkwise64 => evaluated(module, function, inputs),
             Target::Reference32 => {
                 // The recorded inputs are numbers of f32.
                 let narrow = |t: &Tensor<f64>| Tensor::<f32>::floats(&t.shape, t.to_f64());
                 evaluated(module, function, &inputs.iter().map(narrow).collect::<Vec<_>>())
             }
-            Target::Cpu32 => {
+            Target::Cpu32 | Target::CpuChunkwise32 => {
                 let results = Compiled::new(module, function, 2).and_then(|compiled| compiled.run(inputs));
                 let results = results.map_err(GoldenError::Program)?;
                 Ok(results.into_iter().map(|output| output.values).collect())
@@ -139,7 +167,7 @@ pub fn run(folder: &Path, case: &Case, program: &Program, target: Target) -> Res
     if let Some(problem) = problems.first() {
         return Err(GoldenError::Program(format!("the gradient does not verify: {problem}")));
     }
-    let module = target.simplified(module)?;
+    let module = target.in_form(target.simplified(module)?);
 
     let mut inputs = Vec::new();
     let derived = &module[function];

@@ -142,7 +142,8 @@ impl Expansion<'_> {
     ) -> Form {
         let length = b.axes().size(line.axis);
         let written = written_axes(b, key, operands);
-        let form = self.policy.choose(Site { kind, line, length, key, written: &written });
+        let state = b.axes().elements(&key.union(&written));
+        let form = self.policy.choose(Site { kind, line, length, key, written: &written, state: &state });
         let (operation, length) = (kind.mnemonic(), length.to_string());
         self.done.push(Expanded { function: self.function, operation, length, form });
         form

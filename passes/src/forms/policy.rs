@@ -29,6 +29,8 @@ pub struct Site<'a> {
     pub key: &'a Axes,
     /// Axes of the state that only the written vector has.
     pub written: &'a Axes,
+    /// Elements of the state, of one place of the other axes.
+    pub state: &'a Size,
 }
 
 /// Chooses forms.
@@ -44,17 +46,19 @@ impl ChooseForm for Form {
     }
 }
 
-/// A choice by the length alone: step by step where there is one step or where the decay is a vector's (so that pairs
-/// of steps would save nothing), all pairs for short sequences, else chunks.
+/// A choice by sizes alone: step by step where there is one step, where the decay is a vector's (so that pairs of steps
+/// would save nothing) or where the state is small; all pairs for short sequences, else chunks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ByLength {
     /// Steps of a chunk, and the longest sequence that is one chunk.
     pub chunk: u64,
+    /// States with fewer elements are carried step by step: a chunk's products are then too small to pay.
+    pub smallest_state: u64,
 }
 
 impl Default for ByLength {
     fn default() -> ByLength {
-        ByLength { chunk: 64 }
+        ByLength { chunk: 64, smallest_state: 48 * 48 }
     }
 }
 
@@ -62,6 +66,7 @@ impl ChooseForm for ByLength {
     fn choose(&self, site: Site<'_>) -> Form {
         match site.length.known() {
             _ if site.key.is_empty() && site.written.is_empty() => Form::Recurrent,
+            _ if site.state.known().is_some_and(|n| n < self.smallest_state) => Form::Recurrent,
             Some(0 | 1) => Form::Recurrent,
             Some(n) if n <= self.chunk => Form::Parallel,
             Some(_) | None => Form::Chunkwise(self.chunk),

@@ -36,9 +36,7 @@ impl Engine {
         match self {
             Engine::Reference => Ok(Box::new(ReferenceExecutable::new(module.clone(), function))),
             Engine::Cpu(backend) => {
-                let module = with_linear_scans(&simplified(module));
-                let (module, _) = expand(&module, &ByLength::default());
-                assert_verified(&module, "the forms of linear scans");
+                let module = in_forms(&with_linear_scans(&simplified(module)));
                 let program = lower(&module, function, &Target::default())?;
                 let failed = |e| vec![Diagnostic::error("compile", Span::default(), format!("{e}"))];
                 backend.compile(program).map_err(failed)
@@ -75,6 +73,13 @@ pub fn simplified_with_report(module: &Module) -> (Module, Report) {
 pub fn with_linear_scans(module: &Module) -> Module {
     let (module, _) = recognize(module);
     assert_verified(&module, "linear scans");
+    module
+}
+
+/// The module with every linear scan in the form that suits its length: what is lowered.
+pub fn in_forms(module: &Module) -> Module {
+    let (module, _) = expand(module, &ByLength::default());
+    assert_verified(&module, "the forms of linear scans");
     module
 }
 

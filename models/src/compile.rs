@@ -46,8 +46,8 @@ impl Engine {
         match self {
             Engine::Reference => Ok(Box::new(ReferenceExecutable::new(module.clone(), function))),
             Engine::Cpu(backend) => {
-                let (module, _) = expand(module, &ByLength::default());
-                let program = lower(&simplified(&module), function, &Target::default())?;
+                let module = simplified(&in_forms(&simplified(module)));
+                let program = lower(&module, function, &Target::default())?;
                 let failed = |e| vec![Diagnostic::error("compile", Span::default(), format!("{e}"))];
                 backend.compile(program).map_err(failed)
             }
@@ -85,6 +85,13 @@ pub fn derived(module: &Module) -> Module {
     let (linear, _) = recognize(&simplified(&stable));
     assert_verified(&linear, "the recognised linear scans");
     simplified(&linear)
+}
+
+/// The module with every linear scan in the form that suits its length: what is lowered.
+pub fn in_forms(module: &Module) -> Module {
+    let (module, _) = expand(module, &ByLength::default());
+    assert_verified(&module, "the forms of linear scans");
+    module
 }
 
 /// The module with the function that returns `loss` and the gradients of all parameters.

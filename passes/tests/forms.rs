@@ -165,10 +165,14 @@ fn long_sequences_agree() {
 #[test]
 fn the_default_policy_goes_by_length() {
     let line = Line { axis: "s".into(), direction: Direction::Forward, edge: Edge::Before, read: Read::New };
-    let form = |length, shape: &Shape| {
+    let with = |policy: ByLength, length, shape: &Shape| {
         let (module, _) = module(&line, shape, length);
-        expand(&module, &ByLength::default()).1[0].form
+        expand(&module, &policy).1[0].form
     };
+    // The states here are tiny; by default only larger ones are worth chunks.
+    let form =
+        |length, shape: &Shape| with(ByLength { smallest_state: 1, ..ByLength::default() }, length, shape);
+    assert_eq!(with(ByLength::default(), Size::symbol("s"), &MATRIX), Form::Recurrent);
     assert_eq!(form(Size::Known(1), &MATRIX), Form::Recurrent);
     assert_eq!(form(Size::Known(64), &MATRIX), Form::Parallel);
     assert_eq!(form(Size::Known(65), &MATRIX), Form::Chunkwise(64));

@@ -7,7 +7,7 @@ use carousel_core::{Target, bind, lower};
 use carousel_cpu::CpuExecutable;
 use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_ir::{DType, FunctionId, Module, Name, RenderStyle};
-use carousel_models::compile::{loss_gradient, simplified};
+use carousel_models::compile::{in_forms, loss_gradient, simplified};
 use carousel_models::config::ParameterValue;
 use carousel_models::library::{ModelSource, OPTIMIZER, bundled};
 use carousel_models::model::{LOSS, Model};
@@ -23,8 +23,8 @@ struct Step {
 
 impl Step {
     fn new(module: &Module, function: FunctionId, sizes: &[(&str, u64)]) -> Step {
-        let program =
-            lower(&simplified(module), function, &Target::default()).unwrap_or_else(|d| panic!("{d:?}"));
+        let program = lower(&in_forms(&simplified(module)), function, &Target::default())
+            .unwrap_or_else(|d| panic!("{d:?}"));
         let executable = backend(2).executable(program).unwrap_or_else(|error| panic!("{error}"));
         let size = |name: Name| sizes.iter().find(|(n, _)| *n == name.as_str()).map(|(_, size)| *size);
         let shape = |port: &Port| port.sizes.iter().map(|s| s.evaluate(&size).expect("a size")).collect();

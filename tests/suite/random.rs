@@ -72,6 +72,8 @@ fn every_operation_occurs() {
     let rare: Vec<_> = OpKind::ALL
         .iter()
         .map(|kind| (kind, census.operations.get(kind).copied().unwrap_or(0)))
+        // Only passes make these; their own tests draw them at random.
+        .filter(|(kind, _)| !matches!(kind, OpKind::LinRead | OpKind::LinReadDecay))
         .filter(|(_, count)| *count < 10)
         .collect();
     assert!(rare.is_empty(), "these hardly occur: {rare:?}");

@@ -8,8 +8,8 @@ use carousel_core::backend::{Backend, Executable};
 use carousel_core::{Target, lower};
 use carousel_cpu::CpuBackend;
 use carousel_ir::{Diagnostic, FunctionId, Module, Span, verify};
-use carousel_passes::forms::{ByLength, expand, recognize};
-use carousel_passes::{Report, Rules, StableOptions, canonicalize, stabilize};
+use carousel_passes::forms::{ByLength, Recognition, expand, recognize};
+use carousel_passes::{Report, Rules, StableOptions, StableReport, canonicalize, stabilize};
 
 use crate::reference_target::ReferenceExecutable;
 
@@ -79,12 +79,28 @@ pub fn simplified_with_report(module: &Module) -> (Module, Report) {
     (module, report)
 }
 
+/// What became of the recurrences of a module.
+#[derive(Debug)]
+pub struct Derived {
+    /// In canonical form, with recurrences that do not overflow, and linear scans where recurrences are such.
+    pub module: Module,
+    /// Which scales were derived, and why others were not.
+    pub stable: StableReport,
+    /// Which loops became linear scans, and why others did not.
+    pub linear: Vec<Recognition>,
+}
+
 /// The module in canonical form, with recurrences that do not overflow, and linear scans where recurrences are such.
 pub fn derived(module: &Module) -> Module {
-    let (stable, _) = stabilize(&simplified(module), &StableOptions::default());
-    let (linear, _) = recognize(&simplified(&stable));
-    assert_verified(&linear, "the recognised linear scans");
-    simplified(&linear)
+    derived_with_reports(&simplified(module)).module
+}
+
+/// The same for a module that is in canonical form, with what was done and why.
+pub fn derived_with_reports(module: &Module) -> Derived {
+    let (module, stable) = stabilize(module, &StableOptions::default());
+    let (module, linear) = recognize(&simplified(&module));
+    assert_verified(&module, "the recognised linear scans");
+    Derived { module: simplified(&module), stable, linear }
 }
 
 /// The module with every linear scan in the form that suits its length: what is lowered.

@@ -9,7 +9,7 @@ use carousel_core::program::Program as Lowered;
 use carousel_core::{Target, lower};
 use carousel_ir::text::print;
 use carousel_ir::{FunctionId, Graph, Module};
-use carousel_models::compile::simplified_with_report;
+use carousel_models::compile::{derived_with_reports, in_forms, simplified_with_report};
 use clap::ValueEnum;
 
 use super::common::{Failure, ProgramOptions, remark, tell};
@@ -35,7 +35,8 @@ pub(super) struct Arguments {
     /// The function with its vector-Jacobian product.
     #[arg(long)]
     grad: bool,
-    /// Which rules fired how often, on standard error; from stage `canonical` on.
+    /// Which rules fired how often, and what became of each recurrence and why, on standard error; from stage
+    /// `canonical` on.
     #[arg(long)]
     report: bool,
     #[command(flatten)]
@@ -49,8 +50,12 @@ enum Stage {
     Parsed,
     /// The graph in canonical form.
     Canonical,
-    /// The canonical graph with its gradient.
+    /// Recurrences that do not overflow, and linear scans where recurrences are such.
+    Stable,
+    /// That with its gradient.
     Grad,
+    /// Every linear scan in the form that was chosen for it.
+    Forms,
     /// Kernels.
     Kernel,
     /// Cranelift's intermediate form of the kernels.
@@ -71,6 +76,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.stage > Stage::Parsed {
         module = canonical(&module, arguments, "canonical form");
     }
+    if arguments.stage > Stage::Canonical {
+        let derived = derived_with_reports(&module);
+        if arguments.report {
+            remark(&format!("recurrences:\n{}", derived.stable));
+            derived.linear.iter().for_each(|loop_| remark(&loop_.to_string()));
+        }
+        module = derived.module;
+    }
     let find =
         |module: &Module, name: &str| module.find(name).expect("a function that was asked for is there");
     let mut roots: Vec<FunctionId> = names.iter().map(|name| find(&module, name)).collect();
@@ -86,13 +99,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         module = canonical(&module, arguments, "gradients in canonical form");
     }
-    if arguments.stage <= Stage::Grad {
+    if arguments.stage >= Stage::Forms {
+        module = canonical(&in_forms(&module), arguments, "forms in canonical form");
+    }
+    if arguments.stage <= Stage::Forms {
         return tell(&format!("{}\n", print(&module).trim_end()));
     }
     for root in roots {
         let lowered = lower(&module, root, &Target::default()).map_err(|d| source.failed(d))?;
         let text = match arguments.stage {
-            Stage::Parsed | Stage::Canonical | Stage::Grad | Stage::Kernel => lowered.to_string(),
+            Stage::Parsed | Stage::Canonical | Stage::Stable | Stage::Grad | Stage::Forms | Stage::Kernel => {
+                lowered.to_string()
+            }
             Stage::Clif => listing(&lowered, carousel_cpu::clif)?,
             Stage::Asm => listing(&lowered, carousel_cpu::assembly)?,
         };

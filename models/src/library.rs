@@ -159,7 +159,7 @@ fn builtin_text(path: &str) -> String {
 
 /// The cell that a built-in file is there for.
 fn cell_name(file: &str) -> Option<&str> {
-    file.strip_prefix("reference/")?.strip_suffix(".xl")
+    file.strip_prefix("cells/")?.strip_suffix(".xl")
 }
 
 /// The built-in files that a user's cell file stands for: those of the same name as a function in it.
@@ -199,7 +199,7 @@ mod tests {
         let path = folder.path().join("mine.xl");
         fs::write(&path, "// mine\nfn mlstm(q: [s, dk]) -> (h: [s]) {\n}\n").unwrap();
         let source = ModelSource::load(None, Some(&path)).unwrap();
-        let used = source.files().iter().find(|f| f.path == "reference/mlstm.xl").unwrap();
+        let used = source.files().iter().find(|f| f.path == "cells/mlstm.xl").unwrap();
         assert!(used.text.starts_with("// mine"));
         fs::write(&path, "fn other(q: [s]) -> (h: [s]) {\n}\n").unwrap();
         let error = ModelSource::load(None, Some(&path)).unwrap_err().to_string();

@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let derived = derived_with_reports(&module);
         if arguments.report {
             remark(&format!("recurrences:\n{}", derived.stable));
-            derived.linear.iter().for_each(|loop_| remark(&loop_.to_string()));
+            derived.linear.iter().for_each(|loop_| remark(&format!("{loop_}\n")));
         }
         module = derived.module;
     }

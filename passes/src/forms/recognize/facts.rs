@@ -86,16 +86,16 @@ impl Facts {
     }
 }
 
-/// The operands of nested maxima; the value itself if it is none.
+/// The operands of nested maxima, detached or not; the value itself if it is none.
 pub(super) fn alternatives(graph: &Graph, value: ValueId) -> Vec<ValueId> {
-    if let Op::Max = graph[value].op {
+    if let Op::Max | Op::Detach = graph[value].op {
         graph[value].operands.iter().flat_map(|o| alternatives(graph, *o)).collect()
     } else {
         vec![value]
     }
 }
 
-/// A value as a sum of values that are no sums.
+/// A value as a sum of values that are no sums. A detached value is the value: proofs are about numbers.
 pub(super) fn sum(graph: &Graph, value: ValueId) -> Sum {
     let mut found = Sum::new();
     collect(graph, value, 1, &mut found);
@@ -114,7 +114,7 @@ fn collect(graph: &Graph, value: ValueId, times: i64, found: &mut Sum) {
             collect(graph, *b, -times, found);
         }
         (Op::Neg, [a]) => collect(graph, *a, -times, found),
-        (Op::Broadcast { .. }, [a]) => collect(graph, *a, times, found),
+        (Op::Broadcast { .. } | Op::Detach, [a]) => collect(graph, *a, times, found),
         _ => add(found, &Sum::from([(value, 1)]), times),
     }
 }

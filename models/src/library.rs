@@ -159,7 +159,8 @@ fn builtin_text(path: &str) -> String {
 
 /// The cell that a built-in file is there for.
 fn cell_name(file: &str) -> Option<&str> {
-    file.strip_prefix("cells/")?.strip_suffix(".xl")
+    let cell = file.strip_prefix("cells/").or(file.strip_prefix("reference/"))?;
+    cell.strip_suffix(".xl")
 }
 
 /// The built-in files that a user's cell file stands for: those of the same name as a function in it.
@@ -174,7 +175,8 @@ fn replaced_files(path: &Path, text: &str) -> Result<Vec<String>, SourceError> {
     let found: Vec<String> =
         cells.clone().filter(|(_, name)| defines(name)).map(|(file, _)| file.to_string()).collect();
     if found.is_empty() {
-        let known = cells.map(|(_, name)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let known: std::collections::BTreeSet<String> = cells.map(|(_, name)| format!("`{name}`")).collect();
+        let known = known.into_iter().collect::<Vec<_>>().join(", ");
         return Err(SourceError::NoSuchCell { path: path.to_path_buf(), known });
     }
     Ok(found)

@@ -9,6 +9,7 @@
 use super::reductions::{Fold, Max, Real, Sum};
 
 #[inline(always)]
+// SAFETY (for callers): the contract at the top of the module.
 unsafe fn forward<T: Real, F: Fold<T>>(dst: *mut T, src: *const T, n: usize) {
     let mut sum = F::NEUTRAL;
     for at in 0..n {
@@ -21,6 +22,7 @@ unsafe fn forward<T: Real, F: Fold<T>>(dst: *mut T, src: *const T, n: usize) {
 }
 
 #[inline(always)]
+// SAFETY (for callers): the contract at the top of the module.
 unsafe fn reverse<T: Real, F: Fold<T>>(dst: *mut T, src: *const T, n: usize) {
     let mut sum = F::NEUTRAL;
     for at in (0..n).rev() {

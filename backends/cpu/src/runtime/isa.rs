@@ -61,7 +61,7 @@ macro_rules! for_every_isa {
     ($(#[$doc:meta])* $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? = $body:ident[$($type:ty),*]) => {
         $(#[$doc])*
         pub(crate) mod $name {
-            #[allow(unused_imports)]
+            #[allow(unused_imports, reason = "some functions need nothing of the module around them")]
             use super::*;
             use $crate::runtime::isa::Isa;
             use $crate::runtime::simd;

@@ -18,6 +18,7 @@ trait Map {
 }
 
 #[inline(always)]
+// SAFETY (for callers): the contract at the top of the module.
 unsafe fn map<M: Map, R: Registers>(dst: *mut f32, src: *const f32, n: usize) {
     let mut at = 0;
     while n - at >= BLOCK {
@@ -43,6 +44,7 @@ unsafe fn map<M: Map, R: Registers>(dst: *mut f32, src: *const f32, n: usize) {
 }
 
 #[inline(always)]
+// SAFETY (for callers): both pointers are valid for the whole block, and the ranges disjoint or the same.
 unsafe fn map_block<const N: usize, M: Map, R: Registers>(dst: *mut f32, src: *const f32) {
     // SAFETY: the caller has N elements at both pointers.
     let mut block = unsafe { src.cast::<[f32; N]>().read() };

@@ -19,6 +19,7 @@ for_every_isa!(
 
 /// Eight columns at a time, so that the result is read and written seldom.
 #[inline(always)]
+// SAFETY (for callers): `p` points to a product that keeps the contract at the top of `matrix`.
 unsafe fn multiply<R: Registers>(p: *const Product) {
     // SAFETY: the caller gives a product of his own.
     let p = unsafe { &*p };
@@ -45,6 +46,7 @@ unsafe fn multiply<R: Registers>(p: *const Product) {
 }
 
 #[inline(always)]
+// SAFETY (for callers): as for the whole product; the part that is asked for must lie inside it.
 unsafe fn add_columns<const COLUMNS: usize, R: Registers>(p: &Product, first: isize) {
     let mut factors = [0.0f32; COLUMNS];
     let mut columns = [p.a.data; COLUMNS];
@@ -72,6 +74,7 @@ unsafe fn add_columns<const COLUMNS: usize, R: Registers>(p: &Product, first: is
 }
 
 #[inline(always)]
+// SAFETY (for callers): as for the whole product; the part that is asked for must lie inside it.
 unsafe fn add_at<const COLUMNS: usize, V: Vector>(
     c: *mut f32,
     at: usize,

@@ -25,6 +25,7 @@ for_every_isa!(
 
 /// The whole product; better with the larger matrix on the left.
 #[inline(always)]
+// SAFETY (for callers): `p` points to a product that keeps the contract at the top of `matrix`.
 unsafe fn multiply<R: Registers>(p: *const Product) {
     // SAFETY: the caller gives a product of his own.
     let p = unsafe { &*p };
@@ -46,6 +47,7 @@ unsafe fn multiply<R: Registers>(p: *const Product) {
 }
 
 #[inline(always)]
+// SAFETY (for callers): as for the whole product; the part that is asked for must lie inside it.
 unsafe fn rows<const ROWS: usize, R: Registers>(p: &Product, row: usize) {
     let mut column = 0;
     // SAFETY: each call stays within n columns.
@@ -62,6 +64,7 @@ unsafe fn rows<const ROWS: usize, R: Registers>(p: &Product, row: usize) {
 }
 
 #[inline(always)]
+// SAFETY (for callers): as for the whole product; the part that is asked for must lie inside it.
 unsafe fn tile<const ROWS: usize, const COLUMNS: usize, R: Registers>(
     p: &Product,
     row: isize,
@@ -108,6 +111,7 @@ unsafe fn tile<const ROWS: usize, const COLUMNS: usize, R: Registers>(
 type Sums<const ROWS: usize, const COLUMNS: usize, R> = [[Wide<R>; COLUMNS]; ROWS];
 
 #[inline(always)]
+// SAFETY (for callers): as for the whole product; the part that is asked for must lie inside it.
 unsafe fn step<const ROWS: usize, const COLUMNS: usize, R: Registers>(
     mut sums: Sums<ROWS, COLUMNS, R>,
     a: *const f32,

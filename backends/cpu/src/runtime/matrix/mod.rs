@@ -85,6 +85,7 @@ impl Product {
 
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the calling convention of generated code")]
+// SAFETY (for callers): the contract at the top of the module.
 unsafe fn product<R: Registers>(
     m: usize,
     n: usize,

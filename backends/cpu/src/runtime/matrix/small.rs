@@ -32,6 +32,7 @@ for_every_isa!(
 
 /// Tiles of up to 4 rows by 32 columns.
 #[inline(always)]
+// SAFETY (for callers): `p` points to a product that keeps the contract at the top of `matrix`.
 unsafe fn multiply<R: Registers>(p: *const Product) {
     // SAFETY: the caller gives a product of his own.
     let p = unsafe { &*p };
@@ -64,6 +65,7 @@ unsafe fn multiply<R: Registers>(p: *const Product) {
 }
 
 #[inline(always)]
+// SAFETY (for callers): as for the whole product; the part that is asked for must lie inside it.
 unsafe fn columns<V: Vector>(p: &Product, column: isize) {
     let mut row = 0;
     // SAFETY: each call stays within m rows.
@@ -80,6 +82,7 @@ unsafe fn columns<V: Vector>(p: &Product, column: isize) {
 }
 
 #[inline(always)]
+// SAFETY (for callers): as for the whole product; the part that is asked for must lie inside it.
 unsafe fn tile<const ROWS: usize, V: Vector>(p: &Product, row: isize, column: isize) {
     let mut sums = [V::splat(0.0); ROWS];
     let mut a = p.a.data.wrapping_offset(row * p.a.rows);

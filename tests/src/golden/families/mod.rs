@@ -1,0 +1,104 @@
+//! Which program computes a case, and which part of which tensor each of its inputs and outputs is.
+//!
+//! A family is known by the manifest's `family`; its configuration decides the rest. Layouts that split or join axes
+//! are told by the axes of the program alone: elements are never moved, only seen with other axes. One file a family.
+
+mod mlstm_core;
+mod slstm_core;
+
+use super::GoldenError;
+use super::manifest::Case;
+use carousel_ir::text::ConfigValue;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// An input or output of a program in the file of a case.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// Its name in the program.
+    pub name: &'static str,
+    /// `in.`, `param.` or `out.`.
+    pub prefix: &'static str,
+    /// The rest of the key.
+    pub key: &'static str,
+    /// Which of how many equal parts of the tensor it is.
+    pub part: (usize, usize),
+    /// What stands for an input that the case does not have.
+    pub absent: f64,
+}
+
+impl Slot {
+    fn new(prefix: &'static str, name: &'static str, key: &'static str) -> Slot {
+        Slot { name, prefix, key, part: (0, 1), absent: 0.0 }
+    }
+
+    fn input(name: &'static str) -> Slot {
+        Slot::new("in.", name, name)
+    }
+
+    fn output(name: &'static str) -> Slot {
+        Slot::new("out.", name, name)
+    }
+
+    fn part(self, index: usize, count: usize) -> Slot {
+        Slot { part: (index, count), ..self }
+    }
+
+    fn or(self, absent: f64) -> Slot {
+        Slot { absent, ..self }
+    }
+}
+
+/// A program with what it needs to compute a case.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The form of evaluation.
+    pub form: &'static str,
+    /// What the manifest calls the references' float32 runs of this form.
+    pub recorded: &'static str,
+    /// Its text.
+    pub source: &'static str,
+    /// The function.
+    pub entry: &'static str,
+    /// Compile-time parameters.
+    pub config: BTreeMap<String, ConfigValue>,
+    /// Sizes of all axes of its inputs and outputs.
+    pub sizes: BTreeMap<String, u64>,
+    /// Axes whose sizes are known only when it runs.
+    pub dynamic: &'static [&'static str],
+    /// The inputs.
+    pub inputs: Vec<Slot>,
+    /// The outputs.
+    pub outputs: Vec<Slot>,
+}
+
+/// Families that are not computed yet.
+const LATER: [&str; 7] = ["components", "blocks", "lm", "train", "hf", "linear_rnn", "flashrnn"];
+
+/// How precisely a target computes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Precision {
+    /// f32.
+    Single,
+    /// f64.
+    Double,
+}
+
+/// The program of a case; none if its family is not handled yet.
+pub fn program(case: &Case, precision: Precision) -> Result<Option<Program>, GoldenError> {
+    match case.family.as_str() {
+        "mlstm_core" => mlstm_core::program(configuration(case)?, precision).map(Some),
+        "slstm_core" => slstm_core::program(configuration(case)?).map(Some),
+        later if LATER.contains(&later) => Ok(None),
+        other => Err(GoldenError::Case(format!("`{}` is of the unknown family `{other}`", case.name))),
+    }
+}
+
+fn configuration<'a, T: Deserialize<'a>>(case: &'a Case) -> Result<T, GoldenError> {
+    let what = || format!("the configuration of `{}`", case.name);
+    T::deserialize(&case.config).map_err(|source| GoldenError::Json { what: what(), source })
+}
+
+fn sizes(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    of.iter().map(|(axis, size)| (axis.to_string(), *size)).collect()
+}

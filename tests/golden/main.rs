@@ -1,6 +1,6 @@
 //! One trial per golden case and target. Reads the folder in `CAROUSEL_GOLDEN`, or else the copy beside this file.
 //!
-//! Each trial prints its form of evaluation, the target, the worst error and its tolerance. Cases of families that are
+//! Each trial prints its target, the worst error and its tolerance. Cases of families that are
 //! not handled yet are ignored trials, and the families are named in the end.
 
 use carousel_tests::golden::families::{Precision, program};
@@ -32,12 +32,12 @@ fn main() -> ExitCode {
 fn trials() -> Result<(Vec<Trial>, BTreeMap<String, usize>), GoldenError> {
     let (mut trials, mut later) = (Vec::new(), BTreeMap::new());
     for case in Manifest::read(&folder())?.cases {
-        if program(&case, Precision::Double)?.is_none() {
+        let Some(program) = program(&case, Precision::Double)? else {
             *later.entry(case.family.clone()).or_default() += 1;
             trials.push(Trial::test(format!("golden {}", case.name), || Ok(())).with_ignored_flag(true));
             continue;
-        }
-        for target in Target::ALL {
+        };
+        for target in Target::all(program.loops) {
             let case = case.clone();
             let name = format!("golden {} {}", case.name, target.name());
             trials.push(Trial::test(name, move || trial(&case, target)));
@@ -51,8 +51,8 @@ fn trial(case: &Case, target: Target) -> Result<(), Failed> {
         return Err("the family is not handled".into());
     };
     let report = run(&folder(), case, &program, target)?;
-    let (name, form, target) = (&case.name, program.form, target.name());
-    println!("{name}: {form}, {target}, {} tensors, worst {}", report.compared, report.worst);
+    let (name, target) = (&case.name, target.name());
+    println!("{name}: {target}, {} tensors, worst {}", report.compared, report.worst);
     if report.failures.is_empty() {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! Computing a case on a target and comparing every tensor that was recorded.
 
-use super::families::{Precision, Program, Slot};
+use super::families::{Loops, Precision, Program, Slot};
 use super::manifest::Case;
 use super::vectors::Vector;
 use super::{GoldenError, metric, vectors};
@@ -8,6 +8,7 @@ use crate::compiled::{Compiled, canonical};
 use carousel_autodiff::gradient;
 use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_ir::{DType, Function, FunctionId, Module, RenderStyle, Type};
+use carousel_models::compile::in_forms;
 use carousel_passes::forms::{Form, expand, recognize};
 use carousel_reference::{Scalar, Tensor, evaluate};
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// What computes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Target {
+pub enum Engine {
     /// The plain evaluator in f64.
     Reference64,
     /// The plain evaluator in f32.
@@ -23,61 +24,107 @@ pub enum Target {
     /// Machine code for this processor, in f32, by the way of every compilation: canonical form, gradient, canonical
     /// form, lowering.
     Cpu32,
-    /// The plain evaluator in f64, of loops that are linear scans in chunks of 16 steps.
-    Chunkwise64,
-    /// Machine code in f32, of the same.
-    CpuChunkwise32,
 }
 
-/// The form of linear scans that [`Target::Chunkwise64`] and [`Target::CpuChunkwise32`] compute.
-const CHUNKS: Form = Form::Chunkwise(16);
+/// How loops are computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loop {
+    /// As they are written.
+    Written,
+    /// As linear scans in this form.
+    Form(Form),
+    /// As linear scans in the form that the compiler chooses.
+    Chosen,
+}
+
+/// An engine, and how it is given loops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// What computes.
+    pub engine: Engine,
+    /// What it is given.
+    pub loops: Loop,
+}
+
+const ENGINES: [Engine; 3] = [Engine::Reference64, Engine::Reference32, Engine::Cpu32];
+
+/// The ways in which linear scans are computed.
+const FORMS: [Loop; 7] = [
+    Loop::Form(Form::Recurrent),
+    Loop::Form(Form::Parallel),
+    Loop::Form(Form::Chunkwise(5)),
+    Loop::Form(Form::Chunkwise(16)),
+    Loop::Form(Form::Chunkwise(64)),
+    Loop::Form(Form::Chunkwise(100)),
+    Loop::Chosen,
+];
 
 impl Target {
-    /// Every target.
-    pub const ALL: [Target; 5] = [
-        Target::Reference64,
-        Target::Reference32,
-        Target::Cpu32,
-        Target::Chunkwise64,
-        Target::CpuChunkwise32,
-    ];
+    /// Every target of programs with such loops.
+    pub fn all(loops: Loops) -> Vec<Target> {
+        let forms: &[Loop] = match loops {
+            Loops::Linear => &FORMS,
+            Loops::Sequential => &[],
+        };
+        let ways = std::iter::once(Loop::Written).chain(forms.iter().copied());
+        ways.flat_map(|loops| ENGINES.map(|engine| Target { engine, loops })).collect()
+    }
 
     /// What messages call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Target::Reference64 => "reference-f64",
-            Target::Reference32 => "reference-f32",
-            Target::Cpu32 => "cpu-f32",
-            Target::Chunkwise64 => "chunkwise-f64",
-            Target::CpuChunkwise32 => "cpu-chunkwise-f32",
+    pub fn name(self) -> String {
+        let engine = match self.engine {
+            Engine::Reference64 => "reference-f64",
+            Engine::Reference32 => "reference-f32",
+            Engine::Cpu32 => "cpu-f32",
+        };
+        match self.loops {
+            Loop::Written => engine.to_string(),
+            Loop::Form(Form::Recurrent) => format!("recurrent {engine}"),
+            Loop::Form(Form::Parallel) => format!("parallel {engine}"),
+            Loop::Form(Form::Chunkwise(steps)) => format!("chunkwise-{steps} {engine}"),
+            Loop::Chosen => format!("chosen-form {engine}"),
         }
     }
 
     /// How precisely it computes.
     pub fn precision(self) -> Precision {
-        match self {
-            Target::Reference64 | Target::Chunkwise64 => Precision::Double,
-            Target::Reference32 | Target::Cpu32 | Target::CpuChunkwise32 => Precision::Single,
+        match self.engine {
+            Engine::Reference64 => Precision::Double,
+            Engine::Reference32 | Engine::Cpu32 => Precision::Single,
         }
     }
 
     /// The module as this target takes it, before and after differentiation.
-    fn simplified(self, module: Module) -> Result<Module, GoldenError> {
-        match self {
-            Target::Reference64 | Target::Reference32 => Ok(module),
-            Target::Cpu32 => canonical(&module).map_err(GoldenError::Program),
-            Target::Chunkwise64 | Target::CpuChunkwise32 => {
-                let module = canonical(&module).map_err(GoldenError::Program)?;
-                Ok(recognize(&module).0)
+    fn simplified(self, module: &Module) -> Result<Module, GoldenError> {
+        match (self.loops, self.engine) {
+            (Loop::Written, Engine::Reference64 | Engine::Reference32) => Ok(module.clone()),
+            (Loop::Written, Engine::Cpu32) | (Loop::Form(_) | Loop::Chosen, _) => {
+                canonical(module).map_err(GoldenError::Program)
+            }
+        }
+    }
+
+    /// The module with its loops as linear scans, if this target wants them.
+    fn recognized(self, module: Module) -> Result<Module, GoldenError> {
+        match self.loops {
+            Loop::Written => Ok(module),
+            Loop::Form(_) | Loop::Chosen => {
+                let (module, found) = recognize(&module);
+                match found.iter().find(|loop_| loop_.outcome.is_err()) {
+                    Some(refused) => Err(GoldenError::Program(refused.to_string())),
+                    None if found.is_empty() => Err(GoldenError::Program("there is no loop".to_string())),
+                    None => self.simplified(&module),
+                }
             }
         }
     }
 
     /// The differentiated module as this target computes it.
-    fn in_form(self, module: Module) -> Module {
-        match self {
-            Target::Reference64 | Target::Reference32 | Target::Cpu32 => module,
-            Target::Chunkwise64 | Target::CpuChunkwise32 => expand(&module, &CHUNKS).0,
+    fn in_form(self, module: &Module) -> Result<Module, GoldenError> {
+        match self.loops {
+            Loop::Written => self.simplified(module),
+            Loop::Form(form) => self.simplified(&expand(&self.simplified(module)?, &form).0),
+            Loop::Chosen => self.simplified(&in_forms(&self.simplified(module)?)),
         }
     }
 
@@ -87,14 +134,14 @@ impl Target {
         function: FunctionId,
         inputs: &[Tensor<f64>],
     ) -> Result<Vec<Vec<f64>>, GoldenError> {
-        match self {
-            Target::Reference64 | Target::Chunkwise64 => evaluated(module, function, inputs),
-            Target::Reference32 => {
+        match self.engine {
+            Engine::Reference64 => evaluated(module, function, inputs),
+            Engine::Reference32 => {
                 // The recorded inputs are numbers of f32.
                 let narrow = |t: &Tensor<f64>| Tensor::<f32>::floats(&t.shape, t.to_f64());
                 evaluated(module, function, &inputs.iter().map(narrow).collect::<Vec<_>>())
             }
-            Target::Cpu32 | Target::CpuChunkwise32 => {
+            Engine::Cpu32 => {
                 let results = Compiled::new(module, function, 2).and_then(|compiled| compiled.run(inputs));
                 let results = results.map_err(GoldenError::Program)?;
                 Ok(results.into_iter().map(|output| output.values).collect())
@@ -160,14 +207,14 @@ impl std::fmt::Display for Comparison {
 pub fn run(folder: &Path, case: &Case, program: &Program, target: Target) -> Result<Report, GoldenError> {
     let file = vectors::read(&folder.join(&case.file))?;
     let (forward, root) = compile(program)?;
-    let forward = target.simplified(forward)?;
+    let forward = target.recognized(target.simplified(&forward)?)?;
     let (module, function) = gradient(&forward, root, &carousel_autodiff::Options::default())
         .map_err(|d| GoldenError::Program(d.iter().map(|d| format!("{d}\n")).collect()))?;
     let problems = carousel_ir::verify(&module);
     if let Some(problem) = problems.first() {
         return Err(GoldenError::Program(format!("the gradient does not verify: {problem}")));
     }
-    let module = target.in_form(target.simplified(module)?);
+    let module = target.in_form(&module)?;
 
     let mut inputs = Vec::new();
     let derived = &module[function];

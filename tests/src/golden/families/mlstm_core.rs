@@ -1,6 +1,6 @@
 //! The mLSTM cell with states in and out, as published: its author carries the scale.
 
-use super::{Precision, Program, Slot, sizes};
+use super::{Loops, Precision, Program, Slot, sizes};
 use crate::golden::GoldenError;
 use carousel_ir::text::ConfigValue;
 use serde::Deserialize;
@@ -54,7 +54,7 @@ pub(super) fn program(config: Mlstm, precision: Precision) -> Result<Program, Go
         other => return Err(GoldenError::Case(format!("the start `{other}` of m is not known"))),
     };
     Ok(Program {
-        form: "recurrent",
+        loops: Loops::Linear,
         recorded: "recurrent",
         source: include_str!("mlstm_core.xl"),
         entry: "mlstm_core",

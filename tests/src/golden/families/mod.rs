@@ -3,6 +3,8 @@
 //! A family is known by the manifest's `family`; its configuration decides the rest. Layouts that split or join axes
 //! are told by the axes of the program alone: elements are never moved, only seen with other axes. One file a family.
 
+mod flashrnn;
+mod linear_rnn;
 mod mlstm_core;
 mod slstm_core;
 
@@ -52,9 +54,9 @@ impl Slot {
 /// A program with what it needs to compute a case.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// The form of evaluation.
-    pub form: &'static str,
-    /// What the manifest calls the references' float32 runs of this form.
+    /// What its loops are.
+    pub loops: Loops,
+    /// What the manifest calls the references' float32 runs that its own f32 is compared with.
     pub recorded: &'static str,
     /// Its text.
     pub source: &'static str,
@@ -72,8 +74,17 @@ pub struct Program {
     pub outputs: Vec<Slot>,
 }
 
+/// What the loops of a program are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loops {
+    /// All of them have to become linear scans, which are then computed in every form.
+    Linear,
+    /// They are computed step by step.
+    Sequential,
+}
+
 /// Families that are not computed yet.
-const LATER: [&str; 7] = ["components", "blocks", "lm", "train", "hf", "linear_rnn", "flashrnn"];
+const LATER: [&str; 5] = ["components", "blocks", "lm", "train", "hf"];
 
 /// How precisely a target computes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +99,8 @@ pub enum Precision {
 pub fn program(case: &Case, precision: Precision) -> Result<Option<Program>, GoldenError> {
     match case.family.as_str() {
         "mlstm_core" => mlstm_core::program(configuration(case)?, precision).map(Some),
+        "flashrnn" => Ok(Some(flashrnn::program(configuration(case)?))),
+        "linear_rnn" => linear_rnn::program(&case.name, configuration(case)?).map(Some),
         "slstm_core" => slstm_core::program(configuration(case)?).map(Some),
         later if LATER.contains(&later) => Ok(None),
         other => Err(GoldenError::Case(format!("`{}` is of the unknown family `{other}`", case.name))),

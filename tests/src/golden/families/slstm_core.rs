@@ -1,6 +1,6 @@
 //! The sLSTM and LSTM cells with memory mixing inside each head, states in and out.
 
-use super::{Program, Slot, sizes};
+use super::{Loops, Program, Slot, sizes};
 use crate::golden::GoldenError;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub(super) fn program(config: Slstm) -> Result<Program, GoldenError> {
         outputs.push(Slot::new("out.", end, "last_state").part(place, states.len()));
     }
     Ok(Program {
-        form: "recurrent",
+        loops: Loops::Sequential,
         recorded: "vanilla",
         source: include_str!("slstm_core.xl"),
         entry,

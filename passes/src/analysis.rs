@@ -274,7 +274,8 @@ pub(crate) fn operation_range(
 ) -> Interval {
     let (nonnegative, any) = (Interval::new(0.0, f64::INFINITY), Interval::ANY);
     match *op {
-        Op::SizeOf { .. } => nonnegative,
+        Op::SizeOf { .. } | Op::Iota { .. } => nonnegative,
+        Op::Cast { dtype } if dtype.is_float() => range(0),
         Op::Neg => range(0).neg(),
         Op::Abs => range(0).abs(),
         Op::Sign => Interval::new(-1.0, 1.0),
@@ -311,7 +312,6 @@ pub(crate) fn operation_range(
         Op::Uniform { .. } => Interval::new(0.0, 1.0),
         Op::Const { .. }
         | Op::Input { .. }
-        | Op::Iota { .. }
         | Op::Cast { .. }
         | Op::Not
         | Op::Eq

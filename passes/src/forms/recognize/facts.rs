@@ -5,7 +5,7 @@
 
 use crate::analysis::operation_range;
 use crate::interval::Interval;
-use carousel_ir::{Builder, Graph, Op, ValueId};
+use carousel_ir::{Builder, DType, Graph, Op, ValueId};
 use std::collections::{BTreeMap, HashMap};
 
 /// Values that are at least as large as others: the results of a loop's maxima.
@@ -25,7 +25,7 @@ impl Facts {
         self.above.entry(large).or_default().extend(small.iter().map(|v| sum(graph, *v)));
     }
 
-    /// The range of a float.
+    /// The range of a number.
     pub(super) fn range(&mut self, graph: &Graph, value: ValueId) -> Interval {
         if let Some(known) = self.ranges.get(&value) {
             return *known;
@@ -33,7 +33,7 @@ impl Facts {
         let node = &graph[value];
         let range = if let Op::Const { value, .. } = node.op {
             Interval::new(value.get(), value.get())
-        } else if node.types.len() != 1 || !node.ty().dtype.is_float() {
+        } else if node.types.len() != 1 || node.ty().dtype == DType::Bool {
             Interval::ANY
         } else {
             let operands: Vec<Interval> = node
@@ -46,6 +46,19 @@ impl Facts {
         };
         self.ranges.insert(value, range);
         range
+    }
+
+    /// Whether the value is always below 0. Ranges have coarse bounds, so that products are looked into.
+    fn is_negative(&mut self, graph: &Graph, value: ValueId) -> bool {
+        let node = &graph[value];
+        match (&node.op, node.operands.as_slice()) {
+            (Op::Neg, [a]) => self.range(graph, *a).positive,
+            (Op::Mul, [a, b]) => [(*a, *b), (*b, *a)]
+                .into_iter()
+                .any(|(a, b)| self.is_negative(graph, a) && self.range(graph, b).positive),
+            (Op::Broadcast { .. }, [a]) => self.is_negative(graph, *a),
+            _ => self.range(graph, value).high < 0.0,
+        }
     }
 
     /// Whether the value is never above 0.
@@ -168,14 +181,18 @@ pub(super) fn logarithm(b: &mut Builder<'_>, facts: &mut Facts, decay: ValueId) 
             };
             Some(Logarithm { log: inner.log, zero: Some(zero) })
         }
-        // 1 - sigmoid(x) = sigmoid(-x), without cancellation.
+        // Without cancellation: 1 - sigmoid(x) = sigmoid(-x), and 1 - exp(x) for an x that stays away from 0.
         (Op::Sub, [one, s]) if is_number(b.graph(), *one, 1.0) => {
-            if let (Op::Sigmoid, [x]) = (&b.graph()[*s].op, b.graph()[*s].operands.as_slice()) {
-                let x = *x;
-                let x = b.neg(x);
-                plain(b.push(Op::Logsigmoid, &[x]))
-            } else {
-                general(b, facts, decay)
+            match (b.graph()[*s].op.clone(), b.graph()[*s].operands.first().copied()) {
+                (Op::Sigmoid, Some(x)) => {
+                    let x = b.neg(x);
+                    plain(b.push(Op::Logsigmoid, &[x]))
+                }
+                (Op::Exp, Some(x)) if facts.is_negative(b.graph(), x) => {
+                    let part = b.neg(*s);
+                    plain(b.push(Op::Log1p, &[part]))
+                }
+                _ => general(b, facts, decay),
             }
         }
         _ => general(b, facts, decay),

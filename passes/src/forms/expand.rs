@@ -90,13 +90,10 @@ impl Expansion<'_> {
                 }
                 (Some(line), Op::LinReadDecay { key, .. }) => {
                     let (six, last) = (first_six(&operands), [operands[6], operands[7]]);
-                    match steps(self.choose(&b, node.op.kind(), &line, key, &six)) {
-                        None => recurrent::decay_gradient(&mut b, &line, key, &six, last),
-                        Some(length) => {
-                            let layout = layouts.layout(&mut b, &line, length);
-                            chunked::decay_gradient(&mut b, &line, key, &six, last, &layout)
-                        }
-                    }
+                    let form = self.choose(&b, node.op.kind(), &line, key, &six);
+                    let length = steps(form).unwrap_or(Some(DECAY_STEPS));
+                    let layout = layouts.layout(&mut b, &line, length);
+                    chunked::decay_gradient(&mut b, &line, key, &six, last, &layout)
                 }
                 (_, Op::Scan { scan }) => {
                     let body = self.body(&mut b, &scan.body);
@@ -149,6 +146,10 @@ impl Expansion<'_> {
         form
     }
 }
+
+/// The steps of a chunk of the gradient by the decay, where everything else goes step by step. Running sums of q dq and
+/// -x dx over the whole sequence would need no chunks, but they cancel: in f32 they lose what a large early step leaves.
+const DECAY_STEPS: u64 = 16;
 
 /// The steps of a chunk in forms that have chunks; in the inner `None`, all of them are one.
 fn steps(form: Form) -> Option<Option<u64>> {

@@ -1,10 +1,9 @@
 //! Linear scans step by step: their definition, as loops.
 //!
-//! Invariant: a step does what the table of [`Line`] says. The gradient of the decay is the running sum of q dq and
-//! -x dx from the line's end, which starts again at every cut; it needs no state of any step.
+//! Invariant: a step does what the table of [`Line`] says. The gradient by the decay has no such form: it is taken in
+//! chunks (`chunked`).
 
-use super::chunked::{Operands, written_axes};
-use super::weights::vanishes;
+use super::chunked::Operands;
 use carousel_ir::{Axes, Builder, Edge, Line, Read, Role, Scan, Type, ValueId};
 
 /// A body under construction: the operands that it takes, with the values inside.
@@ -88,83 +87,4 @@ pub(super) fn linread(
     body.b.output("y", read);
     let results = body.run(outer);
     (results[1], results[0])
-}
-
-/// The gradient by the logarithm of the decay.
-pub(super) fn decay_gradient(
-    outer: &mut Builder<'_>,
-    line: &Line,
-    key: &Axes,
-    operands: &Operands,
-    cotangents: [ValueId; 2],
-) -> ValueId {
-    let [q, x, w, l, cut, start] = *operands;
-    let [dy, last] = cotangents;
-    let written = written_axes(outer, key, operands);
-    let w_full = outer.broadcast(w, &written);
-    let back = line.adjoint();
-    let (dq, _) = linread(outer, line, &written, &[dy, w_full, x, l, cut, start]);
-    let (dx, _) = linread(outer, &back, &written, &[w_full, dy, q, l, cut, last]);
-    let (_, end) = linread(outer, line, key, operands);
-
-    let own = outer.ty(l).axes.clone();
-    let element = own.without(&line.axis.into());
-    // With the axes of the cuts as well, along which the sums start again at different steps.
-    let kept = element.union(&outer.ty(cut).axes).union(&line.axis.into());
-    let narrow = |b: &mut Builder<'_>, v: ValueId| {
-        let rest = b.ty(v).axes.without(&kept);
-        b.sum(v, rest)
-    };
-    let both = |b: &mut Builder<'_>, a: ValueId, c: ValueId| {
-        let product = b.mul(a, c);
-        let sum = narrow(b, product);
-        let axes = kept.intersection(&b.ty(start).axes.union(&line.axis.into()));
-        b.broadcast(sum, &axes)
-    };
-    let (reads, writes) = (both(outer, q, dq), both(outer, x, dx));
-    let whole = outer.mul(end, last);
-    let whole = narrow(outer, whole);
-
-    // A decay that is 0 passes nothing on: reading new it cuts the edge, else what lies between read and write.
-    let hard = vanishes(outer, l);
-    let cut = if line.read == Read::New { outer.or(cut, hard) } else { cut };
-    let mut body = Body::new(outer, &back);
-    let sum = body.input(outer, "sum", whole);
-    let [reads, writes, cut, hard] = [("reads", reads), ("writes", writes), ("cut", cut), ("hard", hard)]
-        .map(|(name, source)| body.input(outer, name, source));
-    let b = &mut body.b;
-    let (gradient, next) = match (line.edge, line.read) {
-        (Edge::Before, Read::New) => {
-            let sum = b.add(sum, reads);
-            let sum = b.sub(sum, writes);
-            let sum = body.unless(cut, sum);
-            (sum, sum)
-        }
-        (Edge::After, Read::New) => {
-            let sum = body.unless(cut, sum);
-            let next = body.b.add(sum, reads);
-            (sum, body.b.sub(next, writes))
-        }
-        (Edge::Before, Read::Old) => {
-            let sum = b.sub(sum, writes);
-            let sum = body.unless(hard, sum);
-            let next = body.b.add(sum, reads);
-            (sum, body.unless(cut, next))
-        }
-        (Edge::After, Read::Old) => {
-            let sum = body.unless(cut, sum);
-            let sum = body.b.sub(sum, writes);
-            let sum = body.unless(hard, sum);
-            (sum, body.b.add(sum, reads))
-        }
-    };
-    let b = &mut body.b;
-    let rest = b.ty(gradient).axes.without(&element);
-    let gradient = b.sum(gradient, rest);
-    let gradient = b.broadcast(gradient, &element);
-    let axes = b.ty(sum).axes.clone();
-    let next = b.broadcast(next, &axes);
-    b.output("sum", next);
-    b.output("gradient", gradient);
-    body.run(outer)[1]
 }

@@ -9,31 +9,60 @@ use carousel_core::{Target, lower};
 use carousel_cpu::CpuBackend;
 use carousel_ir::{Diagnostic, FunctionId, Module, Span, verify};
 use carousel_passes::forms::{ByLength, Recognition, expand, recognize};
-use carousel_passes::{Report, Rules, StableOptions, StableReport, canonicalize, stabilize};
+use carousel_passes::{
+    Limits, Options, Report, RuleSet, RuleSets, SizeWeighted, StableOptions, StableReport, canonicalize_with,
+    stabilize,
+};
 
 use crate::reference_target::ReferenceExecutable;
 
-/// What functions are compiled for.
-pub enum Engine {
-    /// Machine code for this computer's processor.
+/// What compiles functions.
+pub struct Engine {
+    target: EngineTarget,
+    passes: PassOptions,
+}
+
+enum EngineTarget {
     Cpu(CpuBackend),
-    /// The plain evaluator in f64.
     Reference,
 }
 
+/// What the passes go by.
+#[derive(Clone, Default, Debug)]
+pub struct PassOptions {
+    /// The rules.
+    pub rules: RuleSets,
+    /// How far they are applied.
+    pub limits: Limits,
+}
+
 impl Engine {
-    /// Machine code on `threads` threads; on all cores if none are given.
+    /// Machine code for this computer's processor on `threads` threads; on all cores if none are given.
     pub fn cpu(threads: Option<usize>) -> Engine {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        Engine::Cpu(CpuBackend::new(threads.unwrap_or_else(cores)))
+        let target = EngineTarget::Cpu(CpuBackend::new(threads.unwrap_or_else(cores)));
+        Engine { target, passes: PassOptions::default() }
+    }
+
+    /// The plain evaluator in f64.
+    pub fn reference() -> Engine {
+        Engine { target: EngineTarget::Reference, passes: PassOptions::default() }
+    }
+
+    /// The same with these options for the passes.
+    pub fn with_passes(self, passes: PassOptions) -> Engine {
+        Engine { passes, ..self }
     }
 
     /// The module as gradients are taken of it and as it is compiled: [`derived`] for machine code; the reference
     /// evaluates the equations as they stand.
     pub fn prepared(&self, module: &Module) -> Module {
-        match self {
-            Engine::Reference => module.clone(),
-            Engine::Cpu(_) => derived(module),
+        match &self.target {
+            EngineTarget::Reference => module.clone(),
+            EngineTarget::Cpu(_) => {
+                let (simplified, _) = self.passes.simplified(module);
+                self.passes.derived(&simplified).module
+            }
         }
     }
 
@@ -43,10 +72,11 @@ impl Engine {
         module: &Module,
         function: FunctionId,
     ) -> Result<Box<dyn Executable>, Vec<Diagnostic>> {
-        match self {
-            Engine::Reference => Ok(Box::new(ReferenceExecutable::new(module.clone(), function))),
-            Engine::Cpu(backend) => {
-                let module = simplified(&in_forms(&simplified(module)));
+        match &self.target {
+            EngineTarget::Reference => Ok(Box::new(ReferenceExecutable::new(module.clone(), function))),
+            EngineTarget::Cpu(backend) => {
+                let (module, _) = self.passes.simplified(module);
+                let (module, _) = self.passes.simplified(&in_forms(&module));
                 let program = lower(&module, function, &Target::default())?;
                 let failed = |e| vec![Diagnostic::error("compile", Span::default(), format!("{e}"))];
                 backend.compile(program).map_err(failed)
@@ -67,18 +97,6 @@ impl Engine {
     }
 }
 
-/// The module in canonical form, checked.
-pub fn simplified(module: &Module) -> Module {
-    simplified_with_report(module).0
-}
-
-/// The same with what the rules did.
-pub fn simplified_with_report(module: &Module) -> (Module, Report) {
-    let (module, report) = canonicalize(module, Rules::builtin());
-    assert_verified(&module, "canonical form");
-    (module, report)
-}
-
 /// What became of the recurrences of a module.
 #[derive(Debug)]
 pub struct Derived {
@@ -90,17 +108,41 @@ pub struct Derived {
     pub linear: Vec<Recognition>,
 }
 
-/// The module in canonical form, with recurrences that do not overflow, and linear scans where recurrences are such.
+impl PassOptions {
+    /// The module in canonical form, checked, and what the rules did.
+    pub fn simplified(&self, module: &Module) -> (Module, Report) {
+        let rules = self.rules.get(RuleSet::Canonical);
+        let options = Options { rules, limits: self.limits, cost: &SizeWeighted::default() };
+        let (module, report) = canonicalize_with(module, options);
+        assert_verified(&module, "canonical form");
+        (module, report)
+    }
+
+    /// The module in canonical form, with recurrences that do not overflow, and linear scans where recurrences are such,
+    /// of a module that is in canonical form; with what was done and why.
+    pub fn derived(&self, module: &Module) -> Derived {
+        let options = StableOptions { rules: self.rules.get(RuleSet::Stable), limits: self.limits };
+        let (module, stable) = stabilize(module, &options);
+        let (module, linear) = recognize(&self.simplified(&module).0);
+        assert_verified(&module, "the recognised linear scans");
+        Derived { module: self.simplified(&module).0, stable, linear }
+    }
+}
+
+/// The module in canonical form by the built-in rules, checked.
+pub fn simplified(module: &Module) -> Module {
+    PassOptions::default().simplified(module).0
+}
+
+/// The module in canonical form, with recurrences that do not overflow, and linear scans where recurrences are such, by
+/// the built-in rules.
 pub fn derived(module: &Module) -> Module {
     derived_with_reports(&simplified(module)).module
 }
 
 /// The same for a module that is in canonical form, with what was done and why.
 pub fn derived_with_reports(module: &Module) -> Derived {
-    let (module, stable) = stabilize(module, &StableOptions::default());
-    let (module, linear) = recognize(&simplified(&module));
-    assert_verified(&module, "the recognised linear scans");
-    Derived { module: simplified(&module), stable, linear }
+    PassOptions::default().derived(module)
 }
 
 /// The module with every linear scan in the form that suits its length: what is lowered.

@@ -26,4 +26,5 @@ pub mod sample;
 pub mod schedule;
 pub mod tokenizer;
 pub mod train;
+pub mod trials;
 pub mod utf8;

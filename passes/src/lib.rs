@@ -52,6 +52,6 @@ pub use cost::{Cost, SizeWeighted};
 pub use fuzz::{Counterexample, Evaluate, FuzzReport, fuzz};
 pub use plain::{common_subexpressions, dead_code};
 pub use report::{GraphReport, Report};
-pub use rules::{Rule, Rules, Tag};
+pub use rules::{Rule, RuleSet, RuleSets, Rules, Tag, Trials};
 pub use saturate::{Limits, Stop};
 pub use stable::{Outcome, ScaleGroup, ScanReport, StableOptions, StableReport, stabilize};

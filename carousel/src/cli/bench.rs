@@ -162,7 +162,7 @@ fn cell(
     common: &Common,
 ) -> Result<(), Failure> {
     let started = Instant::now();
-    let executable = cell_executable(name, sizes, map, pass, &common.target.engine())?;
+    let executable = cell_executable(name, sizes, map, pass, &common.target.engine()?)?;
     let compile_seconds = started.elapsed().as_secs_f64();
     let size = |size: &carousel_ir::Size| {
         let of = |n: carousel_ir::Name| sizes.iter().find(|(name, _)| *name == n.as_str()).map(|(_, n)| *n);
@@ -263,7 +263,8 @@ fn train_step(
     };
     let config = config.validated().map_err(Failure::input)?;
     let started = Instant::now();
-    let mut trainer = Trainer::new(&common.target.engine(), config, Start::Afresh).map_err(train::failure)?;
+    let mut trainer =
+        Trainer::new(&common.target.engine()?, config, Start::Afresh).map_err(train::failure)?;
     let compile_seconds = started.elapsed().as_secs_f64();
     let times = repeat(common, || trainer.step().map(drop).map_err(train::failure));
     // The trainer's metrics file is the only thing in it.
@@ -286,7 +287,7 @@ fn train_step(
 fn compile(blocks: i64, dim: i64, slstm_every: i64, common: &Common) -> Result<(), Failure> {
     let source = ModelSource::load(None, None).map_err(Failure::input)?;
     let settings = parameters(blocks, dim, slstm_every).into_iter().collect();
-    let engine = common.target.engine();
+    let engine = common.target.engine()?;
     let once =
         || -> Result<(), Failure> { Ok(Model::new(&source, &settings)?.loss_gradient(&engine).map(drop)?) };
     let times = repeat(common, once)?;

@@ -3,11 +3,14 @@
 //! Invariant: a reader of standard output or standard error that goes away never makes the program panic.
 
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use carousel_ir::text::{ConfigValue, Failed};
-use carousel_ir::{DType, RenderStyle, Severity};
-use carousel_models::compile::Engine;
+use carousel_ir::{DType, RenderStyle, Severity, Sources};
+use carousel_models::compile::{Engine, PassOptions};
+use carousel_models::trials;
+use carousel_passes::{RuleSets, Tag};
 use clap::{Args, ValueEnum};
 
 /// Why a command did not do its work.
@@ -104,15 +107,57 @@ pub(super) struct TargetOptions {
     /// Threads; all cores if not given. Results do not depend on it.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) threads: Option<u16>,
+    #[command(flatten)]
+    rules: RuleOptions,
 }
 
 impl TargetOptions {
     /// The compiler for it.
-    pub(super) fn engine(&self) -> Engine {
-        match self.target {
+    pub(super) fn engine(&self) -> Result<Engine, Failure> {
+        let engine = match self.target {
             TargetName::Cpu => Engine::cpu(self.threads.map(usize::from)),
-            TargetName::Reference => Engine::Reference,
+            TargetName::Reference => Engine::reference(),
+        };
+        Ok(engine.with_passes(self.rules.passes()?))
+    }
+}
+
+/// Rules beside those of the compiler.
+#[derive(Args)]
+pub(super) struct RuleOptions {
+    /// Rewrite rules to add; each is tried on random values first. Can be given several times.
+    #[arg(long, value_name = "FILE.rules")]
+    pub(super) rules: Vec<PathBuf>,
+    /// The loosest kind of rules that may be used: those with the same floats, those that are equal over the reals, or
+    /// approximate ones too.
+    #[arg(long, value_name = "KIND", default_value = "real", value_parser = tag)]
+    pub(super) allow: Tag,
+}
+
+fn tag(name: &str) -> Result<Tag, String> {
+    Tag::ALL
+        .into_iter()
+        .find(|t| t.name() == name)
+        .ok_or_else(|| format!("expected {}", Tag::ALL.map(Tag::name).join(", ")))
+}
+
+impl RuleOptions {
+    /// What the passes go by. Rules that do not hold are refused; warnings go to standard error.
+    pub(super) fn passes(&self) -> Result<PassOptions, Failure> {
+        let mut sources = Sources::default();
+        let mut rules = RuleSets::default();
+        if self.allow != Tag::Real {
+            rules = rules.allowing(self.allow);
         }
+        for path in &self.rules {
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| Failure::Input(format!("cannot read {}: {e}", path.display())))?;
+            match trials::add_rules(&mut rules, &mut sources, &path.display().to_string(), &text) {
+                Ok(warnings) => remark(&sources.render(&warnings, render_style())),
+                Err(diagnostics) => return Err(Failure::Program(Failed { sources, diagnostics })),
+            }
+        }
+        Ok(PassOptions { rules, ..PassOptions::default() })
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     };
     let (model, parameters) = load(&arguments.checkpoint)?;
-    let loss = model.loss(&arguments.target.engine())?;
+    let loss = model.loss(&arguments.target.engine()?)?;
     let result = evaluate(&loss, &parameters, &part, training.batch, Extent::Whole).map_err(Failure::work)?;
     if arguments.json {
         let object = serde_json::json!({

@@ -56,7 +56,7 @@ fn probability(text: &str) -> Result<f64, String> {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (model, parameters) = load(&arguments.checkpoint)?;
-    let logits = model.logits(&arguments.target.engine())?;
+    let logits = model.logits(&arguments.target.engine()?)?;
     let sample = SampleConfig {
         length: arguments.max_tokens,
         prompt: arguments.prompt.clone(),

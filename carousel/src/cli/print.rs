@@ -9,10 +9,10 @@ use carousel_core::program::Program as Lowered;
 use carousel_core::{Target, lower};
 use carousel_ir::text::print;
 use carousel_ir::{FunctionId, Graph, Module};
-use carousel_models::compile::{derived_with_reports, in_forms, simplified_with_report};
+use carousel_models::compile::{PassOptions, in_forms};
 use clap::ValueEnum;
 
-use super::common::{Failure, ProgramOptions, remark, tell};
+use super::common::{Failure, ProgramOptions, RuleOptions, remark, tell};
 use super::source::Source;
 
 /// Print the program after a stage.
@@ -41,6 +41,8 @@ pub(super) struct Arguments {
     report: bool,
     #[command(flatten)]
     program: ProgramOptions,
+    #[command(flatten)]
+    rules: RuleOptions,
 }
 
 /// What the compiler has after each of its steps.
@@ -65,6 +67,7 @@ enum Stage {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let passes = arguments.rules.passes()?;
     let source = Source::read(&arguments.file)?;
     let functions: Vec<String> = match &arguments.function {
         Some(name) => vec![name.clone()],
@@ -74,10 +77,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     // All in one module: functions that several of them call are printed once.
     let mut module = source.module(&names, &source.options(&names, &arguments.program, &[])?)?;
     if arguments.stage > Stage::Parsed {
-        module = canonical(&module, arguments, "canonical form");
+        module = canonical(&passes, &module, arguments, "canonical form");
     }
     if arguments.stage > Stage::Canonical {
-        let derived = derived_with_reports(&module);
+        let derived = passes.derived(&module);
         if arguments.report {
             remark(&format!("recurrences:\n{}", derived.stable));
             derived.linear.iter().for_each(|loop_| remark(&format!("{loop_}\n")));
@@ -97,10 +100,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             (module, *root) = autodiff::gradient(&module, *root, &autodiff::Options::default())
                 .map_err(|diagnostics| source.failed(diagnostics))?;
         }
-        module = canonical(&module, arguments, "gradients in canonical form");
+        module = canonical(&passes, &module, arguments, "gradients in canonical form");
     }
     if arguments.stage >= Stage::Forms {
-        module = canonical(&in_forms(&module), arguments, "forms in canonical form");
+        module = canonical(&passes, &in_forms(&module), arguments, "forms in canonical form");
     }
     if arguments.stage <= Stage::Forms {
         return tell(&format!("{}\n", print(&module).trim_end()));
@@ -120,8 +123,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// The module in canonical form; says what the rules did if that was asked for.
-fn canonical(module: &Module, arguments: &Arguments, what: &str) -> Module {
-    let (module, report) = simplified_with_report(module);
+fn canonical(passes: &PassOptions, module: &Module, arguments: &Arguments, what: &str) -> Module {
+    let (module, report) = passes.simplified(module);
     if arguments.report {
         remark(&format!("{what}:\n{report}"));
     }

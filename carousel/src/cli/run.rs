@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         autodiff::gradient(&module, root, &autodiff::Options::default())
             .map_err(|diagnostics| source.failed(diagnostics))
     };
-    let engine = arguments.target.engine();
+    let engine = arguments.target.engine()?;
     let (prepared, prepared_root) = differentiated(engine.prepared(&module))?;
     let inputs = arranged(&prepared, prepared_root, &given, arguments)?;
     if arguments.check_finite {

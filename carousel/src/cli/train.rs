@@ -45,7 +45,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = configuration(&arguments)?;
     let start = if arguments.resume { Start::Resume } else { Start::Afresh };
-    let engine = arguments.target.engine();
+    let engine = arguments.target.engine()?;
     let out = config.out.clone();
     let sample = config.sample.clone();
     let compiling = std::time::Instant::now();

@@ -14,7 +14,7 @@ use crate::extract::extract;
 use crate::language::Leaf;
 use crate::rules::{Expr, Hole, Rule, Rules, Tag, holes};
 use crate::saturate::{Limits, saturate};
-use carousel_ir::{Axes, Axis, AxisTable, Builder, DType, Direction, Graph, Op, OpKind, Size, ValueId};
+use carousel_ir::{Axes, Axis, AxisTable, Builder, DType, Direction, Graph, OpKind, Size, ValueId};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -27,13 +27,20 @@ pub type Evaluate<'a> = &'a dyn Fn(&Graph, &[Vec<f64>]) -> Vec<Vec<f64>>;
 pub struct Counterexample {
     /// The rule.
     pub rule: String,
-    /// What was tried and what came out.
-    pub message: String,
+    /// Its text.
+    pub text: String,
+    /// What came out.
+    pub difference: String,
+    /// What was tried: both sides, and the inputs with their elements; a line each.
+    pub details: Vec<String>,
+    /// How many numbers were tried at once.
+    elements: usize,
 }
 
 impl fmt::Display for Counterexample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rule `{}` is wrong: {}", self.rule, self.message)
+        write!(f, "rule `{}` is wrong: {}\n  {}", self.rule, self.difference, self.text)?;
+        self.details.iter().try_for_each(|line| write!(f, "\n  {line}"))
     }
 }
 
@@ -42,7 +49,7 @@ impl fmt::Display for Counterexample {
 pub struct FuzzReport {
     /// How often each rule applied and held.
     pub held: BTreeMap<String, usize>,
-    /// At most one counterexample a rule.
+    /// The smallest counterexample found of each rule that is wrong.
     pub failures: Vec<Counterexample>,
 }
 
@@ -53,10 +60,10 @@ pub fn fuzz(rules: &Rules, trials: usize, seed: u64, evaluate: Evaluate<'_>) -> 
         let mut random = Random(seed ^ (place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let alone = rules.only(place);
         let held = report.held.entry(rule.name().to_string()).or_insert(0);
-        for _ in 0..trials * ATTEMPTS {
-            if *held >= trials {
-                break;
-            }
+        let mut smallest: Option<Counterexample> = None;
+        let mut left = trials * ATTEMPTS;
+        while left > 0 && *held < trials {
+            left -= 1;
             let tried = if rule.speaks_of_scales() {
                 scaled::attempt(rule, &alone, &mut random, evaluate)
             } else {
@@ -64,19 +71,25 @@ pub fn fuzz(rules: &Rules, trials: usize, seed: u64, evaluate: Evaluate<'_>) -> 
             };
             match tried {
                 Some(Ok(())) => *held += 1,
-                Some(Err(message)) => {
-                    report.failures.push(Counterexample { rule: rule.name().to_string(), message });
-                    break;
+                Some(Err(found)) => {
+                    if smallest.is_none() {
+                        left = left.min(SMALLER);
+                    }
+                    smallest = smallest.into_iter().chain([found]).min_by_key(|c| c.elements);
                 }
                 None => {}
             }
         }
+        report.failures.extend(smallest);
     }
     report
 }
 
 /// How many random graphs are made for one that the rule applies to.
 const ATTEMPTS: usize = 400;
+
+/// How many more are made in search of a smaller counterexample.
+const SMALLER: usize = 400;
 
 /// xorshift64.
 struct Random(u64);
@@ -225,7 +238,7 @@ fn attempt(
     alone: &Rules,
     random: &mut Random,
     evaluate: Evaluate<'_>,
-) -> Option<Result<(), String>> {
+) -> Option<Result<(), Counterexample>> {
     let graph = left_hand_side(rule, random)?;
     let mut terms = Terms::new(Facts::new(graph.axes.clone()));
     let inserted = insert(&mut terms, &graph);
@@ -238,8 +251,8 @@ fn attempt(
     for other in alternatives(&graph, &terms, &inserted) {
         let found = evaluate(&other, &inputs).remove(0);
         if let Some(at) = (0..expected.len()).find(|i| !agree(expected[*i], found[*i])) {
-            let message = describe(rule, &graph, &inputs, &other, at, expected[at], found[at]);
-            return Some(Err(message));
+            let difference = Difference { at, left: expected[at], right: found[at], how: "" };
+            return Some(Err(counterexample(rule, [&graph, &other], &inputs, difference)));
         }
     }
     Some(Ok(()))
@@ -284,30 +297,35 @@ fn agree(a: f64, b: f64) -> bool {
     }
 }
 
-fn describe(
-    rule: &Rule,
-    graph: &Graph,
-    inputs: &[Vec<f64>],
-    other: &Graph,
+/// Where two sides differ.
+struct Difference {
     at: usize,
-    expected: f64,
-    found: f64,
-) -> String {
-    let mut text =
-        format!("{}\n  at element {at}: {expected} on the left, {found} on the right", rule.text());
-    for (input, values) in graph.inputs.iter().zip(inputs) {
-        text += &format!("\n  {}: {} = {values:?}", input.name, input.ty);
+    left: f64,
+    right: f64,
+    /// Under which circumstances.
+    how: &'static str,
+}
+
+/// Both sides have the inputs of the left one.
+fn counterexample(
+    rule: &Rule,
+    sides: [&Graph; 2],
+    inputs: &[Vec<f64>],
+    difference: Difference,
+) -> Counterexample {
+    let Difference { at, left, right, how } = difference;
+    let side = |(name, graph): (&str, &Graph)| {
+        let value = graph.outputs[0].value;
+        format!("{name}: {}, {}", crate::stable::describe::value(graph, value), graph.ty(value))
+    };
+    let mut details: Vec<String> = ["left", "right"].into_iter().zip(sides).map(side).collect();
+    let values = sides[0].inputs.iter().zip(inputs);
+    details.extend(values.map(|(input, values)| format!("{}: {} = {values:?}", input.name, input.ty)));
+    Counterexample {
+        rule: rule.name().to_string(),
+        text: rule.text().to_string(),
+        elements: inputs.iter().map(Vec::len).sum(),
+        difference: format!("element {at} is {left} on the left and {right} on the right{how}"),
+        details,
     }
-    for (side, graph) in [("left", graph), ("right", other)] {
-        text += &format!("\n  {side}:");
-        for (value, node) in graph.iter() {
-            let Op::Input { index } = node.op else {
-                let operands: Vec<u32> = node.operands.iter().map(|o| o.0).collect();
-                text += &format!("\n    {} = {:?} {operands:?}: {}", value.0, node.op, node.ty());
-                continue;
-            };
-            text += &format!("\n    {} = {}", value.0, graph.inputs[index as usize].name);
-        }
-    }
-    text
 }

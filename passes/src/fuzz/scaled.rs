@@ -4,7 +4,9 @@
 //! number in place of everything detached: a rule under which the result changes then would make a gradient wrong.
 //! A scale is a finite number, so no input is undefined here; divisions by 0 and logarithms still are.
 
-use super::{AXES, Random, agree, attribute, input_values, value};
+use super::{
+    AXES, Counterexample, Difference, Random, agree, attribute, counterexample, input_values, value,
+};
 use crate::analysis::{Facts, Terms};
 use crate::canonical::insert_replacing;
 use crate::extract::{Selection, extract};
@@ -23,7 +25,7 @@ pub(super) fn attempt(
     alone: &Rules,
     random: &mut Random,
     evaluate: Evaluate<'_>,
-) -> Option<Result<(), String>> {
+) -> Option<Result<(), Counterexample>> {
     let mut terms = Terms::new(Facts::new(axes()));
     let (graph, root) = left_hand_side(rule, &mut terms, random)?;
     let as_written: Vec<Term> = terms[root].nodes.clone();
@@ -33,33 +35,31 @@ pub(super) fn attempt(
     let root = terms.find(root);
     let inputs = inputs(&graph, random);
     for style in [Style::Definition, Style::Gauge] {
-        let mut results = Vec::new();
+        let mut results: Vec<(Graph, Vec<f64>)> = Vec::new();
         for forced in &terms[root].nodes {
             let cost = |class, term: &Term| if class == root && term != forced { f64::INFINITY } else { 1.0 };
             let Some((selection, _)) = extract(&terms, &[root], &cost) else { continue };
             let written = written_out(&graph, &terms, root, &selection, style)?;
             let mut values = evaluate(&written, &inputs);
             let result = values.remove(0);
-            if style == Style::Definition && values.iter().flatten().any(|d| *d > 1e-9) {
-                return Some(Err(format!("{}\n  an argument of gexp is above its maximum", rule.text())));
+            if let Some(above) = values.iter().flatten().find(|d| **d > 1e-9)
+                && style == Style::Definition
+            {
+                let difference = Difference { at: 0, left: result[0], right: result[0], how: "" };
+                let mut found = counterexample(rule, [&written, &written], &inputs, difference);
+                found.difference = format!("an argument of gexp is {above} above its maximum");
+                return Some(Err(found));
             }
             let is_left = as_written.iter().any(|t| same(&terms, t, forced));
-            results.insert(if is_left { 0 } else { results.len() }, result);
+            results.insert(if is_left { 0 } else { results.len() }, (written, result));
         }
-        let (expected, others) = results.split_first()?;
-        for found in others {
+        let ((left, expected), others) = results.split_first()?;
+        for (right, found) in others {
             if let Some(at) = (0..expected.len()).find(|i| !agree(expected[*i], found[*i])) {
-                let way = if style == Style::Gauge { " with another scale" } else { "" };
-                let mut text = format!(
-                    "{}\n  at element {at}{way}: {} on the left, {} on the right",
-                    rule.text(),
-                    expected[at],
-                    found[at]
-                );
-                for (input, values) in graph.inputs.iter().zip(&inputs) {
-                    text += &format!("\n  {}: {} = {values:?}", input.name, input.ty);
-                }
-                return Some(Err(text));
+                let how =
+                    if style == Style::Gauge { ", with other numbers for what is detached" } else { "" };
+                let difference = Difference { at, left: expected[at], right: found[at], how };
+                return Some(Err(counterexample(rule, [left, right], &inputs, difference)));
             }
         }
     }

@@ -18,6 +18,8 @@
 //! * `for` makes one rule of each operation listed; `$op` may stand in the name.
 //! * `(scaled ?a ?m)` is `a * exp(m)` and `(gexp ?a ?m)` is `exp(a - m)` with `a <= m`. They exist in e-graphs only;
 //!   the rules of stabilisation bring them in and take them away again.
+//! * A line `[canonical]` or `[stable]`, or with both names, says which sets the rules below it belong to
+//!   ([`RuleSet`]). Without one, rules that speak of scales are rules of stabilisation, all others of the canonical form.
 //! * Tags: `bitwise`, the same floats; `real`, equal over the reals wherever either side is defined; `approx`,
 //!   anything less, which must be asked for.
 //!
@@ -28,8 +30,10 @@ mod apply;
 mod condition;
 mod parse;
 mod pattern;
+mod sets;
 
-use carousel_ir::Diagnostic;
+use carousel_ir::text::Failed;
+use carousel_ir::{Diagnostic, Sources, Span};
 use condition::Condition;
 use egg::Pattern;
 use std::collections::HashSet;
@@ -38,6 +42,7 @@ use std::sync::OnceLock;
 
 pub(crate) use apply::{apply, value};
 pub(crate) use pattern::{Expr, Hole, holes};
+pub use sets::{RuleSet, RuleSets, Trials};
 
 use crate::language::Term;
 
@@ -53,6 +58,9 @@ pub enum Tag {
 }
 
 impl Tag {
+    /// All of them, the strictest first.
+    pub const ALL: [Tag; 3] = [Tag::Bitwise, Tag::Real, Tag::Approx];
+
     /// As rules files write it.
     pub fn name(self) -> &'static str {
         match self {
@@ -75,6 +83,10 @@ pub struct Rule {
     name: String,
     tag: Tag,
     text: String,
+    /// Its line in its file; with `for`, that of all that came of it.
+    span: Span,
+    /// The sets that it belongs to.
+    sets: Vec<RuleSet>,
     /// The left-hand side as written, and compiled: one pattern for each order of commutative operands.
     pub(crate) left: Expr,
     pub(crate) patterns: Vec<Pattern<Term>>,
@@ -99,6 +111,16 @@ impl Rule {
         self.left.has_virtual() || self.right.has_virtual() || self.conditions.iter().any(tests)
     }
 
+    /// Where it stands in its file.
+    pub fn span(&self) -> Span {
+        self.span
+    }
+
+    /// The sets of rules that it belongs to.
+    pub fn sets(&self) -> &[RuleSet] {
+        &self.sets
+    }
+
     /// Its line in the file.
     pub fn text(&self) -> &str {
         &self.text
@@ -111,7 +133,7 @@ impl fmt::Debug for Rule {
     }
 }
 
-/// A set of rules, and which tags may be used.
+/// Rules, and which tags may be used.
 #[derive(Clone, Debug)]
 pub struct Rules {
     rules: Vec<Rule>,
@@ -125,8 +147,7 @@ impl Rules {
         BUILTIN.get_or_init(|| {
             let mut rules = Rules { rules: Vec::new(), allowed: Tag::Real };
             for (name, text) in FILES {
-                let file = Rules::parse(name, text).and_then(|file| rules.extend(file));
-                if let Err(problems) = file {
+                if let Err(problems) = rules.extend(Rules::parse_builtin(name, text)) {
                     panic!("a built-in rule is wrong: {}", problems[0]);
                 }
             }
@@ -137,15 +158,21 @@ impl Rules {
     /// The rules of stabilisation.
     pub fn stable() -> &'static Rules {
         static STABLE: OnceLock<Rules> = OnceLock::new();
-        STABLE.get_or_init(|| match Rules::parse("stable.rules", include_str!("../../rules/stable.rules")) {
-            Ok(rules) => rules,
-            Err(problems) => panic!("a built-in rule is wrong: {}", problems[0]),
-        })
+        STABLE.get_or_init(|| Rules::parse_builtin("stable.rules", include_str!("../../rules/stable.rules")))
     }
 
-    /// The rules of a text; `name` is what messages call it.
-    pub fn parse(name: &str, text: &str) -> Result<Rules, Vec<Diagnostic>> {
-        parse::parse(name, text).map(|rules| Rules { rules, allowed: Tag::Real })
+    fn parse_builtin(name: &str, text: &str) -> Rules {
+        Rules::parse(name, text).unwrap_or_else(|failed| panic!("a built-in rule is wrong: {failed}"))
+    }
+
+    /// The rules of a text, of whatever sets; `name` is what messages call it.
+    pub fn parse(name: &str, text: &str) -> Result<Rules, Failed> {
+        let mut sources = Sources::default();
+        let file = sources.add(name, text);
+        match parse::parse(text, file) {
+            Ok(rules) => Ok(Rules { rules, allowed: Tag::Real }),
+            Err(diagnostics) => Err(Failed { sources, diagnostics }),
+        }
     }
 
     /// Adds rules. A name that stands twice is an error, and nothing is added.
@@ -155,7 +182,10 @@ impl Rules {
             .rules
             .iter()
             .filter(|r| known.contains(r.name.as_str()))
-            .map(|r| parse::problem(format!("there is another rule called `{}`", r.name)))
+            .map(|r| {
+                let message = format!("there is another rule called `{}`", r.name);
+                Diagnostic::error("rule", r.span, message).with_help("give it a name of its own")
+            })
             .collect();
         if twice.is_empty() {
             self.rules.extend(other.rules);
@@ -228,8 +258,11 @@ mod tests {
                     opaque: (gather ?a ?x) => ?x  # real\n\
                     kinds: (sum ?x ?x) => ?x  # real\n\
                     everything: ?x => (neg (neg ?x))  # real\n";
-        let problems = Rules::parse("mine.rules", text).expect_err("it is full of mistakes");
-        let lines: Vec<String> = problems.iter().map(|d| d.message.clone()).collect();
+        let failed = Rules::parse("mine.rules", text).expect_err("it is full of mistakes");
+        let problems = &failed.diagnostics;
+        let line = |d: &Diagnostic| failed.sources.line_column(d.span).map_or(0, |(line, _)| line);
+        let lines: Vec<String> =
+            problems.iter().map(|d| format!("mine.rules:{}: {}", line(d), d.message)).collect();
         let wanted = [
             ("mine.rules:2:", "?y"),
             ("mine.rules:3:", "sigmod"),
@@ -246,6 +279,8 @@ mod tests {
         for (line, (place, what)) in lines.iter().zip(wanted) {
             assert!(line.starts_with(place) && line.contains(what), "{line} should name {place} {what}");
         }
+        let sigmod = &text[problems[1].span.start as usize..problems[1].span.end as usize];
+        assert_eq!(sigmod, "sigmod", "the place is that of the word");
         let helps: Vec<_> = problems.iter().filter_map(|d| d.help.as_deref()).collect();
         assert!(
             helps.iter().any(|h| h.contains("sigmoid")) && helps.iter().any(|h| h.contains("nonnegative"))

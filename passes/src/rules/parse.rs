@@ -2,6 +2,7 @@
 
 use super::condition::{Condition, Test};
 use super::pattern::{AxisFunction, Expr, holes};
+use super::sets::RuleSet;
 use super::{Rule, Tag};
 use crate::language::{Leaf, Virtual, attribute_count};
 use carousel_ir::{Arity, DType, Diagnostic, Direction, Number, OpKind, Span, nearest};
@@ -12,29 +13,64 @@ use std::collections::HashSet;
 const DEPTH: usize = 32;
 
 /// A problem without a place.
-pub(super) fn problem(message: String) -> Diagnostic {
+fn problem(message: String) -> Diagnostic {
     Diagnostic::error("rule", Span::default(), message)
 }
 
-/// All rules of a text, or all problems with it. Each problem begins with `name:line:`.
-pub(super) fn parse(name: &str, text: &str) -> Result<Vec<Rule>, Vec<Diagnostic>> {
+/// All rules of a text, which is file number `file` of its sources, or all problems with it.
+pub(super) fn parse(text: &str, file: u32) -> Result<Vec<Rule>, Vec<Diagnostic>> {
     let (mut rules, mut problems, mut names) = (Vec::new(), Vec::new(), HashSet::new());
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
+    let mut section: Option<Vec<RuleSet>> = None;
+    let mut end = 0;
+    for whole in text.split_inclusive('\n') {
+        let line = whole.trim();
+        let start = end + whole.find(line).unwrap_or(0);
+        end += whole.len();
         if line.is_empty() || line.starts_with("//") {
+            continue;
+        }
+        let span = Span { file, start: start as u32, end: (start + line.len()) as u32 };
+        let mut refuse = |d: Diagnostic| problems.push(Diagnostic { span: narrowed(line, span, &d), ..d });
+        if let Some(list) = line.strip_prefix('[') {
+            match header(list) {
+                Ok(sets) => section = Some(sets),
+                Err(d) => refuse(d),
+            }
             continue;
         }
         let found = expand(line).and_then(|lines| {
             lines.iter().map(|l| rule(l, &mut names)).collect::<Result<Vec<Rule>, Diagnostic>>()
         });
         match found {
-            Ok(more) => rules.extend(more),
-            Err(d) => {
-                problems.push(Diagnostic { message: format!("{name}:{}: {}", number + 1, d.message), ..d });
-            }
+            Ok(more) => rules.extend(more.into_iter().map(|rule| {
+                let sets = section.clone().unwrap_or_else(|| RuleSet::by_content(&rule));
+                Rule { span, sets, ..rule }
+            })),
+            Err(d) => refuse(d),
         }
     }
     if problems.is_empty() { Ok(rules) } else { Err(problems) }
+}
+
+/// The sets that a header names; its `[` is gone.
+fn header(list: &str) -> Result<Vec<RuleSet>, Diagnostic> {
+    let list = list
+        .strip_suffix(']')
+        .ok_or_else(|| problem("a header names the sets of the rules below it, as in `[stable]`".into()))?;
+    let set = |name: &str| {
+        let found = RuleSet::ALL.into_iter().find(|s| s.name() == name);
+        found.ok_or_else(|| unknown("set of rules", name, RuleSet::ALL.map(RuleSet::name)))
+    };
+    list.split(',').map(|name| set(name.trim())).collect()
+}
+
+/// The word of the line that the message quotes, if it stands there; else the line.
+fn narrowed(line: &str, span: Span, d: &Diagnostic) -> Span {
+    let word = d.message.split('`').nth(1).filter(|w| !w.is_empty());
+    match word.and_then(|w| line.find(w).map(|at| (at as u32, w.len() as u32))) {
+        Some((at, length)) => Span { start: span.start + at, end: span.start + at + length, ..span },
+        None => span,
+    }
 }
 
 /// A line with `for $op in a b c` as several lines.
@@ -50,11 +86,10 @@ fn expand(line: &str) -> Result<Vec<String>, Diagnostic> {
 
 fn rule(line: &str, names: &mut HashSet<String>) -> Result<Rule, Diagnostic> {
     let (text, tag) = line.rsplit_once('#').expect("the caller saw the tag");
-    let tags = [Tag::Bitwise, Tag::Real, Tag::Approx];
-    let tag = tags
+    let tag = Tag::ALL
         .into_iter()
         .find(|t| t.name() == tag.trim())
-        .ok_or_else(|| unknown("tag", tag.trim(), tags.map(Tag::name)))?;
+        .ok_or_else(|| unknown("tag", tag.trim(), Tag::ALL.map(Tag::name)))?;
     let (name, body) =
         text.split_once(':').ok_or_else(|| problem("a rule begins with its name and a colon".into()))?;
     let (body, conditions) = match body.split_once(" if ") {
@@ -84,7 +119,8 @@ fn rule(line: &str, names: &mut HashSet<String>) -> Result<Rule, Diagnostic> {
         return Err(problem(format!("there is another rule called `{name}`")));
     }
     let patterns = left.compile();
-    Ok(Rule { name, tag, text: text.trim().to_string(), left, patterns, right, conditions })
+    let (text, span, sets) = (text.trim().to_string(), Span::default(), Vec::new());
+    Ok(Rule { name, tag, text, span, sets, left, patterns, right, conditions })
 }
 
 fn condition(text: &str) -> Result<Condition, Diagnostic> {

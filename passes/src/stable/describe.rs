@@ -8,7 +8,7 @@ use carousel_ir::{Attribute, Graph, Op, OpKind, ValueId};
 const DEPTH: usize = 9;
 
 /// A value; the names of the values that it is made of stand for them.
-pub(super) fn value(graph: &Graph, value: ValueId) -> String {
+pub(crate) fn value(graph: &Graph, value: ValueId) -> String {
     text(graph, value, 0)
 }
 

@@ -10,7 +10,7 @@
 
 mod body;
 mod derive;
-mod describe;
+pub(crate) mod describe;
 pub(crate) mod emit;
 mod outer;
 mod report;

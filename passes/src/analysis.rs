@@ -7,6 +7,7 @@ use crate::constant;
 use crate::growth::Growth;
 use crate::interval::Interval;
 use crate::language::{Children, Head, Leaf, Term, Virtual, attribute_count, is_commutative, same_op};
+use crate::proof::Instance;
 use carousel_ir::infer::{Context, infer};
 use carousel_ir::{Axes, AxisTable, DType, Node, Number, Op, OpKind, Span, Type, Types};
 use egg::{DidMerge, Id};
@@ -43,7 +44,7 @@ impl Fact {
 }
 
 /// What the analysis looks up.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Facts {
     /// Sizes of axes.
     pub(crate) axes: AxisTable,
@@ -53,12 +54,24 @@ pub(crate) struct Facts {
     pub(crate) scales: BTreeSet<u32>,
     /// How often two terms were made equal whose ranges or constants exclude each other: a rule is unsound.
     pub(crate) alarms: usize,
+    /// The rules that were applied, if a proof is wanted.
+    pub(crate) instances: Option<Vec<Instance>>,
 }
 
 impl Facts {
     /// For a graph with these axes.
     pub(crate) fn new(axes: AxisTable) -> Facts {
-        Facts { axes, opaque: Vec::new(), scales: BTreeSet::new(), alarms: 0 }
+        Facts { axes, opaque: Vec::new(), scales: BTreeSet::new(), alarms: 0, instances: None }
+    }
+
+    /// What is known beside terms, for another e-graph with the same opaque operations.
+    pub(crate) fn without_terms(&self) -> Facts {
+        Facts { alarms: 0, instances: None, ..self.clone() }
+    }
+
+    /// The opaque operations by number.
+    pub(crate) fn opaque_ops(&self) -> &[(Op, Types)] {
+        &self.opaque
     }
 
     /// The opaque operation of that number.

@@ -46,6 +46,14 @@ impl Virtual {
     /// Both, with their names in rules.
     pub(crate) const ALL: [(&'static str, Virtual); 2] =
         [("scaled", Virtual::Scaled), ("gexp", Virtual::Gexp)];
+
+    /// Its name in rules.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Virtual::Scaled => "scaled",
+            Virtual::Gexp => "gexp",
+        }
+    }
 }
 
 /// An attribute that rules can bind.

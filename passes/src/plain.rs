@@ -27,6 +27,20 @@ fn each_function(module: &mut Module, pass: impl Fn(&Module, &Graph) -> Graph) {
     *module = done;
 }
 
+/// Whether two graphs are the same to the last name and span. (`==` says whether they compute the same.)
+pub(crate) fn is_copy(a: &Graph, b: &Graph) -> bool {
+    let nodes = || {
+        a.nodes.iter().zip(&b.nodes).all(|(x, y)| {
+            let bodies = match (&x.op, &y.op) {
+                (Op::Scan { scan: x }, Op::Scan { scan: y }) => is_copy(&x.body, &y.body),
+                (x, y) => same_op(x, y),
+            };
+            bodies && x.span == y.span && x.name == y.name
+        })
+    };
+    a == b && a.axes == b.axes && nodes()
+}
+
 /// The graph without what its outputs do not need; input nodes stay.
 pub(crate) fn live(module: &Module, graph: &Graph) -> Graph {
     sweep(module, graph, |node| matches!(node, Op::Input { .. }))

@@ -21,6 +21,8 @@ pub struct GraphReport {
     pub rounds: usize,
     /// Why it ended.
     pub stop: Stop,
+    /// Whether an equal graph came before, of which this is a copy: nothing was done again.
+    pub again: bool,
     /// How often two equal terms had facts that exclude each other; anything but 0 means that a rule is wrong.
     pub alarms: usize,
     /// How often each rule made two classes one; rules that never did are left out.
@@ -65,6 +67,9 @@ impl fmt::Display for GraphReport {
             self.rounds,
             self.stop
         )?;
+        if self.again {
+            return write!(f, "; equal to one before");
+        }
         if self.alarms > 0 {
             write!(f, "; {} contradictions: a rule is wrong", self.alarms)?;
         }

@@ -5,6 +5,7 @@
 //! part of the result.
 
 use crate::analysis::Terms;
+use crate::proof::Instance;
 use crate::rules::{Rules, apply};
 use egg::{Pattern, SearchMatches, Searcher};
 use std::fmt;
@@ -62,18 +63,18 @@ pub(crate) fn saturate(terms: &mut Terms, rules: &Rules, limits: Limits) -> Outc
     terms.rebuild();
     while outcome.rounds < limits.rounds {
         outcome.rounds += 1;
-        let mut found: Vec<(usize, Vec<SearchMatches<'_, Term>>)> = Vec::new();
+        let mut found: Vec<(usize, usize, Vec<SearchMatches<'_, Term>>)> = Vec::new();
         for (place, rule) in rules.iter().enumerate().filter(|(_, r)| r.tag() <= rules.allowed()) {
-            for pattern in &rule.patterns {
+            for (order, pattern) in rule.patterns.iter().enumerate() {
                 let matches = <Pattern<Term> as Searcher<Term, _>>::search(pattern, terms);
                 if !matches.is_empty() {
-                    found.push((place, matches));
+                    found.push((place, order, matches));
                 }
             }
         }
         let mut changed = false;
         let mut full = false;
-        for (place, matches) in found {
+        for (place, order, matches) in found {
             let rule = rules.get(place);
             for (class, subst) in matches.iter().flat_map(|m| m.substs.iter().map(|s| (m.eclass, s))) {
                 if terms.total_size() >= limits.nodes {
@@ -82,6 +83,9 @@ pub(crate) fn saturate(terms: &mut Terms, rules: &Rules, limits: Limits) -> Outc
                 }
                 if apply(terms, rule, class, subst) {
                     outcome.fired[place] += 1;
+                    if let Some(instances) = &mut terms.analysis.instances {
+                        instances.push(Instance { rule: place, pattern: order, subst: subst.clone() });
+                    }
                     changed = true;
                 }
             }

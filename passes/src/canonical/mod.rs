@@ -16,11 +16,14 @@ use crate::extract::{Selection, extract};
 use crate::language::{Head, Term};
 use crate::loops::specialise;
 use crate::plain;
+use crate::proof::{self, Chosen, Claims};
 use crate::report::{GraphReport, Report};
-use crate::rules::Rules;
+use crate::rules::{RuleSet, Rules};
 use crate::saturate::{Limits, saturate};
+use crate::trace::{self, GraphTrace, Trace, Tracing};
 use carousel_ir::{Function, Graph, Module, Op, Scan, Type};
 use egg::Id;
+use std::collections::HashMap;
 
 pub(crate) use insert::{Inserted, insert, insert_replacing};
 
@@ -42,11 +45,21 @@ pub fn canonicalize(module: &Module, rules: &Rules) -> (Module, Report) {
 
 /// [`canonicalize`] with limits and costs.
 pub fn canonicalize_with(module: &Module, options: Options<'_>) -> (Module, Report) {
-    let mut report = Report::default();
+    let mut log = Log::new(Tracing::Off);
+    (canonicalize_logged(module, options, &mut log), log.report)
+}
+
+/// [`canonicalize_with`], with proofs and pictures of the e-graphs.
+pub fn canonicalize_traced(module: &Module, options: Options<'_>) -> (Module, Report, Trace) {
+    let mut log = Log::new(Tracing::On);
+    (canonicalize_logged(module, options, &mut log), log.report, log.trace)
+}
+
+fn canonicalize_logged(module: &Module, options: Options<'_>, log: &mut Log) -> Module {
     let mut result = Module::default();
     for function in &module.functions {
         let name = function.name.as_str();
-        let graph = canonical_graph(&result, &function.graph, name, Inputs::Keep, options, &mut report);
+        let graph = canonical_graph(&result, &function.graph, name, Inputs::Keep, options, log);
         result.push(Function { graph, ..function.clone() });
     }
     if cfg!(debug_assertions)
@@ -54,7 +67,35 @@ pub fn canonicalize_with(module: &Module, options: Options<'_>) -> (Module, Repo
     {
         panic!("the canonical form does not verify: {problem}");
     }
-    (result, report)
+    result
+}
+
+/// What was done so far.
+struct Log {
+    report: Report,
+    tracing: Tracing,
+    trace: Trace,
+    /// By graph: those that compute the same, with what became of each.
+    known: HashMap<Graph, Vec<Known>>,
+}
+
+struct Known {
+    graph: Graph,
+    inputs: Inputs,
+    result: Graph,
+    report: GraphReport,
+}
+
+impl Log {
+    fn new(tracing: Tracing) -> Log {
+        Log { report: Report::default(), tracing, trace: Trace::default(), known: HashMap::new() }
+    }
+
+    /// What became of the same graph before: the same to the last name and span, for these stay in the result.
+    fn known(&self, graph: &Graph, inputs: Inputs) -> Option<&Known> {
+        let candidates = self.known.get(graph)?;
+        candidates.iter().find(|k| k.inputs == inputs && plain::is_copy(&k.graph, graph))
+    }
 }
 
 /// What becomes of inputs that are no longer used.
@@ -73,9 +114,15 @@ fn canonical_graph(
     name: &str,
     inputs: Inputs,
     options: Options<'_>,
-    report: &mut Report,
+    log: &mut Log,
 ) -> Graph {
-    let graph = canonical_bodies(module, graph, name, options, report);
+    let graph = canonical_bodies(module, graph, name, options, log);
+    if let Some(known) = log.known(&graph, inputs) {
+        let (name, result) = (name.to_string(), known.result.clone());
+        let report = GraphReport { name, again: true, ..known.report.clone() };
+        log.report.graphs.push(report);
+        return result;
+    }
     let mut terms = Terms::new(Facts::new(graph.axes.clone()));
     let inserted = insert(&mut terms, &graph);
     let roots: Vec<Id> =
@@ -84,6 +131,9 @@ fn canonical_graph(
     terms.rebuild();
     let before = extract(&terms, &roots, &|class, term| price(&terms, class, term))
         .expect("every value has its own term");
+    if log.tracing == Tracing::On {
+        terms.analysis.instances = Some(Vec::new());
+    }
     let outcome = saturate(&mut terms, options.rules, options.limits);
     let after = extract(&terms, &roots, &|class, term| price(&terms, class, term))
         .expect("every value has its own term");
@@ -91,7 +141,7 @@ fn canonical_graph(
     // Greedy choices need not be the best ones; what was given is a choice too.
     let selection: Selection = if costs.1 <= costs.0 { after.0 } else { original(&terms, &inserted) };
     let result = rebuild::rebuild(module, &graph, &terms, &inserted, &selection, inputs);
-    report.graphs.push(GraphReport {
+    let report = GraphReport {
         name: name.to_string(),
         nodes: (graph.nodes.len(), result.nodes.len()),
         cost: (costs.0, costs.1.min(costs.0)),
@@ -107,7 +157,19 @@ fn canonical_graph(
             .filter(|(_, count)| **count > 0)
             .map(|(rule, count)| (rule.name().to_string(), *count))
             .collect(),
-    });
+        again: false,
+    };
+    log.report.graphs.push(report.clone());
+    if log.tracing == Tracing::On {
+        let chosen = roots.iter().map(|root| Chosen::Class(*root)).collect();
+        let (more_inputs, inserted) = (Vec::new(), inserted.as_slice());
+        let claims = Claims { graph: &graph, inserted, selection: &selection, more_inputs, chosen };
+        let proof = Some(proof::build(&terms, options.rules, &claims));
+        let (name, set, dot) = (name.to_string(), RuleSet::Canonical, trace::dot(name, &terms));
+        log.trace.graphs.push(GraphTrace { name, set, proof, dot });
+    }
+    let known = Known { inputs, result: result.clone(), report, graph: graph.clone() };
+    log.known.entry(graph).or_default().push(known);
     result
 }
 
@@ -117,14 +179,14 @@ fn canonical_bodies(
     graph: &Graph,
     name: &str,
     options: Options<'_>,
-    report: &mut Report,
+    log: &mut Log,
 ) -> Graph {
     let mut graph = plain::live(module, &plain::shared(module, graph));
     for place in 0..graph.nodes.len() {
         let Op::Scan { scan } = &graph.nodes[place].op else { continue };
         let name = format!("{name}/scan {place}");
         let (scan, operands) = specialise(scan, &graph.nodes[place].operands, &graph);
-        let body = canonical_graph(&Module::default(), &scan.body, &name, Inputs::Drop, options, report);
+        let body = canonical_graph(&Module::default(), &scan.body, &name, Inputs::Drop, options, log);
         let (scan, operands) = carousel_ir::scan::normalize(Scan { body, ..scan }, &operands);
         let node = &mut graph.nodes[place];
         node.operands = operands.into_iter().collect();

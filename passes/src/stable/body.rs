@@ -64,6 +64,11 @@ impl<'g> Body<'g> {
         Body { graph, terms, values, leaves }
     }
 
+    /// Every value of the body as it was before any rule.
+    pub(super) fn inserted(&self) -> &[Option<Inserted>] {
+        &self.values
+    }
+
     /// Applies the rules.
     pub(super) fn saturate(&mut self, rules: &Rules, limits: Limits) -> Outcome {
         saturate(&mut self.terms, rules, limits)

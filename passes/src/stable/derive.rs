@@ -12,11 +12,14 @@ use super::describe;
 use super::emit::{Emitter, Style};
 use super::report::{Outcome, ScaleGroup};
 use super::search::{Partition, partitions};
-use crate::StableOptions;
+use crate::analysis::Terms;
 use crate::extract::Selection;
 use crate::growth::Reach;
 use crate::plain;
+use crate::proof::{self, Chosen, Claims, Proof};
 use crate::saturate::Stop;
+use crate::trace::Tracing;
+use crate::{Rules, StableOptions};
 use carousel_ir::{Axes, Builder, Graph, Input, Module, Name, Node, Output, Role, Scan, Type, ValueId};
 use egg::Id;
 use std::collections::BTreeMap;
@@ -30,7 +33,15 @@ pub(super) struct Derivation {
     pub(super) groups: Vec<Group>,
     pub(super) shown: Vec<ScaleGroup>,
     pub(super) notes: Vec<String>,
+    /// The operation in the way, if the loop is refused.
+    pub(super) blocking: Option<ValueId>,
     pub(super) work: Work,
+}
+
+/// The e-graph of the last attempt, and why what was chosen in it is equal to what was there.
+pub(super) struct Picture {
+    pub(super) terms: Terms,
+    pub(super) proof: Option<Result<Proof, String>>,
 }
 
 /// What it took.
@@ -50,6 +61,7 @@ const AXIS_ROUNDS: usize = 6;
 pub(super) struct Blocked {
     pub(super) reason: String,
     pub(super) term: String,
+    pub(super) value: Option<ValueId>,
 }
 
 /// A body in which every root has a choice of terms.
@@ -59,15 +71,21 @@ struct Solved<'g> {
     groups: Vec<Group>,
     /// Per group the new scale and the new factors.
     packs: Vec<(Id, Vec<Id>)>,
+    /// The same before scales were detached.
+    attached: Vec<(Id, Vec<Id>)>,
     /// What else was found.
     notes: Vec<String>,
 }
 
 /// Derives the stable form of a loop whose inner loops are done.
-pub(super) fn derive(scan: &Scan, options: &StableOptions<'_>) -> Derivation {
+pub(super) fn derive(
+    scan: &Scan,
+    options: &StableOptions<'_>,
+    tracing: Tracing,
+) -> (Derivation, Option<Picture>) {
     let stop = Stop::Saturated;
     let work = Work { attempts: 0, terms: 0, stop, alarms: 0, fired: BTreeMap::new() };
-    let mut search = Search { scan, options, work };
+    let mut search = Search { scan, options, tracing, last: None, blocking: None, work };
     let (outcome, solved) = search.run();
     let mut derivation = Derivation {
         outcome,
@@ -75,21 +93,29 @@ pub(super) fn derive(scan: &Scan, options: &StableOptions<'_>) -> Derivation {
         groups: Vec::new(),
         shown: Vec::new(),
         notes: Vec::new(),
+        blocking: search.blocking,
         work: search.work,
     };
+    let mut picture = search.last.map(|terms| Picture { terms, proof: None });
     if let Some(solved) = solved {
         let body = rebuild(scan, &solved);
         derivation.shown = shown(scan, &solved, &body);
         derivation.notes = solved.notes.iter().cloned().chain(risks(scan, &solved)).collect();
+        let proof = (tracing == Tracing::On).then(|| proved(scan, &solved, options.rules));
+        picture = proof.map(|proof| Picture { terms: solved.body.terms, proof: Some(proof) });
         derivation.groups = solved.groups;
         derivation.body = Some(body);
     }
-    derivation
+    (derivation, picture)
 }
 
 pub(super) struct Search<'s, 'o> {
     pub(super) scan: &'s Scan,
     options: &'s StableOptions<'o>,
+    tracing: Tracing,
+    /// The e-graph of the last attempt that failed, if a trace is wanted.
+    last: Option<Terms>,
+    blocking: Option<ValueId>,
     work: Work,
 }
 
@@ -140,7 +166,9 @@ impl<'s> Search<'s, '_> {
         let blocked = first_problem.unwrap_or_else(|| Blocked {
             reason: "no group of states can be scaled".to_string(),
             term: describe::value(graph, *first),
+            value: Some(*first),
         });
+        self.blocking = blocked.value;
         (Outcome::Refused { reason: blocked.reason, blocking: blocked.term }, None)
     }
 
@@ -154,7 +182,7 @@ impl<'s> Search<'s, '_> {
         let left = growing.iter().filter(|s| !solved.groups.iter().any(|g| g.states.contains(s)));
         let left: Vec<&str> = left.map(|s| self.scan.body.inputs[*s].name.as_str()).collect();
         if let (false, Some(blocked)) = (left.is_empty(), problem) {
-            let (states, Blocked { reason, term }) = (left.join(", "), blocked);
+            let (states, Blocked { reason, term, value: _ }) = (left.join(", "), blocked);
             solved.notes.push(format!("{states} can overflow, as written: {reason}: `{term}`"));
         }
         (Outcome::Stabilized, Some(solved))
@@ -182,6 +210,9 @@ impl<'s> Search<'s, '_> {
     /// Saturates the body with these groups.
     fn saturated(&mut self, groups: &[Group]) -> Body<'s> {
         let mut body = Body::new(&self.scan.body, groups);
+        if self.tracing == Tracing::On {
+            body.terms.analysis.instances = Some(Vec::new());
+        }
         let outcome = body.saturate(self.options.rules, self.options.limits);
         let work = &mut self.work;
         work.attempts += 1;
@@ -219,7 +250,7 @@ impl<'s> Search<'s, '_> {
     /// Tries these groups.
     fn attempt(&mut self, groups: &Partition) -> Result<Solved<'s>, Blocked> {
         let (mut body, groups) = self.settled(groups);
-        let mut packs = Vec::new();
+        let (mut packs, mut attached) = (Vec::new(), Vec::new());
         for group in &groups {
             let mut best: Option<(f64, Id, Vec<Id>)> = None;
             for (scale, factors) in body.common(group) {
@@ -237,8 +268,13 @@ impl<'s> Search<'s, '_> {
                     best = Some((cost, scale, chosen));
                 }
             }
-            let Some((_, scale, factors)) = best else { return Err(self.no_scale(&body, group)) };
+            let Some((_, scale, factors)) = best else {
+                let blocked = self.no_scale(&body, group);
+                self.keep(body);
+                return Err(blocked);
+            };
             let pack = body.detached(scale, &factors);
+            attached.push((scale, factors));
             packs.push(pack.ok_or_else(|| self.no_scale(&body, group))?);
         }
         let rest = self.other_outputs(&groups);
@@ -248,8 +284,21 @@ impl<'s> Search<'s, '_> {
             .chain(rest.iter().map(|o| body.output(*o)))
             .collect();
         match body.extract(&roots) {
-            Some((selection, _)) => Ok(Solved { body, selection, groups, packs, notes: Vec::new() }),
-            None => Err(blocked(&body, &rest)),
+            Some((selection, _)) => {
+                Ok(Solved { body, selection, groups, packs, attached, notes: Vec::new() })
+            }
+            None => {
+                let blocked = blocked(&body, &rest);
+                self.keep(body);
+                Err(blocked)
+            }
+        }
+    }
+
+    /// Keeps the e-graph of an attempt that failed, for those who want to see it.
+    pub(super) fn keep(&mut self, body: Body<'_>) {
+        if self.tracing == Tracing::On {
+            self.last = Some(body.terms);
         }
     }
 
@@ -267,6 +316,7 @@ impl<'s> Search<'s, '_> {
         Blocked {
             reason: format!("the states {} have no scale in common", names.join(", ")),
             term: describe::value(&self.scan.body, self.scan.body.outputs[group.states[0]].value),
+            value: Some(self.scan.body.outputs[group.states[0]].value),
         }
     }
 }
@@ -284,19 +334,20 @@ fn blocked(body: &Body<'_>, outputs: &[usize]) -> Blocked {
     let is_scaled = |v: ValueId| !body.scaled(body.class(v)).is_empty();
     let output = outputs.iter().find(|o| stuck(graph.outputs[**o].value)).or(outputs.first());
     let Some(output) = output else {
-        return Blocked { reason: "the choices depend on each other".to_string(), term: String::new() };
+        let reason = "the choices depend on each other".to_string();
+        return Blocked { reason, term: String::new(), value: None };
     };
     let mut value = graph.outputs[*output].value;
     if is_scaled(value) {
         let name = graph.outputs[*output].name;
         let reason = format!("nothing takes the scale of `{name}` away, which grows without bound");
-        return Blocked { reason, term: describe::value(graph, value) };
+        return Blocked { reason, term: describe::value(graph, value), value: Some(value) };
     }
     while let Some(next) = graph[value].operands.iter().find(|o| stuck(**o) && !is_scaled(**o)) {
         value = *next;
     }
     let reason = format!("a scale does not pass through `{}`", graph[value].op.kind());
-    Blocked { reason, term: describe::value(graph, value) }
+    Blocked { reason, term: describe::value(graph, value), value: Some(value) }
 }
 
 /// Exponentials without bound that are left.
@@ -331,7 +382,7 @@ fn names(body: &Graph, count: usize) -> Vec<Name> {
 fn rebuild(scan: &Scan, solved: &Solved<'_>) -> Graph {
     let old = &scan.body;
     let states = scan.states as usize;
-    let Solved { body, selection, groups, packs, notes: _ } = solved;
+    let Solved { body, selection, groups, packs, attached: _, notes: _ } = solved;
     let names = names(old, groups.len());
     let carried: Vec<Id> = packs.iter().map(|(scale, _)| *scale).collect();
     let builder = Builder::body(old.axes.clone());
@@ -373,6 +424,32 @@ fn rebuild(scan: &Scan, solved: &Solved<'_>) -> Graph {
     }
     let graph = plain::shared(&Module::default(), &emitter.builder.finish_pass());
     plain::live_with_inputs(&Module::default(), &graph)
+}
+
+/// Why the new states, times the exponential of their scales, are what the loop computes, and the other results too.
+/// That a scale may be detached is no matter of rules: no result depends on it.
+fn proved(scan: &Scan, solved: &Solved<'_>, rules: &Rules) -> Result<Proof, String> {
+    let Solved { body, groups, attached, .. } = solved;
+    let choice = |place: usize| {
+        groups.iter().zip(attached).find_map(|(group, (scale, factors))| {
+            let at = group.states.iter().position(|s| *s == place)?;
+            Some(Chosen::Scaled(factors[at], *scale))
+        })
+    };
+    let chosen: Vec<Chosen> = (0..scan.body.outputs.len())
+        .map(|place| choice(place).unwrap_or_else(|| Chosen::Class(body.output(place))))
+        .collect();
+    let roots: Vec<Id> = chosen
+        .iter()
+        .flat_map(|choice| match choice {
+            Chosen::Class(class) => vec![*class],
+            Chosen::Scaled(factor, scale) => vec![*factor, *scale],
+        })
+        .collect();
+    let (selection, _) = body.extract(&roots).ok_or("nothing can be chosen before scales are detached")?;
+    let more_inputs = names(&scan.body, groups.len()).iter().map(|n| n.to_string()).collect();
+    let (graph, inserted) = (&scan.body, body.inserted());
+    proof::build(&body.terms, rules, &Claims { graph, inserted, selection: &selection, more_inputs, chosen })
 }
 
 fn shown(scan: &Scan, solved: &Solved<'_>, body: &Graph) -> Vec<ScaleGroup> {

@@ -18,10 +18,11 @@ mod search;
 
 use crate::loops::specialise;
 use crate::plain;
-use crate::rules::Rules;
+use crate::rules::{RuleSet, Rules};
 use crate::saturate::Limits;
-use carousel_ir::{Builder, Function, Graph, Module, Op, Scan, ValueId};
-use derive::{Derivation, derive};
+use crate::trace::{self, GraphTrace, Trace, Tracing};
+use carousel_ir::{Builder, Function, Graph, Module, Op, Scan, Span, ValueId};
+use derive::{Derivation, Picture, derive};
 use std::collections::HashMap;
 
 pub use report::{Outcome, ScaleGroup, ScanReport, StableReport};
@@ -44,27 +45,44 @@ impl Default for StableOptions<'_> {
 /// The module with its recurrences made free of overflow, as far as that follows from the rules; interfaces of
 /// functions stay. The module must be verified, and the result is.
 pub fn stabilize(module: &Module, options: &StableOptions<'_>) -> (Module, StableReport) {
-    let mut pass = Pass { options, known: HashMap::new(), report: StableReport::default() };
-    let mut result = Module::default();
-    for function in &module.functions {
-        let graph = pass.graph(&result, &function.graph, function.name.as_str());
-        result.push(Function { graph, ..function.clone() });
-    }
-    if cfg!(debug_assertions)
-        && let Some(problem) = carousel_ir::verify(&result).first()
-    {
-        panic!("the stabilised module does not verify: {problem}");
-    }
-    (result, pass.report)
+    let mut pass = Pass::new(options, Tracing::Off);
+    (pass.module(module), pass.report)
+}
+
+/// [`stabilize`], with proofs and pictures of the e-graphs.
+pub fn stabilize_traced(module: &Module, options: &StableOptions<'_>) -> (Module, StableReport, Trace) {
+    let mut pass = Pass::new(options, Tracing::On);
+    (pass.module(module), pass.report, pass.trace)
 }
 
 struct Pass<'o> {
     options: &'o StableOptions<'o>,
     known: HashMap<Scan, Derivation>,
     report: StableReport,
+    tracing: Tracing,
+    trace: Trace,
 }
 
-impl Pass<'_> {
+impl<'o> Pass<'o> {
+    fn new(options: &'o StableOptions<'o>, tracing: Tracing) -> Pass<'o> {
+        let (report, trace) = (StableReport::default(), Trace::default());
+        Pass { options, known: HashMap::new(), report, tracing, trace }
+    }
+
+    fn module(&mut self, module: &Module) -> Module {
+        let mut result = Module::default();
+        for function in &module.functions {
+            let graph = self.graph(&result, &function.graph, function.name.as_str());
+            result.push(Function { graph, ..function.clone() });
+        }
+        if cfg!(debug_assertions)
+            && let Some(problem) = carousel_ir::verify(&result).first()
+        {
+            panic!("the stabilised module does not verify: {problem}");
+        }
+        result
+    }
+
     /// The graph with its loops stabilised; `module` holds the functions that it may call.
     fn graph(&mut self, module: &Module, graph: &Graph, name: &str) -> Graph {
         let empty = Graph { axes: graph.axes.clone(), inputs: graph.inputs.clone(), ..Graph::default() };
@@ -120,15 +138,21 @@ impl Pass<'_> {
     }
 
     fn derive(&mut self, scan: &Scan, name: &str) -> Derivation {
-        let derivation = match self.known.get(scan) {
-            Some(known) => known.clone(),
+        let (derivation, again) = match self.known.get(scan) {
+            Some(known) => (known.clone(), true),
             None => {
-                let new = derive(scan, self.options);
+                let (new, picture) = derive(scan, self.options, self.tracing);
                 self.known.insert(scan.clone(), new.clone());
-                new
+                if let Some(Picture { terms, proof }) = picture {
+                    let dot = trace::dot(name, &terms);
+                    let set = RuleSet::Stable;
+                    self.trace.graphs.push(GraphTrace { name: name.to_string(), set, proof, dot });
+                }
+                (new, false)
             }
         };
-        let Derivation { outcome, shown, notes, work, .. } = derivation.clone();
+        let Derivation { outcome, shown, notes, work, blocking, .. } = derivation.clone();
+        let span = blocking.map_or(Span::default(), |value| scan.body[value].span);
         self.report.scans.push(ScanReport {
             name: name.to_string(),
             outcome,
@@ -139,6 +163,8 @@ impl Pass<'_> {
             stop: work.stop,
             alarms: work.alarms,
             fired: work.fired,
+            again,
+            span,
         });
         derivation
     }

@@ -1,7 +1,7 @@
 //! What stabilisation found, loop by loop.
 
 use crate::saturate::Stop;
-use carousel_ir::Axes;
+use carousel_ir::{Axes, Span};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -60,6 +60,10 @@ pub struct ScanReport {
     pub alarms: usize,
     /// How often each rule fired in the last attempt.
     pub fired: BTreeMap<String, usize>,
+    /// Whether an equal loop came before: nothing was done again.
+    pub again: bool,
+    /// Where what is in the way stands in the source, if something is.
+    pub span: Span,
 }
 
 /// What happened to a module: one entry a loop, inner ones first.
@@ -105,6 +109,9 @@ impl fmt::Display for ScanReport {
         }
         for note in &self.notes {
             write!(f, "\n  {note}")?;
+        }
+        if self.again {
+            return write!(f, "\n  equal to a loop before");
         }
         if self.attempts > 0 {
             write!(f, "\n  {} attempts, at most {} terms, {}", self.attempts, self.terms, self.stop)?;

@@ -26,7 +26,9 @@ pub(super) fn partitions(
         });
         let best = costs.min_by(|a, b| a.2.total_cmp(&b.2));
         let Some((scale, selection, _)) = best else {
-            return Err((group.states[0], search.no_scale(&body, group)));
+            let blocked = (group.states[0], search.no_scale(&body, group));
+            search.keep(body);
+            return Err(blocked);
         };
         let dtype = search.scan.body.inputs[group.states[0]].ty.dtype;
         let key = format!("{dtype} {}", key(&body, &selection, scale, body.leaves[place]));

@@ -93,7 +93,7 @@ pub(crate) fn apply(rule: &mut Vjp<'_, '_, '_>) {
         Op::ScatterAdd { axis, .. }  => { let index = rule.operand(1); rule.give(0, g.full(&(*axis).into()).gather(*axis, index)) }
 
         // Constant almost everywhere, or told to be.
-        Op::Sign | Op::Detach => {}
+        Op::Sign | Op::Floor | Op::Ceil | Op::Detach => {}
         // No float operands.
         Op::Input { .. } | Op::Const { .. } | Op::SizeOf { .. } | Op::Iota { .. } | Op::Uniform { .. } | Op::FoldIn { .. } => {}
         // No float results.

@@ -52,6 +52,8 @@ fn rows(kind: OpKind) -> Vec<Row> {
         OpKind::Neg => vec![|b, x, _| b.neg(x)],
         OpKind::Abs => vec![|b, x, _| b.abs(x)],
         OpKind::Sign => vec![|b, x, y| { let s = b.sign(x); b.mul(s, y) }],
+        OpKind::Floor => vec![|b, x, y| { let n = b.floor(x); b.mul(n, y) }],
+        OpKind::Ceil => vec![|b, x, y| { let n = b.ceil(x); b.mul(n, y) }],
         OpKind::Exp => vec![|b, x, _| b.exp(x)],
         OpKind::Log => vec![|b, x, _| b.log(x)],
         OpKind::Log1p => vec![|b, x, _| b.log1p(x)],

@@ -187,6 +187,10 @@ methods! {
     abs(x) => Abs;
     /// -1, 0 or 1.
     sign(x) => Sign;
+    /// The largest whole number that is not above x.
+    floor(x) => Floor;
+    /// The smallest whole number that is not below x.
+    ceil(x) => Ceil;
     /// Exponential.
     exp(x) => Exp;
     /// Natural logarithm.

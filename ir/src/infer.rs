@@ -91,6 +91,8 @@ pub fn infer(context: Context<'_>, op: &Op, operands: &[&Node]) -> Inferred<Type
         Op::Neg
         | Op::Abs
         | Op::Sign
+        | Op::Floor
+        | Op::Ceil
         | Op::Exp
         | Op::Log
         | Op::Log1p
@@ -201,7 +203,16 @@ fn elementwise(op: &Op, types: &[&Type]) -> Inferred<Type> {
     let first = types[0].dtype;
     let wrong = |what: &str| TypeError::new("dtype", format!("`{}` needs {what}, not {first}", op.kind()));
     let dtype = match op {
-        Op::Exp | Op::Log | Op::Log1p | Op::Sqrt | Op::Tanh | Op::Sigmoid | Op::Logsigmoid | Op::Erf => {
+        Op::Floor
+        | Op::Ceil
+        | Op::Exp
+        | Op::Log
+        | Op::Log1p
+        | Op::Sqrt
+        | Op::Tanh
+        | Op::Sigmoid
+        | Op::Logsigmoid
+        | Op::Erf => {
             if !first.is_float() {
                 return Err(wrong("a float").help("convert it with `cast[f32](..)`"));
             }

@@ -140,6 +140,10 @@ ops! {
     Abs = "abs" / 1, Elementwise, NonZero;
     /// -1, 0 or 1; NaN stays NaN; the derivative is 0.
     Sign = "sign" / 1, Elementwise, NonZero;
+    /// The largest whole number that is not above x; the derivative is 0.
+    Floor = "floor" / 1, Elementwise, Any;
+    /// The smallest whole number that is not below x; the derivative is 0.
+    Ceil = "ceil" / 1, Elementwise, Any;
     /// Exponential.
     Exp = "exp" / 1, Elementwise, Any;
     /// Natural logarithm.

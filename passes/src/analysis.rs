@@ -270,13 +270,16 @@ fn range_of(terms: &Terms, term: &Term) -> Interval {
     let range = |place: usize| terms[operands[place]].data.range;
     let same = |a: usize, b: usize| terms.find(operands[a]) == terms.find(operands[b]);
     let known = operation_range(&op, &range, &same);
-    // Differences from a maximum are not positive, whatever the ranges are.
-    let is_below_maximum = if let Op::Add = *op {
-        [(0, 1), (1, 0)].iter().any(|(g, d)| is_gated_part(terms, operands[*g], operands[*d]))
-    } else {
-        matches!(*op, Op::Sub) && is_part_of_maximum(terms, operands[0], operands[1])
+    // Differences from a maximum are bounded, whatever the ranges are.
+    let bound = match *op {
+        Op::Sub => is_below(terms, operands[0], operands[1]).then_some(0.0),
+        Op::Add => {
+            let [a, b] = [operands[0], operands[1]];
+            gated_part(terms, a, b).or_else(|| gated_part(terms, b, a))
+        }
+        _ => None,
     };
-    if is_below_maximum { known.meet(Interval::new(f64::NEG_INFINITY, 0.0)) } else { known }
+    bound.map_or(known, |bound| known.meet(Interval::new(f64::NEG_INFINITY, bound)))
 }
 
 /// The range of an operation's result from the ranges of its operands; `same` says whether two of them are equal.
@@ -292,6 +295,8 @@ pub(crate) fn operation_range(
         Op::Neg => range(0).neg(),
         Op::Abs => range(0).abs(),
         Op::Sign => Interval::new(-1.0, 1.0),
+        Op::Floor => range(0).increasing(f64::floor),
+        Op::Ceil => range(0).increasing(f64::ceil).positive_if(range(0).positive),
         Op::Exp => range(0).increasing(f64::exp).positive_if(true),
         Op::Log => range(0).increasing(|x| x.max(0.0).ln()),
         Op::Log1p => range(0).increasing(|x| x.max(-1.0).ln_1p()),
@@ -351,31 +356,54 @@ fn pairs(terms: &Terms, class: Id, kind: OpKind) -> impl Iterator<Item = [Id; 2]
     nodes.map(|t| [terms.find(t.children[0]), terms.find(t.children[1])])
 }
 
-/// Whether `maximum` is a maximum of `part` and something, or of its elements.
-fn is_part_of_maximum(terms: &Terms, part: Id, maximum: Id) -> bool {
-    let part = terms.find(part);
-    let covers = |t: &Term| match t.head {
-        Head::Op(OpKind::Max) => t.children.iter().any(|c| terms.find(*c) == part),
-        Head::Op(OpKind::ReduceMax) => terms.find(t.children[1]) == part,
-        Head::Op(OpKind::Detach) => {
-            let inner = &terms[t.children[0]].nodes;
-            inner
-                .iter()
-                .any(|i| i.head == Head::Op(OpKind::Max) && i.children.iter().any(|c| terms.find(*c) == part))
-        }
-        Head::Op(_) | Head::Opaque(_) | Head::Virtual(_) | Head::Leaf(_) => false,
-    };
-    terms[maximum].nodes.iter().any(covers)
+/// How many maxima within maxima are looked through.
+const NESTED: usize = 8;
+
+/// The values that a maximum is at least as large as, through rounding up: itself, and the parts of nested maxima.
+fn parts_of_maximum(terms: &Terms, maximum: Id, depth: usize, found: &mut Vec<Id>) {
+    let maximum = terms.find(maximum);
+    if depth > NESTED || found.contains(&maximum) {
+        return;
+    }
+    found.push(maximum);
+    for term in &terms[maximum].nodes {
+        let parts: &[Id] = match term.head {
+            Head::Op(OpKind::Max | OpKind::Detach | OpKind::Ceil) => &term.children,
+            Head::Op(OpKind::ReduceMax) => &term.children[1..],
+            Head::Op(_) | Head::Opaque(_) | Head::Virtual(_) | Head::Leaf(_) => &[],
+        };
+        parts.iter().for_each(|part| parts_of_maximum(terms, *part, depth + 1, found));
+    }
 }
 
-/// Whether `difference` is `m - max(gate + m, ..)`.
-fn is_gated_part(terms: &Terms, gate: Id, difference: Id) -> bool {
+/// What the terms of a class are the next whole numbers of.
+fn rounded(terms: &Terms, class: Id) -> impl Iterator<Item = Id> + '_ {
+    let nodes = terms[class].nodes.iter().filter(|t| t.head == Head::Op(OpKind::Ceil));
+    nodes.map(|t| terms.find(t.children[0]))
+}
+
+/// Whether `maximum` is a maximum of `part` and something, or of its elements.
+fn is_below(terms: &Terms, part: Id, maximum: Id) -> bool {
+    let mut parts = Vec::new();
+    parts_of_maximum(terms, maximum, 0, &mut parts);
+    parts.len() > 1
+        && (parts.contains(&terms.find(part)) || rounded(terms, part).any(|inner| parts.contains(&inner)))
+}
+
+/// A bound of `gate + difference` where `difference` is `m - max(gate + m, ..)`, or that of their next whole numbers.
+fn gated_part(terms: &Terms, gate: Id, difference: Id) -> Option<f64> {
     let gate = terms.find(gate);
-    pairs(terms, difference, OpKind::Sub).any(|[m, maximum]| {
-        pairs(terms, maximum, OpKind::Max).any(|parts| {
-            parts
-                .iter()
-                .any(|part| pairs(terms, *part, OpKind::Add).any(|sum| sum == [gate, m] || sum == [m, gate]))
-        })
-    })
+    let is_gated = |m: Id, maximum: Id| {
+        let mut parts = Vec::new();
+        parts_of_maximum(terms, maximum, 0, &mut parts);
+        let sums = parts.iter().flat_map(|part| pairs(terms, *part, OpKind::Add));
+        sums.into_iter().any(|sum| sum == [gate, m] || sum == [m, gate])
+    };
+    let bound = |[m, maximum]: [Id; 2]| {
+        if is_gated(m, maximum) {
+            return Some(0.0);
+        }
+        rounded(terms, m).any(|inner| is_gated(inner, maximum)).then_some(1.0)
+    };
+    pairs(terms, difference, OpKind::Sub).filter_map(bound).reduce(f64::min)
 }

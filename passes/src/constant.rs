@@ -13,6 +13,8 @@ pub(crate) fn fold(kind: OpKind, dtype: DType, to: DType, operands: &[f64]) -> O
     let value = match (kind, operands) {
         (OpKind::Neg, [a]) => Some(-a),
         (OpKind::Abs, [a]) => Some(a.abs()),
+        (OpKind::Floor, [a]) => Some(a.floor()),
+        (OpKind::Ceil, [a]) => Some(a.ceil()),
         (OpKind::Sqrt, [a]) if *a >= 0.0 => Some(a.sqrt()),
         (OpKind::Not, [a]) => truth(*a == 0.0),
         (OpKind::Detach, [a]) => Some(*a),

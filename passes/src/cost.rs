@@ -65,6 +65,8 @@ fn weight(kind: OpKind) -> f64 {
         OpKind::Neg
         | OpKind::Abs
         | OpKind::Sign
+        | OpKind::Floor
+        | OpKind::Ceil
         | OpKind::Not
         | OpKind::Cast
         | OpKind::Add

@@ -170,6 +170,8 @@ pub(crate) fn attribute_count(kind: OpKind) -> Option<usize> {
         OpKind::Neg
         | OpKind::Abs
         | OpKind::Sign
+        | OpKind::Floor
+        | OpKind::Ceil
         | OpKind::Exp
         | OpKind::Log
         | OpKind::Log1p

@@ -413,6 +413,8 @@ fn apply(op: OpKind, x: &[f64]) -> Step<f64> {
         OpKind::Abs => x[0].abs(),
         OpKind::Sign if x[0].is_nan() => f64::NAN,
         OpKind::Sign => truth(x[0] > 0.0) - truth(x[0] < 0.0),
+        OpKind::Floor => x[0].floor(),
+        OpKind::Ceil => x[0].ceil(),
         OpKind::Exp => x[0].exp(),
         OpKind::Log => x[0].ln(),
         OpKind::Log1p => x[0].ln_1p(),

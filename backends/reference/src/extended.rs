@@ -162,6 +162,16 @@ impl PartialOrd for Extended {
 }
 
 impl Scalar for Extended {
+    fn floor(self) -> Extended {
+        if self.is_special() || self.exponent > f64::MANTISSA_DIGITS.into() {
+            self
+        } else if self.exponent < 0 {
+            Extended::new(if self.mantissa < 0.0 { -1.0 } else { 0.0 }, 0)
+        } else {
+            Extended::new(self.to_f64().floor(), 0)
+        }
+    }
+
     fn from_f64(x: f64) -> Extended {
         Extended::new(x, 0)
     }
@@ -256,6 +266,10 @@ mod tests {
         assert_near((number(5000.0).exp() * number(5000.0).exp()).sqrt().log(), 5000.0);
         assert_near(number(5000.0).exp() / number(4999.0).exp(), std::f64::consts::E);
         assert_near((number(900.0).exp() + number(899.0).exp()).log(), 900.313_261_687_518_3);
+        assert_eq!(number(-1e6).exp().ceil().to_f64(), 1.0);
+        assert_eq!((-number(-1e6).exp()).floor().to_f64(), -1.0);
+        assert_eq!(number(-2.5).ceil().to_f64(), -2.0);
+        assert_near(number(1e6).exp().floor().log(), 1e6);
         assert_eq!(number(1e20).exp().to_f64(), f64::INFINITY);
         assert_eq!(number(-1e20).exp().to_f64(), 0.0);
         assert!(number(5000.0).exp().is_finite());

@@ -24,6 +24,12 @@ pub trait Scalar:
     fn to_f64(self) -> f64;
     /// Absolute value.
     fn abs(self) -> Self;
+    /// The largest whole number that is not above it.
+    fn floor(self) -> Self;
+    /// The smallest whole number that is not below it.
+    fn ceil(self) -> Self {
+        -(-self).floor()
+    }
     /// Exponential.
     fn exp(self) -> Self;
     /// Natural logarithm.
@@ -102,6 +108,10 @@ impl Scalar for f64 {
         f64::abs(self)
     }
 
+    fn floor(self) -> f64 {
+        f64::floor(self)
+    }
+
     fn exp(self) -> f64 {
         f64::exp(self)
     }
@@ -146,6 +156,10 @@ impl Scalar for f32 {
 
     fn abs(self) -> f32 {
         f32::abs(self)
+    }
+
+    fn floor(self) -> f32 {
+        f32::floor(self)
     }
 
     fn exp(self) -> f32 {

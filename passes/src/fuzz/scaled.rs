@@ -133,7 +133,7 @@ fn inputs(graph: &Graph, random: &mut Random) -> Vec<Vec<f64>> {
 /// The graph of the class by chosen terms; its first output is the class.
 fn written_out(graph: &Graph, terms: &Terms, root: Id, selection: &Selection, style: Style) -> Option<Graph> {
     let builder = Builder::body(axes());
-    let mut emitter = Emitter::new(builder, terms, selection, style, &[]);
+    let mut emitter = Emitter::new(builder, terms, selection, style);
     for input in &graph.inputs {
         let value = emitter.builder.input(input.name.as_str(), input.ty.clone(), input.role);
         emitter.inputs.push(value);

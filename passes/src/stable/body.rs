@@ -3,6 +3,7 @@
 //! A state of a group is inserted as `(scaled s m)`, where `s` and `m` are leaves: what the loop will carry instead.
 //! All states of a group share one `m`. Nothing here decides which groups to try.
 
+use super::emit::is_whole;
 use crate::analysis::{Facts, Terms, add_op, add_virtual};
 use crate::canonical::{Inserted, insert_replacing};
 use crate::cost::{Cost, SizeWeighted};
@@ -105,10 +106,11 @@ impl<'g> Body<'g> {
         found.into_iter().filter(|(_, factors)| factors.iter().all(|f| !f.is_empty())).collect()
     }
 
-    /// The scale detached, and the factors that fit it. A scale through which a gradient would flow is not a choice
-    /// of the compiler's: the factors take the gradient on themselves.
+    /// The scale detached, and the factors that fit it. A scale through which a gradient would flow, or that is not
+    /// chosen among detached ones, is not a choice of the compiler's: the factors take what it is on themselves.
     pub(super) fn detached(&mut self, scale: Id, factors: &[Id]) -> Option<(Id, Vec<Id>)> {
-        if self.terms[scale].data.growth.frozen {
+        let (selection, _) = self.extract(&[scale])?;
+        if self.terms[scale].data.growth.frozen && self.is_whole(&selection, scale) {
             return Some((scale, factors.to_vec()));
         }
         let detached = add_op(&mut self.terms, OpKind::Detach, Vec::new(), &[scale])?;
@@ -117,6 +119,12 @@ impl<'g> Body<'g> {
             factors.iter().map(|f| add_op(&mut self.terms, OpKind::Mul, Vec::new(), &[*f, one])).collect();
         self.terms.rebuild();
         factors.map(|f| (detached, f))
+    }
+
+    /// Whether a scale is rounded up as a whole where each detached scale in it is.
+    pub(super) fn is_whole(&self, selection: &Selection, scale: Id) -> bool {
+        let authored: BTreeSet<Id> = self.values.iter().flatten().map(|v| self.terms.find(v.class)).collect();
+        is_whole(&self.terms, &|class| authored.contains(&class), selection, scale)
     }
 
     /// The cheapest terms of the classes, all together; `None` if one has only virtual ones.

@@ -284,6 +284,11 @@ impl<'s> Search<'s, '_> {
             .chain(rest.iter().map(|o| body.output(*o)))
             .collect();
         match body.extract(&roots) {
+            Some((selection, _)) if !packs.iter().all(|(s, _)| body.is_whole(&selection, *s)) => {
+                let blocked = self.no_scale(&body, &groups[0]);
+                self.keep(body);
+                Err(blocked)
+            }
             Some((selection, _)) => {
                 Ok(Solved { body, selection, groups, packs, attached, notes: Vec::new() })
             }
@@ -384,9 +389,8 @@ fn rebuild(scan: &Scan, solved: &Solved<'_>) -> Graph {
     let states = scan.states as usize;
     let Solved { body, selection, groups, packs, attached: _, notes: _ } = solved;
     let names = names(old, groups.len());
-    let carried: Vec<Id> = packs.iter().map(|(scale, _)| *scale).collect();
     let builder = Builder::body(old.axes.clone());
-    let mut emitter = Emitter::new(builder, &body.terms, selection, Style::Program, &carried);
+    let mut emitter = Emitter::new(builder, &body.terms, selection, Style::Program);
     let mut inputs: Vec<(usize, Input)> = old.inputs.iter().cloned().enumerate().collect();
     let scales = groups.iter().zip(&names).enumerate().map(|(place, (group, name))| {
         let dtype = old.inputs[group.states[0]].ty.dtype;
@@ -414,7 +418,8 @@ fn rebuild(scan: &Scan, solved: &Solved<'_>) -> Graph {
         outputs.push(Output { value, ..output.clone() });
     }
     let scales = groups.iter().zip(packs).zip(&names).map(|((group, (scale, _)), name)| {
-        let value = emitter.value_with(*scale, &group.axes);
+        let value = emitter.unrounded(*scale);
+        let value = emitter.builder.broadcast(value, &group.axes);
         Output { name: *name, value, axes: group.axes.clone() }
     });
     let scales: Vec<Output> = scales.collect();

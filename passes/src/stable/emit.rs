@@ -1,8 +1,12 @@
 //! A graph from chosen terms with virtual operations.
 //!
 //! As a program, `gexp` becomes the exponential of a difference in which scales are subtracted from each other first
-//! (they are large and close together, the gates are not); what stands for a scale is kept finite; a positive value
-//! that a float might round to zero stays above it where a maximum protects a divisor.
+//! (they are large and close together, the gates are not); what stands for a scale is kept finite and whole; a positive
+//! value that a float might round to zero stays above it where a maximum protects a divisor.
+//!
+//! Whole scales: any number will do as a scale, and differences of whole numbers are exact. The loop carries the scale
+//! as derived, unrounded, and the factors are by its next whole number (to carry that one would let it grow without
+//! bound where gates decay slowly). Exponents are then at most 1 instead of 0, sums of them over several steps too.
 
 use crate::analysis::{Terms, operation};
 use crate::extract::Selection;
@@ -10,7 +14,7 @@ use crate::growth::Scale;
 use crate::language::{Head, Virtual};
 use carousel_ir::{Axes, Builder, DType, Name, Op, OpKind, Span, ValueId};
 use egg::Id;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 /// The scale of zero: so low that every other scale wins, and still a number in every float type.
 pub(crate) const LOWEST: f64 = -1e30;
@@ -33,6 +37,31 @@ pub(crate) enum Style {
     Gauge,
 }
 
+/// Whether a scale with these terms is chosen among detached scales: those are rounded up, and so is the choice.
+/// The author's values are never rounded.
+pub(super) fn is_whole(
+    terms: &Terms,
+    is_authored: &dyn Fn(Id) -> bool,
+    selection: &Selection,
+    class: Id,
+) -> bool {
+    let class = terms.find(class);
+    let term = &selection[&class];
+    let from = |count: usize| {
+        let values = &term.children[count..];
+        values.iter().all(|value| is_whole(terms, is_authored, selection, *value))
+    };
+    match term.head {
+        Head::Opaque(number) => terms.analysis.scales.contains(&number),
+        Head::Op(OpKind::Detach) => !is_authored(class),
+        Head::Op(OpKind::Const) => terms[class].data.constant.is_some_and(|n| n.get().fract() == 0.0),
+        Head::Op(OpKind::Max | OpKind::Min) => from(0),
+        Head::Op(OpKind::Select | OpKind::Broadcast | OpKind::ReduceMax) => from(1),
+        Head::Op(OpKind::Rename | OpKind::Split | OpKind::Merge) => from(2),
+        Head::Op(_) | Head::Virtual(_) | Head::Leaf(_) => false,
+    }
+}
+
 /// Makes values of classes, each once.
 pub(crate) struct Emitter<'t, 'b> {
     pub(crate) builder: Builder<'b>,
@@ -40,12 +69,12 @@ pub(crate) struct Emitter<'t, 'b> {
     selection: &'t Selection,
     style: Style,
     made: HashMap<Id, ValueId>,
+    /// Scales, and what they are made of, before they are rounded.
+    unrounded: HashMap<Id, ValueId>,
     /// Values of opaque inputs by their numbers.
     pub(crate) inputs: Vec<ValueId>,
     /// Where classes came from in the source; no others are the author's.
     pub(crate) origins: BTreeMap<Id, (Span, Option<Name>)>,
-    /// Classes that are used as scales.
-    scales: BTreeSet<Id>,
     /// The differences of which `gexp` is the exponential, where definitions are written out.
     pub(crate) differences: Vec<ValueId>,
 }
@@ -57,13 +86,10 @@ impl<'t, 'b> Emitter<'t, 'b> {
         terms: &'t Terms,
         selection: &'t Selection,
         style: Style,
-        carried: &[Id],
     ) -> Emitter<'t, 'b> {
-        let below = selection.values().filter(|t| t.head == Head::Virtual(Virtual::Gexp));
-        let scales = below.map(|t| t.children[1]).chain(carried.iter().copied());
-        let scales = scales.map(|c| terms.find(c)).collect();
-        let (made, inputs, origins) = (HashMap::new(), Vec::new(), BTreeMap::new());
-        Emitter { builder, terms, selection, style, made, inputs, origins, scales, differences: Vec::new() }
+        let (made, unrounded) = (HashMap::new(), HashMap::new());
+        let (inputs, origins, differences) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Emitter { builder, terms, selection, style, made, unrounded, inputs, origins, differences }
     }
 
     /// The value of a class.
@@ -98,6 +124,10 @@ impl<'t, 'b> Emitter<'t, 'b> {
         let (terms, selection) = (self.terms, self.selection);
         let term = &selection[&class];
         let dtype = terms[class].data.ty().map_or(DType::F32, |t| t.dtype);
+        if self.style == Style::Program && self.is_scale(class) {
+            let scale = self.unrounded(class);
+            return self.builder.ceil(scale);
+        }
         match term.head {
             Head::Virtual(Virtual::Scaled) => {
                 let (a, m) = (self.value(term.children[0]), self.value(term.children[1]));
@@ -121,16 +151,6 @@ impl<'t, 'b> Emitter<'t, 'b> {
                 let axes = terms[class].data.ty().map(|t| t.axes.clone()).unwrap_or_default();
                 self.builder.broadcast(number, &axes)
             }
-            Head::Op(OpKind::Detach)
-                if self.style == Style::Program
-                    && self.scales.contains(&class)
-                    && terms[class].data.range.low < LOWEST =>
-            {
-                let scale = self.value(term.children[0]);
-                let lowest = self.builder.constant(LOWEST, dtype);
-                let finite = self.builder.max(scale, lowest);
-                self.builder.detach(finite)
-            }
             Head::Op(OpKind::Max) if self.style == Style::Program && !self.origins.contains_key(&class) => {
                 let operands = [term.children[0], term.children[1]].map(|c| self.at_least_tiny(c));
                 self.builder.max(operands[0], operands[1])
@@ -138,12 +158,7 @@ impl<'t, 'b> Emitter<'t, 'b> {
             Head::Opaque(number) => {
                 let op = terms.analysis.opaque_op(number).clone();
                 let Op::Input { index } = op else { return self.operation(op, &term.children) };
-                let value = self.inputs[index as usize];
-                if terms.analysis.scales.contains(&number) && self.style == Style::Program {
-                    self.builder.detach(value)
-                } else {
-                    value
-                }
+                self.inputs[index as usize]
             }
             Head::Op(_) | Head::Leaf(_) => {
                 let (op, count) = operation(terms, term).expect("a value is an operation");
@@ -155,6 +170,51 @@ impl<'t, 'b> Emitter<'t, 'b> {
     fn operation(&mut self, op: Op, operands: &[Id]) -> ValueId {
         let operands: Vec<ValueId> = operands.iter().map(|c| self.value(*c)).collect();
         self.builder.push(op, &operands)
+    }
+
+    /// Whether a class is a scale, or chosen among scales.
+    fn is_scale(&self, class: Id) -> bool {
+        let is_authored = |class| self.origins.contains_key(&class);
+        self.terms[class].data.constant.is_none()
+            && !is_authored(class)
+            && is_whole(self.terms, &is_authored, self.selection, class)
+    }
+
+    /// The value of a scale, or of what it is made of, where no scale is rounded. What is detached and not the author's
+    /// is a scale.
+    pub(crate) fn unrounded(&mut self, class: Id) -> ValueId {
+        let class = self.terms.find(class);
+        if let Some(value) = self.unrounded.get(&class) {
+            return *value;
+        }
+        let term = &self.selection[&class];
+        let data = &self.terms[class].data;
+        let dtype = data.ty().map_or(DType::F32, |t| t.dtype);
+        let value = match term.head {
+            Head::Opaque(number) if self.terms.analysis.scales.contains(&number) => {
+                let Op::Input { index } = *self.terms.analysis.opaque_op(number) else {
+                    panic!("a carried scale is an input")
+                };
+                self.builder.detach(self.inputs[index as usize])
+            }
+            Head::Op(OpKind::Detach) if !self.origins.contains_key(&class) => {
+                let mut scale = self.unrounded(term.children[0]);
+                if data.range.low < LOWEST {
+                    let lowest = self.builder.constant(LOWEST, dtype);
+                    scale = self.builder.max(scale, lowest);
+                }
+                self.builder.detach(scale)
+            }
+            Head::Op(_) if !self.origins.contains_key(&class) => {
+                let (op, count) = operation(self.terms, term).expect("a value is an operation");
+                let operands: Vec<ValueId> =
+                    term.children[count..].iter().map(|c| self.unrounded(*c)).collect();
+                self.builder.push(op.into_owned(), &operands)
+            }
+            Head::Op(_) | Head::Opaque(_) | Head::Virtual(_) | Head::Leaf(_) => self.value(class),
+        };
+        self.unrounded.insert(class, value);
+        value
     }
 
     /// `class - scale`: in a sum of gates and the scale that the loop carries, the two scales meet first.

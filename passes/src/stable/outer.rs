@@ -84,11 +84,12 @@ fn is_zero(graph: &Graph, value: ValueId) -> bool {
     keeps_zero.contains(&node.op.kind()) && is_zero(graph, node.operands[0])
 }
 
-/// `state * exp(scale)`.
+/// `state * exp(M)`, where M is the next whole number of the scale.
 fn unscaled(builder: &mut Builder<'_>, state: ValueId, scale: ValueId) -> ValueId {
     let axes: Axes = builder.ty(state).axes.clone();
     let dtype: DType = builder.ty(state).dtype;
     let scale = builder.detach(scale);
+    let scale = builder.ceil(scale);
     let part = builder.constant(1.0 / FACTORS as f64, dtype);
     let part = builder.mul(scale, part);
     let bound = builder.constant(FINITE, dtype);

@@ -106,6 +106,16 @@ fn a_scale_of_the_author_gets_none_beside_it() {
 }
 
 #[test]
+fn what_is_stable_stays_as_it_is() {
+    for text in [cells::MLSTM, cells::SLSTM, cells::MLSTM_LOG_FORGET, cells::TWO_MEMORIES, cells::MASKED] {
+        let (once, _, _) = stable(text);
+        let (_, report) = stabilize(&once, &StableOptions::default());
+        let last = report.scans.last().expect("there is a loop");
+        assert!(matches!(last.outcome, Outcome::LeftAlone { .. }), "{report}");
+    }
+}
+
+#[test]
 fn what_is_in_the_way_is_named() {
     let Outcome::Refused { reason, blocking } = report(cells::NO_NORMALISER).outcome else { panic!() };
     assert!(reason.contains("takes the scale of `h` away"), "{reason}");

@@ -99,6 +99,8 @@ fn uses(frame: &Frame<'_>) -> Vec<Uses> {
                 Op::Neg
                 | Op::Abs
                 | Op::Sign
+                | Op::Floor
+                | Op::Ceil
                 | Op::Exp
                 | Op::Log
                 | Op::Log1p
@@ -182,6 +184,8 @@ fn cost(frames: &[Frame<'_>], at: usize, value: ValueId) -> Cost {
         Op::Neg
         | Op::Abs
         | Op::Sign
+        | Op::Floor
+        | Op::Ceil
         | Op::Not
         | Op::Add
         | Op::Sub

@@ -82,6 +82,8 @@ impl<'a, 'm> Emitter<'a, 'm> {
             Op::Neg
             | Op::Abs
             | Op::Sign
+            | Op::Floor
+            | Op::Ceil
             | Op::Exp
             | Op::Log
             | Op::Log1p

@@ -97,6 +97,8 @@ fn restrict(body: &Graph, axes: &mut Axes, shared: &mut Axes) {
             Op::Neg
             | Op::Abs
             | Op::Sign
+            | Op::Floor
+            | Op::Ceil
             | Op::Exp
             | Op::Log
             | Op::Log1p

@@ -332,6 +332,8 @@ pub(super) fn apply(
         OpKind::Abs if operand_dtype == DType::I32 => e.b.ins().iabs(a),
         OpKind::Abs => a,
         OpKind::Sign => sign(e, operand_dtype, shape, a),
+        OpKind::Floor => e.b.ins().floor(a),
+        OpKind::Ceil => e.b.ins().ceil(a),
         OpKind::Sqrt => e.b.ins().sqrt(a),
         OpKind::Not => e.b.ins().bnot(a),
         OpKind::And => e.b.ins().band(a, b),

@@ -62,6 +62,8 @@ fn compute<S: Scalar>(at: At<'_>, x: &[Operand<'_, S>]) -> Result<Data<S>, EvalE
         Op::Neg        => numeric(at, &x[0], |x| -x, |x| -x),
         Op::Abs        => numeric(at, &x[0], S::abs, i64::abs),
         Op::Sign       => numeric(at, &x[0], S::sign, i64::signum),
+        Op::Floor      => float(&x[0], S::floor),
+        Op::Ceil       => float(&x[0], S::ceil),
         Op::Exp        => float(&x[0], S::exp),
         Op::Log        => float(&x[0], S::log),
         Op::Log1p      => float(&x[0], S::log1p),

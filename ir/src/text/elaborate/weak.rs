@@ -177,6 +177,8 @@ fn fold(kind: OpKind, parts: &[ConfigValue]) -> Result<ConfigValue, Option<Strin
             Ok(Float(match kind {
                 OpKind::Neg => -a,
                 OpKind::Abs => a.abs(),
+                OpKind::Floor => a.floor(),
+                OpKind::Ceil => a.ceil(),
                 OpKind::Exp => a.exp(),
                 OpKind::Log => a.ln(),
                 OpKind::Log1p => a.ln_1p(),

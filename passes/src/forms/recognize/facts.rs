@@ -14,6 +14,26 @@ pub(super) struct Facts {
     ranges: HashMap<ValueId, Interval>,
     /// For a value the sums that it is at least as large as.
     above: HashMap<ValueId, Vec<Sum>>,
+    /// The values of kept states.
+    carried: Vec<Carried>,
+}
+
+/// The values of a state that a loop carries, before and after each step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Carried {
+    pub(super) before: ValueId,
+    pub(super) after: ValueId,
+}
+
+/// Why the product of the decays of any run of steps is bounded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Bound {
+    /// No logarithm is above 0.
+    EachStep,
+    /// A logarithm is at most the difference of a carried value before and after the step, each rounded up to a whole
+    /// number. Unrounded, it would be at most 0; over any run of steps the rounded differences cancel but for two of
+    /// them, so that the sum of the logarithms is at most 1.
+    Telescoping,
 }
 
 /// A sum of multiples of values.
@@ -23,6 +43,47 @@ impl Facts {
     /// Notes that `large` is at least as large as each of `small`.
     pub(super) fn is_above(&mut self, graph: &Graph, large: ValueId, small: &[ValueId]) {
         self.above.entry(large).or_default().extend(small.iter().map(|v| sum(graph, *v)));
+    }
+
+    /// Notes the values of a state that a loop carries.
+    pub(super) fn is_carried(&mut self, carried: Carried) {
+        self.carried.push(carried);
+    }
+
+    /// What a sum contains of a carried value before and after the step: their difference, rounded or not.
+    pub(super) fn carried_difference(&self, graph: &Graph, whole: &Sum) -> Option<Carried> {
+        let exact = |v: ValueId| rounded(graph, v).unwrap_or(v);
+        let find = |times: i64, is_it: &dyn Fn(ValueId) -> bool| {
+            whole.iter().find(|(v, n)| **n == times && is_it(exact(**v))).map(|(v, _)| *v)
+        };
+        self.carried.iter().find_map(|known| {
+            let is_before = |v| v == known.before || start(graph, v, known.before).is_some();
+            let before = find(1, &is_before)?;
+            let after = find(-1, &|v| v == known.after)?;
+            let alike = rounded(graph, before).is_some() == rounded(graph, after).is_some();
+            alike.then_some(Carried { before, after })
+        })
+    }
+
+    /// Why decays with these logarithms are bounded, if they are known to be.
+    pub(super) fn bound(&mut self, graph: &Graph, log: ValueId) -> Option<Bound> {
+        if self.is_nonpositive(graph, log) {
+            return Some(Bound::EachStep);
+        }
+        let mut whole = sum(graph, log);
+        let Carried { before, after } = self.carried_difference(graph, &whole)?;
+        // Rounding what the state starts anew from must not add to the sum.
+        let exact = rounded(graph, before)?;
+        let starts = self.carried.iter().find_map(|known| start(graph, exact, known.before));
+        if starts.is_some_and(|start| !is_whole_number(graph, start)) {
+            return None;
+        }
+        for (value, times) in [(before, 1), (after, -1)] {
+            let exact = rounded(graph, value)?;
+            add(&mut whole, &Sum::from([(value, 1)]), -times);
+            add(&mut whole, &Sum::from([(exact, 1)]), times);
+        }
+        self.is_sum_nonpositive(graph, &whole).then_some(Bound::Telescoping)
     }
 
     /// The range of a number.
@@ -66,8 +127,11 @@ impl Facts {
         if self.range(graph, value).high <= 0.0 {
             return true;
         }
-        let whole = sum(graph, value);
-        if self.remainder_is_nonpositive(graph, &whole) {
+        self.is_sum_nonpositive(graph, &sum(graph, value))
+    }
+
+    fn is_sum_nonpositive(&mut self, graph: &Graph, whole: &Sum) -> bool {
+        if self.remainder_is_nonpositive(graph, whole) {
             return true;
         }
         let subtracted: Vec<ValueId> = whole.iter().filter(|(_, n)| **n < 0).map(|(v, _)| *v).collect();
@@ -97,6 +161,35 @@ impl Facts {
             if *n > 0 { range.high <= 0.0 } else { range.low >= 0.0 }
         })
     }
+}
+
+/// What the value is the next whole number of.
+fn rounded(graph: &Graph, value: ValueId) -> Option<ValueId> {
+    let node = &graph[value];
+    match (&node.op, node.operands.as_slice()) {
+        (Op::Ceil, [x]) => Some(bare(graph, *x)),
+        (Op::Broadcast { .. } | Op::Detach, [x]) => rounded(graph, *x),
+        _ => None,
+    }
+}
+
+/// The value without repetition, whether it is detached or not.
+fn bare(graph: &Graph, value: ValueId) -> ValueId {
+    let node = &graph[value];
+    if let Op::Broadcast { .. } | Op::Detach = node.op { bare(graph, node.operands[0]) } else { value }
+}
+
+/// The value that the state starts anew from, if this is the state with a reset.
+fn start(graph: &Graph, value: ValueId, before: ValueId) -> Option<ValueId> {
+    match (&graph[value].op, graph[value].operands.as_slice()) {
+        (Op::Select, [_, x, y]) if bare(graph, *y) == before => Some(*x),
+        (Op::Select, [_, x, y]) if bare(graph, *x) == before => Some(*y),
+        _ => None,
+    }
+}
+
+fn is_whole_number(graph: &Graph, value: ValueId) -> bool {
+    matches!(graph[bare(graph, value)].op, Op::Const { value, .. } if value.get().fract() == 0.0)
 }
 
 /// The operands of nested maxima, detached or not; the value itself if it is none.

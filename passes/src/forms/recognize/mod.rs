@@ -4,7 +4,7 @@
 //! linear in it becomes a linear scan, others, such as the running maximum of a stabiliser, stay a loop of their own,
 //! as long as no linear state is needed for them. Everything else in the body is computed for all steps at once
 //! (`lift`). Invariants: nothing is known of a cell by name; a loop is either rewritten, or left as it was with the
-//! reason; a decay is taken only if it is proved to be at most 1.
+//! reason; decays are taken only if their product over any run of steps is proved to be at most e.
 
 mod facts;
 mod lift;

@@ -4,7 +4,7 @@
 //! loop with those that it depends on, as long as none of them is linear and it is no larger than the linear ones.
 
 use super::Stratum;
-use super::facts::{Logarithm, Sum, alternatives, logarithm, sum};
+use super::facts::{Carried, Logarithm, alternatives, logarithm, sum};
 use super::lift::{Lift, Linear, State, Status, refuse};
 use super::reads::Whole;
 use super::refusal::{Class, Refusal};
@@ -146,7 +146,7 @@ impl Lift<'_, '_> {
                 }
             },
         };
-        if !self.facts.is_nonpositive(self.b.graph(), log) {
+        if self.facts.bound(self.b.graph(), log).is_none() {
             let reason = "its decay is not known to be at most 1";
             return refuse(Some(name), Class::Unbounded, reason);
         }
@@ -195,28 +195,19 @@ impl Lift<'_, '_> {
     /// The logarithm of a decay with the difference of a kept state's values taken first: that difference is small
     /// where the values themselves are large.
     fn bracketed(&mut self, log: ValueId) -> ValueId {
-        let whole = sum(self.b.graph(), log);
-        for state in &self.states {
-            let Status::Kept { previous, new, .. } = state.status else { continue };
-            let is_previous = |v: ValueId| {
-                let node = &self.b.graph()[v];
-                v == previous || (matches!(node.op, Op::Select) && node.operands.contains(&previous))
-            };
-            let before = whole.iter().find(|(v, n)| **n == 1 && is_previous(**v)).map(|(v, _)| *v);
-            let (Some(before), Some(-1)) = (before, whole.get(&new)) else { continue };
-            let mut rest: Sum = whole.clone();
-            rest.remove(&before);
-            rest.remove(&new);
-            if rest.values().any(|n| n.abs() != 1) {
-                continue;
-            }
-            let mut total = self.b.sub(before, new);
-            for (value, n) in rest {
-                total = if n > 0 { self.b.add(value, total) } else { self.b.sub(total, value) };
-            }
-            return total;
+        let mut rest = sum(self.b.graph(), log);
+        let difference = self.facts.carried_difference(self.b.graph(), &rest);
+        let Some(Carried { before, after }) = difference else { return log };
+        rest.remove(&before);
+        rest.remove(&after);
+        if rest.values().any(|n| n.abs() != 1) {
+            return log;
         }
-        log
+        let mut total = self.b.sub(before, after);
+        for (value, n) in rest {
+            total = if n > 0 { self.b.add(value, total) } else { self.b.sub(total, value) };
+        }
+        total
     }
 
     /// Leaves the states of `group` in a loop of their own, which yields their values before and after each step.
@@ -254,6 +245,7 @@ impl Lift<'_, '_> {
             let name = self.states[*i].name;
             self.b.name(new, name);
             self.states[*i].status = Status::Kept { previous, new, last: results[place] };
+            self.facts.is_carried(Carried { before: previous, after: new });
         }
         for i in group {
             self.note_maximum(*i);

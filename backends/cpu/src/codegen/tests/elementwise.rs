@@ -82,6 +82,8 @@ fn all_operations_on_floats() {
                 a
             }
         }),
+        (OpKind::Floor, &|a, _| a.floor()),
+        (OpKind::Ceil, &|a, _| a.ceil()),
         (OpKind::Exp, &|a, _| a.exp()),
         (OpKind::Log, &|a, _| a.ln()),
         (OpKind::Log1p, &|a, _| a.ln_1p()),

@@ -31,6 +31,17 @@ pub enum Init {
         /// Along which axis; the same for all places of the others.
         axis: Axis,
     },
+    /// From `low` to `high` along `axis`, by a power of the place between 0 and 1.
+    Powerlaw {
+        /// First value.
+        low: Number,
+        /// Last value.
+        high: Number,
+        /// The power; 1 is evenly spaced.
+        power: Number,
+        /// Along which axis; the same for all places of the others.
+        axis: Axis,
+    },
 }
 
 impl fmt::Display for Init {
@@ -40,6 +51,9 @@ impl fmt::Display for Init {
             Init::Normal { mean, std } => write!(f, "normal({mean}, {std})"),
             Init::Uniform { low, high } => write!(f, "uniform({low}, {high})"),
             Init::Linspace { low, high, axis } => write!(f, "linspace({low}, {high}, {axis})"),
+            Init::Powerlaw { low, high, power, axis } => {
+                write!(f, "powerlaw({low}, {high}, {power}, {axis})")
+            }
         }
     }
 }

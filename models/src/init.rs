@@ -73,7 +73,10 @@ pub fn initial_values(
             [join(a, b), join(c, d)].map(|bits| low.get() + width * unit_interval(bits))
         }),
         Init::Linspace { low, high, axis } => {
-            linspace(low.get(), high.get(), count, axes, axis_index(parameter, axes, axis.as_str())?)
+            along(low.get(), high.get(), 1.0, count, axes, axis_index(parameter, axes, axis.as_str())?)
+        }
+        Init::Powerlaw { low, high, power, axis } => {
+            along(low.get(), high.get(), power.get(), count, axes, axis_index(parameter, axes, axis.as_str())?)
         }
     })
 }
@@ -98,12 +101,17 @@ fn axis_index(parameter: &str, axes: &[AxisSize], name: &str) -> Result<usize, I
     })
 }
 
-fn linspace(low: f64, high: f64, count: usize, axes: &[AxisSize], along: usize) -> Vec<f32> {
+/// Values from `low` to `high` along the axis in place `along`.
+fn along(low: f64, high: f64, power: f64, count: usize, axes: &[AxisSize], along: usize) -> Vec<f32> {
     let size = axes[along].size;
     let stride: usize = axes[along + 1..].iter().map(|axis| axis.size).product();
     let last = size.saturating_sub(1).max(1) as f64;
     // Both ends are met exactly: each value is a mean of the two, weighted.
-    let at = |index: usize| low * ((last - index as f64) / last) + high * (index as f64 / last);
+    let at = |index: usize| {
+        let weight = if power == 1.0 { index as f64 / last } else { (index as f64 / last).powf(power) };
+        let other = if power == 1.0 { (last - index as f64) / last } else { 1.0 - weight };
+        low * other + high * weight
+    };
     (0..count).map(|place| at(place / stride % size) as f32).collect()
 }
 
@@ -113,6 +121,9 @@ fn check_numbers(init: &Init, parameter: &str) -> Result<(), InitError> {
         Init::Normal { mean, std } => &[("the mean", *mean), ("the standard deviation", *std)],
         Init::Uniform { low, high } | Init::Linspace { low, high, axis: _ } => {
             &[("the low end", *low), ("the high end", *high)]
+        }
+        Init::Powerlaw { low, high, power, axis: _ } => {
+            &[("the low end", *low), ("the high end", *high), ("the power", *power)]
         }
     };
     for &(name, value) in numbers {
@@ -125,7 +136,11 @@ fn check_numbers(init: &Init, parameter: &str) -> Result<(), InitError> {
         Init::Normal { mean: _, std } if std.get() < 0.0 => {
             Err(InitError::NegativeDeviation { parameter: parameter.into(), value: std.get() })
         }
-        Init::Constant(_) | Init::Normal { .. } | Init::Uniform { .. } | Init::Linspace { .. } => Ok(()),
+        Init::Constant(_)
+        | Init::Normal { .. }
+        | Init::Uniform { .. }
+        | Init::Linspace { .. }
+        | Init::Powerlaw { .. } => Ok(()),
     }
 }
 
@@ -199,6 +214,21 @@ mod tests {
         let single = Init::Linspace { low: 3.0.into(), high: 6.0.into(), axis: "h".into() };
         assert_eq!(initial_values(&single, 0, "b", &axes(&[("h", 1)])).unwrap(), [3.0]);
         assert!(initial_values(&single, 0, "b", &axes(&[("h", 0)])).unwrap().is_empty());
+    }
+
+    #[test]
+    fn powerlaw_bends_between_the_same_ends() {
+        let shape = axes(&[("h", 2), ("d", 5)]);
+        let init = |power: f64| Init::Powerlaw {
+            low: 5.0.into(),
+            high: (-7.0).into(),
+            power: power.into(),
+            axis: "d".into(),
+        };
+        let draw = |power| initial_values(&init(power), 0, "b", &shape).unwrap();
+        assert_eq!(draw(1.0), [5.0, 2.0, -1.0, -4.0, -7.0, 5.0, 2.0, -1.0, -4.0, -7.0]);
+        assert_eq!(draw(2.0)[..5], [5.0, 4.25, 2.0, -1.75, -7.0]);
+        assert!(initial_values(&init(f64::INFINITY), 0, "b", &shape).is_err());
     }
 
     #[test]

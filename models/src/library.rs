@@ -19,6 +19,7 @@ macro_rules! bundled {
 }
 
 bundled!(
+    "blocks/feedforward.xl",
     "blocks/mlstm.xl",
     "blocks/slstm.xl",
     "cells/mlstm.xl",

@@ -134,15 +134,22 @@ impl Reader<'_> {
         let first = self.number()?;
         let init = match kind.name.as_str() {
             "constant" => Init::Constant(first),
-            word @ ("normal" | "uniform" | "linspace") => {
+            word @ ("normal" | "uniform" | "linspace" | "powerlaw") => {
                 self.cursor.expect(Token::Comma)?;
                 let second = self.number()?;
                 match word {
                     "normal" => Init::Normal { mean: first, std: second },
                     "uniform" => Init::Uniform { low: first, high: second },
-                    _ => {
+                    "linspace" => {
                         self.cursor.expect(Token::Comma)?;
                         Init::Linspace { low: first, high: second, axis: Axis(self.cursor.ident()?.name) }
+                    }
+                    _ => {
+                        self.cursor.expect(Token::Comma)?;
+                        let power = self.number()?;
+                        self.cursor.expect(Token::Comma)?;
+                        let axis = Axis(self.cursor.ident()?.name);
+                        Init::Powerlaw { low: first, high: second, power, axis }
                     }
                 }
             }

@@ -117,6 +117,9 @@ fn input(input: &Input, sizes: Option<(&AxisTable, &mut HashSet<Axis>)>) -> Stri
             Init::Linspace { low, high, axis } => {
                 write!(text, " ~ linspace({low}, {high}, {})", written(axis.as_str()))
             }
+            Init::Powerlaw { low, high, power, axis } => {
+                write!(text, " ~ powerlaw({low}, {high}, {power}, {})", written(axis.as_str()))
+            }
         };
         if decay == Decay::No {
             text.push_str(" nodecay");

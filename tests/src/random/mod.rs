@@ -125,11 +125,17 @@ fn function(
         for place in 0..choices.below(3) {
             let axes = choices.subset(&[two, s, three, t]);
             let decay = if choices.flag() { Decay::Yes } else { Decay::No };
-            let init = match choices.below(4) {
+            let init = match choices.below(5) {
                 0 => Init::Constant(Number::new(0.5)),
                 1 => Init::Normal { mean: Number::new(0.0), std: Number::new(0.25) },
                 2 => Init::Uniform { low: Number::new(-1.0), high: Number::new(1.0) },
-                _ => Init::Linspace { low: Number::new(3.0), high: Number::new(6.0), axis: two },
+                3 => Init::Linspace { low: Number::new(3.0), high: Number::new(6.0), axis: two },
+                _ => Init::Powerlaw {
+                    low: Number::new(5.0),
+                    high: Number::new(-7.0),
+                    power: Number::new(0.3),
+                    axis: two,
+                },
             };
             g.input(&format!("w.{place}.weight"), DType::F32, &axes, Role::Parameter { init, decay });
         }

@@ -25,8 +25,15 @@ pub(super) fn describe(value: &ConfigValue) -> String {
 }
 
 /// Initialisers, with how many numbers they take.
-const INITIALISERS: [(&str, usize); 6] =
-    [("zeros", 0), ("ones", 0), ("constant", 1), ("normal", 2), ("uniform", 2), ("linspace", 2)];
+const INITIALISERS: [(&str, usize); 7] = [
+    ("zeros", 0),
+    ("ones", 0),
+    ("constant", 1),
+    ("normal", 2),
+    ("uniform", 2),
+    ("linspace", 2),
+    ("powerlaw", 3),
+];
 
 impl<'a> Elaborator<'a> {
     /// A value that is known while elaborating.
@@ -409,8 +416,9 @@ impl<'a> Elaborator<'a> {
             self.report(problem);
             return None;
         };
-        let is_linspace = name.as_str() == "linspace";
-        let fits = arguments.len() == *takes || (is_linspace && arguments.len() == 3);
+        // An axis may follow.
+        let runs_along = ["linspace", "powerlaw"].contains(&name.as_str());
+        let fits = arguments.len() == *takes || (runs_along && arguments.len() == takes + 1);
         if !fits {
             let message = format!("`{name}` takes {takes} numbers, not {}", arguments.len());
             self.error("initialiser", expr.span, message);
@@ -424,8 +432,8 @@ impl<'a> Elaborator<'a> {
             ("constant", [c]) => Some(Init::Constant(*c)),
             ("normal", [mean, std]) => Some(Init::Normal { mean: *mean, std: *std }),
             ("uniform", [low, high]) => Some(Init::Uniform { low: *low, high: *high }),
-            (_, [low, high]) => {
-                let axis = match arguments.get(2) {
+            (_, [low, high, ..]) => {
+                let axis = match arguments.get(*takes) {
                     Some(Expr { kind: ExprKind::Name(axis), span, .. }) => {
                         self.axis(crate::text::ast::Ident { name: *axis, span: *span })?
                     }
@@ -439,7 +447,7 @@ impl<'a> Elaborator<'a> {
                             self.error(
                                 "initialiser",
                                 expr.span,
-                                "`linspace` needs an axis; this is a scalar",
+                                format!("`{name}` needs an axis; this is a scalar"),
                             );
                             return None;
                         }
@@ -450,7 +458,10 @@ impl<'a> Elaborator<'a> {
                     self.error("axis-missing", expr.span, message);
                     return None;
                 }
-                Some(Init::Linspace { low: *low, high: *high, axis })
+                Some(match numbers.get(2) {
+                    Some(power) => Init::Powerlaw { low: *low, high: *high, power: *power, axis },
+                    None => Init::Linspace { low: *low, high: *high, axis },
+                })
             }
             _ => None,
         }

@@ -57,5 +57,8 @@ pub use proof::{Equation, Proof};
 pub use report::{GraphReport, Report};
 pub use rules::{Rule, RuleSet, RuleSets, Rules, Tag, Trials};
 pub use saturate::{Limits, Stop};
-pub use stable::{Outcome, ScaleGroup, ScanReport, StableOptions, StableReport, stabilize, stabilize_traced};
+pub use stable::describe::value as describe;
+pub use stable::{
+    Outcome, Overflow, ScaleGroup, ScanReport, StableOptions, StableReport, stabilize, stabilize_traced,
+};
 pub use trace::{GraphTrace, Trace};

@@ -8,12 +8,14 @@
 //! a chunk's steps have of each other.
 
 mod chunked;
+mod classify;
 mod expand;
 mod policy;
 mod recognize;
 mod recurrent;
 mod weights;
 
+pub use classify::{Recurrence, recurrence};
 pub use expand::{Expanded, expand};
 pub use policy::{ByLength, ChooseForm, Form, Site};
 pub use recognize::{Class, Recognition, Refusal, Stratum, recognize};

@@ -63,7 +63,8 @@ fn derivations_are_proved_and_hold_again() {
 #[test]
 fn a_proof_says_what_was_done_in_the_authors_names() {
     let text = example().to_string();
-    for part in ["gate: ", "scaled(", "exp(i)", "sigmoid(f)", "so C", "so n", "so h", "logsigmoid(f) + scale"] {
+    for part in ["gate: ", "scaled(", "exp(i)", "sigmoid(f)", "so C", "so n", "so h", "logsigmoid(f) + scale"]
+    {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     assert_eq!(text, example().to_string(), "it is the same every time");

@@ -33,8 +33,8 @@ pub(super) struct Derivation {
     pub(super) groups: Vec<Group>,
     pub(super) shown: Vec<ScaleGroup>,
     pub(super) notes: Vec<String>,
-    /// The operation in the way, if the loop is refused.
-    pub(super) blocking: Option<ValueId>,
+    /// What is in the way, if something that can overflow is left.
+    pub(super) blocked: Option<Blocked>,
     pub(super) work: Work,
 }
 
@@ -58,6 +58,7 @@ pub(super) struct Work {
 const AXIS_ROUNDS: usize = 6;
 
 /// What is in the way.
+#[derive(Clone)]
 pub(super) struct Blocked {
     pub(super) reason: String,
     pub(super) term: String,
@@ -85,7 +86,7 @@ pub(super) fn derive(
 ) -> (Derivation, Option<Picture>) {
     let stop = Stop::Saturated;
     let work = Work { attempts: 0, terms: 0, stop, alarms: 0, fired: BTreeMap::new() };
-    let mut search = Search { scan, options, tracing, last: None, blocking: None, work };
+    let mut search = Search { scan, options, tracing, last: None, blocked: None, work };
     let (outcome, solved) = search.run();
     let mut derivation = Derivation {
         outcome,
@@ -93,7 +94,7 @@ pub(super) fn derive(
         groups: Vec::new(),
         shown: Vec::new(),
         notes: Vec::new(),
-        blocking: search.blocking,
+        blocked: search.blocked,
         work: search.work,
     };
     let mut picture = search.last.map(|terms| Picture { terms, proof: None });
@@ -115,7 +116,7 @@ pub(super) struct Search<'s, 'o> {
     tracing: Tracing,
     /// The e-graph of the last attempt that failed, if a trace is wanted.
     last: Option<Terms>,
-    blocking: Option<ValueId>,
+    blocked: Option<Blocked>,
     work: Work,
 }
 
@@ -168,13 +169,13 @@ impl<'s> Search<'s, '_> {
             term: describe::value(graph, *first),
             value: Some(*first),
         });
-        self.blocking = blocked.value;
+        self.blocked = Some(blocked.clone());
         (Outcome::Refused { reason: blocked.reason, blocking: blocked.term }, None)
     }
 
     /// The outcome, with a note about growing states that are left as they are.
     fn solved(
-        &self,
+        &mut self,
         mut solved: Solved<'s>,
         growing: &[usize],
         problem: Option<Blocked>,
@@ -182,8 +183,9 @@ impl<'s> Search<'s, '_> {
         let left = growing.iter().filter(|s| !solved.groups.iter().any(|g| g.states.contains(s)));
         let left: Vec<&str> = left.map(|s| self.scan.body.inputs[*s].name.as_str()).collect();
         if let (false, Some(blocked)) = (left.is_empty(), problem) {
-            let (states, Blocked { reason, term, value: _ }) = (left.join(", "), blocked);
+            let (states, Blocked { reason, term, value: _ }) = (left.join(", "), &blocked);
             solved.notes.push(format!("{states} can overflow, as written: {reason}: `{term}`"));
+            self.blocked = Some(blocked);
         }
         (Outcome::Stabilized, Some(solved))
     }

@@ -7,8 +7,8 @@ use carousel_ir::{Attribute, Graph, Op, OpKind, ValueId};
 /// How deep a text goes before it says `..`.
 const DEPTH: usize = 9;
 
-/// A value; the names of the values that it is made of stand for them.
-pub(crate) fn value(graph: &Graph, value: ValueId) -> String {
+/// A value of a graph as people read it: infix, with the author's names for what it is made of, cut where it gets long.
+pub fn value(graph: &Graph, value: ValueId) -> String {
     text(graph, value, 0)
 }
 

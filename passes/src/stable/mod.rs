@@ -22,10 +22,10 @@ use crate::rules::{RuleSet, Rules};
 use crate::saturate::Limits;
 use crate::trace::{self, GraphTrace, Trace, Tracing};
 use carousel_ir::{Builder, Function, Graph, Module, Op, Scan, Span, ValueId};
-use derive::{Derivation, Picture, derive};
+use derive::{Blocked, Derivation, Picture, derive};
 use std::collections::HashMap;
 
-pub use report::{Outcome, ScaleGroup, ScanReport, StableReport};
+pub use report::{Outcome, Overflow, ScaleGroup, ScanReport, StableReport};
 
 /// How [`stabilize`] goes about it.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +101,7 @@ impl<'o> Pass<'o> {
                 let operands: Vec<ValueId> = node.operands.iter().map(operand).collect();
                 let name = format!("{name}/scan {}", value.0);
                 let (scan, operands) = self.inner(scan, &operands, builder.graph(), &name);
-                let derivation = self.derive(&scan, &name);
+                let derivation = self.derive(&scan, &name, node.span);
                 let used = used.get(&value).map_or(&[][..], Vec::as_slice);
                 let new = outer::add(&mut builder, &scan, &operands, &derivation, used);
                 results.insert(value, new);
@@ -137,7 +137,7 @@ impl<'o> Pass<'o> {
         carousel_ir::scan::normalize(Scan { body, ..scan }, &operands)
     }
 
-    fn derive(&mut self, scan: &Scan, name: &str) -> Derivation {
+    fn derive(&mut self, scan: &Scan, name: &str, place: Span) -> Derivation {
         let (derivation, again) = match self.known.get(scan) {
             Some(known) => (known.clone(), true),
             None => {
@@ -151,8 +151,12 @@ impl<'o> Pass<'o> {
                 (new, false)
             }
         };
-        let Derivation { outcome, shown, notes, work, blocking, .. } = derivation.clone();
-        let span = blocking.map_or(Span::default(), |value| scan.body[value].span);
+        let Derivation { outcome, shown, notes, work, blocked, .. } = derivation.clone();
+        let overflowing = blocked.into_iter().map(|Blocked { reason, term, value }| Overflow {
+            reason,
+            term,
+            span: value.map_or(Span::default(), |value| scan.body[value].span),
+        });
         self.report.scans.push(ScanReport {
             name: name.to_string(),
             outcome,
@@ -164,7 +168,8 @@ impl<'o> Pass<'o> {
             alarms: work.alarms,
             fired: work.fired,
             again,
-            span,
+            place,
+            overflowing: overflowing.collect(),
         });
         derivation
     }

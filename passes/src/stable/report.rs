@@ -39,6 +39,17 @@ pub struct ScaleGroup {
     pub update: String,
 }
 
+/// Something that can overflow.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Overflow {
+    /// What is in the way of a scale.
+    pub reason: String,
+    /// The operation that is in the way.
+    pub term: String,
+    /// Where that stands in the source.
+    pub span: Span,
+}
+
 /// What happened to one loop.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ScanReport {
@@ -62,8 +73,10 @@ pub struct ScanReport {
     pub fired: BTreeMap<String, usize>,
     /// Whether an equal loop came before: nothing was done again.
     pub again: bool,
-    /// Where what is in the way stands in the source, if something is.
-    pub span: Span,
+    /// Where it stands in the source.
+    pub place: Span,
+    /// What can overflow in it, for which nothing was found.
+    pub overflowing: Vec<Overflow>,
 }
 
 /// What happened to a module: one entry a loop, inner ones first.

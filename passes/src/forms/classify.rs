@@ -1,0 +1,97 @@
+//! What kind of recurrence a loop is, and which forms that kind has.
+//!
+//! By its equations alone. A loop that the recogniser refused for a reason that says nothing of its kind has none.
+
+use super::recognize::{Class, Recognition};
+use carousel_ir::{Axes, Graph, Op, Scan, ValueId};
+
+/// A kind of recurrence.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Recurrence {
+    /// The state decays as a whole.
+    Scalar,
+    /// The state decays along one of its axes at a rate of its own for each place.
+    Diagonal,
+    /// The state is read by a vector in its own update.
+    LowRank,
+    /// Every element decays and is read by itself.
+    Elementwise,
+    /// The state goes through a matrix in its own update.
+    Dense,
+    /// The state goes through something nonlinear in its own update.
+    Nonlinear,
+}
+
+impl Recurrence {
+    /// One letter.
+    pub fn letter(self) -> char {
+        match self {
+            Recurrence::Scalar => 'S',
+            Recurrence::Diagonal => 'D',
+            Recurrence::LowRank => 'P',
+            Recurrence::Elementwise => 'E',
+            Recurrence::Dense => 'X',
+            Recurrence::Nonlinear => 'N',
+        }
+    }
+
+    /// In a few words.
+    pub fn description(self) -> &'static str {
+        match self {
+            Recurrence::Scalar => "scalar decay",
+            Recurrence::Diagonal => "decay per axis",
+            Recurrence::LowRank => "decay plus low rank",
+            Recurrence::Elementwise => "elementwise",
+            Recurrence::Dense => "dense linear",
+            Recurrence::Nonlinear => "nonlinear",
+        }
+    }
+
+    /// The forms that it has here.
+    pub fn forms(self) -> &'static str {
+        match self {
+            Recurrence::Scalar => "recurrent, parallel, chunkwise",
+            Recurrence::Diagonal
+            | Recurrence::LowRank
+            | Recurrence::Elementwise
+            | Recurrence::Dense
+            | Recurrence::Nonlinear => "recurrent",
+        }
+    }
+}
+
+/// The kind of a loop that the recogniser has looked at.
+pub fn recurrence(scan: &Scan, recognition: &Recognition) -> Option<Recurrence> {
+    let refusal = match &recognition.outcome {
+        Ok(_) => return Some(Recurrence::Scalar),
+        Err(refusal) => refusal,
+    };
+    match refusal.class {
+        Class::Diagonal => Some(Recurrence::Diagonal),
+        Class::Elementwise => Some(Recurrence::Elementwise),
+        Class::Nonlinear => Some(Recurrence::Nonlinear),
+        Class::Unbounded | Class::Other => None,
+        Class::Contracted => {
+            let is_state = |i: &usize| Some(scan.body.inputs[*i].name) == refusal.state;
+            let state = (0..scan.states as usize).find(is_state)?;
+            let vector = contracted_with(&scan.body, state)
+                .all(|other| other.is_subset(&scan.body.inputs[state].ty.axes));
+            Some(if vector { Recurrence::LowRank } else { Recurrence::Dense })
+        }
+    }
+}
+
+/// The axes of what a state is contracted with.
+fn contracted_with(body: &Graph, state: usize) -> impl Iterator<Item = &Axes> {
+    let is_state = move |value: ValueId| {
+        let mut value = value;
+        while let Op::Rename { .. } | Op::Broadcast { .. } | Op::Cast { .. } = body[value].op {
+            value = body[value].operands[0];
+        }
+        matches!(body[value].op, Op::Input { index } if index as usize == state)
+    };
+    body.nodes.iter().filter(|n| matches!(n.op, Op::Dot { .. })).filter_map(move |node| {
+        let place = node.operands.iter().position(|o| is_state(*o))?;
+        Some(&body.ty(node.operands[1 - place]).axes)
+    })
+}

@@ -7,7 +7,8 @@ use carousel_ir::{Graph, Node, Op, ValueId};
 
 /// Whether a cotangent of the node's result reaches its operands at all.
 fn passes(node: &Node) -> bool {
-    !matches!(node.op, Op::Detach | Op::Sign | Op::Floor | Op::Ceil) && (is_tuple(node) || node.ty().dtype.is_float())
+    !matches!(node.op, Op::Detach | Op::Sign | Op::Floor | Op::Ceil)
+        && (is_tuple(node) || node.ty().dtype.is_float())
 }
 
 fn is_tuple(node: &Node) -> bool {

@@ -75,9 +75,14 @@ pub fn initial_values(
         Init::Linspace { low, high, axis } => {
             along(low.get(), high.get(), 1.0, count, axes, axis_index(parameter, axes, axis.as_str())?)
         }
-        Init::Powerlaw { low, high, power, axis } => {
-            along(low.get(), high.get(), power.get(), count, axes, axis_index(parameter, axes, axis.as_str())?)
-        }
+        Init::Powerlaw { low, high, power, axis } => along(
+            low.get(),
+            high.get(),
+            power.get(),
+            count,
+            axes,
+            axis_index(parameter, axes, axis.as_str())?,
+        ),
     })
 }
 

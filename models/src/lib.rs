@@ -11,6 +11,7 @@ pub mod compile;
 pub mod config;
 pub mod corpus;
 pub mod evaluate;
+pub mod explain;
 pub mod generate;
 pub mod hash;
 pub mod init;

@@ -83,9 +83,18 @@ pub(super) fn remark(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Colour on a terminal, unless the user asks for none.
+/// Colour on a terminal, unless the user asks for none: for what goes to standard error.
 pub(super) fn render_style() -> RenderStyle {
-    let plain = !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some();
+    style(&std::io::stderr())
+}
+
+/// The same for what goes to standard output.
+pub(super) fn output_style() -> RenderStyle {
+    style(&std::io::stdout())
+}
+
+fn style(stream: &impl IsTerminal) -> RenderStyle {
+    let plain = !stream.is_terminal() || std::env::var_os("NO_COLOR").is_some();
     if plain { RenderStyle::Plain } else { RenderStyle::Colour }
 }
 

@@ -4,7 +4,9 @@
 mod bench;
 mod check;
 mod common;
+mod difference;
 mod eval;
+mod explain;
 mod generate;
 mod print;
 mod run;
@@ -28,6 +30,8 @@ enum Command {
     Check(check::Arguments),
     /// Print the program after a stage.
     Print(print::Arguments),
+    /// What was derived for a function, and why.
+    Explain(explain::Arguments),
     /// Run a function on tensors from a file.
     Run(run::Arguments),
     /// Train a language model; without arguments, the built-in one on the built-in text.
@@ -46,6 +50,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Check(a) => check::run(&a),
         Command::Print(a) => print::run(&a),
+        Command::Explain(a) => explain::run(&a),
         Command::Run(a) => run::run(&a),
         Command::Train(a) => train::run(*a),
         Command::Generate(a) => generate::run(&a),

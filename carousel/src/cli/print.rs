@@ -12,7 +12,8 @@ use carousel_ir::{FunctionId, Graph, Module};
 use carousel_models::compile::{PassOptions, in_forms};
 use clap::ValueEnum;
 
-use super::common::{Failure, ProgramOptions, RuleOptions, remark, tell};
+use super::common::{Failure, ProgramOptions, RuleOptions, output_style, remark, tell};
+use super::difference::unified;
 use super::source::Source;
 
 /// Print the program after a stage.
@@ -21,6 +22,7 @@ use super::source::Source;
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  carousel print models/xl/cells/mlstm.xl --fn mlstm --stage canonical\n  \
+                        carousel print models/xl/cells/mlstm.xl --stage canonical --diff stable\n  \
                         carousel print models/xl/reference/mlstm.xl --fn mlstm --stage clif --grad --bind dk=64,dv=64"
 )]
 pub(super) struct Arguments {
@@ -32,6 +34,9 @@ pub(super) struct Arguments {
     /// After which stage.
     #[arg(long, value_enum, default_value = "parsed")]
     stage: Stage,
+    /// What changes from `--stage` to this stage, instead of the program.
+    #[arg(long, value_enum, value_name = "STAGE")]
+    diff: Option<Stage>,
     /// The function with its vector-Jacobian product.
     #[arg(long)]
     grad: bool,
@@ -68,6 +73,20 @@ enum Stage {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let passes = arguments.rules.passes()?;
+    let text = after(arguments, arguments.stage, &passes)?;
+    match arguments.diff {
+        None => tell(&text),
+        Some(stage) => {
+            let name =
+                |stage: Stage| stage.to_possible_value().map_or(String::new(), |v| v.get_name().to_string());
+            let other = after(arguments, stage, &passes)?;
+            tell(&unified(&text, &other, (&name(arguments.stage), &name(stage)), output_style()))
+        }
+    }
+}
+
+/// The program after a stage.
+fn after(arguments: &Arguments, stage: Stage, passes: &PassOptions) -> Result<String, Failure> {
     let source = Source::read(&arguments.file)?;
     let functions: Vec<String> = match &arguments.function {
         Some(name) => vec![name.clone()],
@@ -76,10 +95,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let names: Vec<&str> = functions.iter().map(String::as_str).collect();
     // All in one module: functions that several of them call are printed once.
     let mut module = source.module(&names, &source.options(&names, &arguments.program, &[])?)?;
-    if arguments.stage > Stage::Parsed {
-        module = canonical(&passes, &module, arguments, "canonical form");
+    if stage > Stage::Parsed {
+        module = canonical(passes, &module, arguments, "canonical form");
     }
-    if arguments.stage > Stage::Canonical {
+    if stage > Stage::Canonical {
         let derived = passes.derived(&module);
         if arguments.report {
             remark(&format!("recurrences:\n{}", derived.stable));
@@ -90,7 +109,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let find =
         |module: &Module, name: &str| module.find(name).expect("a function that was asked for is there");
     let mut roots: Vec<FunctionId> = names.iter().map(|name| find(&module, name)).collect();
-    if arguments.grad || arguments.stage == Stage::Grad {
+    if arguments.grad || stage == Stage::Grad {
         if arguments.function.is_none() {
             // Whoever names no function means those that have gradients.
             let is_smooth = |graph: &Graph| graph.outputs.iter().any(|o| graph.ty(o.value).dtype.is_float());
@@ -100,26 +119,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             (module, *root) = autodiff::gradient(&module, *root, &autodiff::Options::default())
                 .map_err(|diagnostics| source.failed(diagnostics))?;
         }
-        module = canonical(&passes, &module, arguments, "gradients in canonical form");
+        module = canonical(passes, &module, arguments, "gradients in canonical form");
     }
-    if arguments.stage >= Stage::Forms {
-        module = canonical(&passes, &in_forms(&module), arguments, "forms in canonical form");
+    if stage >= Stage::Forms {
+        module = canonical(passes, &in_forms(&module), arguments, "forms in canonical form");
     }
-    if arguments.stage <= Stage::Forms {
-        return tell(&format!("{}\n", print(&module).trim_end()));
+    if stage <= Stage::Forms {
+        return Ok(format!("{}\n", print(&module).trim_end()));
     }
+    let mut texts = String::new();
     for root in roots {
         let lowered = lower(&module, root, &Target::default()).map_err(|d| source.failed(d))?;
-        let text = match arguments.stage {
+        let text = match stage {
             Stage::Parsed | Stage::Canonical | Stage::Stable | Stage::Grad | Stage::Forms | Stage::Kernel => {
                 lowered.to_string()
             }
             Stage::Clif => listing(&lowered, carousel_cpu::clif)?,
             Stage::Asm => listing(&lowered, carousel_cpu::assembly)?,
         };
-        tell(&format!("{}\n", text.trim_end()))?;
+        texts += &format!("{}\n", text.trim_end());
     }
-    Ok(())
+    Ok(texts)
 }
 
 /// The module in canonical form; says what the rules did if that was asked for.

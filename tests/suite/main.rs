@@ -10,5 +10,6 @@ mod kernels;
 mod layering;
 mod machine_code;
 mod random;
+mod recurrences;
 mod rewriting;
 mod text;

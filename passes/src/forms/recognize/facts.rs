@@ -109,10 +109,11 @@ impl Facts {
         range
     }
 
-    /// Whether the value is always below 0. Ranges have coarse bounds, so that products are looked into.
+    /// Whether the value is always below 0. Ranges have coarse bounds, so that numbers and products are looked into.
     fn is_negative(&mut self, graph: &Graph, value: ValueId) -> bool {
         let node = &graph[value];
         match (&node.op, node.operands.as_slice()) {
+            (Op::Const { value, .. }, _) => value.get() < 0.0,
             (Op::Neg, [a]) => self.range(graph, *a).positive,
             (Op::Mul, [a, b]) => [(*a, *b), (*b, *a)]
                 .into_iter()

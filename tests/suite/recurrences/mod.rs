@@ -1,0 +1,15 @@
+//! Recurrences in every form against their equations: forward, gradients, final states.
+//!
+//! The law is the source, differentiated as it stands and evaluated step by step in numbers of extended range.
+//! [`program`] derives a recurrence and compares, [`data`] draws inputs. [`zoo`] is a table of published recurrences,
+//! which [`transcriptions`] guard; [`segments`] cuts sequences, [`adversarial`] has gates that overflow, [`renaming`]
+//! takes the names away, [`grammar`] makes recurrences up.
+
+mod adversarial;
+mod data;
+mod grammar;
+mod program;
+mod renaming;
+mod segments;
+mod transcriptions;
+mod zoo;

@@ -1,0 +1,275 @@
+//! A recurrence from its text to all its forms, and how they are compared.
+//!
+//! Invariant: what is compared with is the gradient of the source, evaluated step by step; nothing of the derivation
+//! is used for it. A form is compiled once and serves every length.
+
+use super::data::{self, Draw, Sizes};
+use carousel_autodiff::{Options as GradientOptions, gradient};
+use carousel_ir::text::{Options, elaborate, parse_program};
+use carousel_ir::{Function, FunctionId, Module, Op, RenderStyle, verify};
+use carousel_models::compile::{Derived, derived_with_reports, in_forms, simplified};
+use carousel_passes::forms::{Form, expand};
+use carousel_reference::{Data, Extended, Scalar, Tensor, evaluate};
+use carousel_tests::compiled::Compiled;
+use carousel_tests::filetest::load_library;
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
+/// How linear scans are computed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Way {
+    /// Step by step.
+    Recurrent,
+    /// All pairs of steps.
+    Parallel,
+    /// In chunks of so many steps.
+    Chunkwise(u64),
+    /// As the compiler chooses.
+    Chosen,
+}
+
+impl Way {
+    /// The ways that every recurrence is tried in.
+    pub(crate) const ALL: [Way; 6] = [
+        Way::Recurrent,
+        Way::Parallel,
+        Way::Chunkwise(16),
+        Way::Chunkwise(64),
+        Way::Chunkwise(100),
+        Way::Chosen,
+    ];
+
+    fn apply(self, module: &Module) -> Module {
+        let module = simplified(module);
+        let expanded = match self {
+            Way::Recurrent => expand(&module, &Form::Recurrent).0,
+            Way::Parallel => expand(&module, &Form::Parallel).0,
+            Way::Chunkwise(steps) => expand(&module, &Form::Chunkwise(steps)).0,
+            Way::Chosen => in_forms(&module),
+        };
+        simplified(&expanded)
+    }
+}
+
+/// A recurrence in one of its forms, with its gradient.
+pub(crate) struct Formed {
+    pub(crate) module: Module,
+    root: FunctionId,
+    compiled: OnceCell<Compiled>,
+}
+
+impl Formed {
+    /// The results of machine code.
+    pub(crate) fn run(&self, inputs: &[Tensor<f64>]) -> Vec<Vec<f64>> {
+        let compile = || Compiled::new(&self.module, self.root, 2).unwrap_or_else(|why| panic!("{why}"));
+        let outputs = self.compiled.get_or_init(compile).run(inputs).unwrap_or_else(|why| panic!("{why}"));
+        outputs.into_iter().map(|output| output.values).collect()
+    }
+
+    /// The results of the reference.
+    pub(crate) fn evaluate<S: Scalar>(&self, inputs: &[Tensor<f64>]) -> Vec<Vec<f64>> {
+        evaluated::<S>(&self.module, self.root, inputs)
+    }
+}
+
+/// A recurrence, derived.
+pub(crate) struct Recurrence {
+    /// Its source with its gradient.
+    written: (Module, FunctionId),
+    /// Its derivation without gradient.
+    pub(crate) derived: Derived,
+    forms: BTreeMap<Way, Formed>,
+}
+
+/// What an evaluation returned, by name.
+pub(crate) type Results = BTreeMap<String, Vec<f64>>;
+
+/// How near results have to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tolerance {
+    /// For the reference in f64.
+    pub(crate) double: f64,
+    /// The least for machine code in f32; ten times the error of the reference in f32, of the same form, is always
+    /// accepted.
+    pub(crate) single: f64,
+    /// The largest error of the reference in f32: beyond it the comparison would say nothing.
+    pub(crate) own: f64,
+}
+
+/// The largest errors of a comparison.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Errors {
+    /// Of the reference in f64.
+    pub(crate) double: f64,
+    /// Of the reference in f32.
+    pub(crate) own: f64,
+    /// Of machine code in f32.
+    pub(crate) code: f64,
+}
+
+impl Errors {
+    /// The larger ones.
+    pub(crate) fn max(self, other: Errors) -> Errors {
+        Errors {
+            double: self.double.max(other.double),
+            own: self.own.max(other.own),
+            code: self.code.max(other.code),
+        }
+    }
+}
+
+impl std::fmt::Display for Errors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Errors { double, own, code } = self;
+        write!(f, "f64 {double:.1e}, f32 {own:.1e}, machine code {code:.1e}")
+    }
+}
+
+impl Tolerance {
+    /// For problems where no result is the small difference of large numbers.
+    pub(crate) const WELL_CONDITIONED: Tolerance = Tolerance { double: 1e-10, single: 1e-5, own: 1e-3 };
+}
+
+impl Recurrence {
+    /// Derives a function of a text. `map` says which inputs get which further axes.
+    pub(crate) fn new(text: &str, function: &str, map: &BTreeMap<String, Vec<String>>) -> Recurrence {
+        let (module, root) = module(text, function, map);
+        let differentiated = |module: &Module| {
+            let (module, gradient) =
+                gradient(module, root, &GradientOptions::default()).unwrap_or_else(|d| panic!("{d:?}"));
+            assert_eq!(verify(&module), Vec::new());
+            (module, gradient)
+        };
+        let derived = derived_with_reports(&simplified(&module));
+        let (backward, gradient) = differentiated(&derived.module);
+        let ways: &[Way] = if has_linear_scan(&derived.module) { &Way::ALL } else { &[Way::Chosen] };
+        let formed = |way: &Way| {
+            let module = way.apply(&backward);
+            (*way, Formed { module, root: gradient, compiled: OnceCell::new() })
+        };
+        Recurrence { written: differentiated(&module), derived, forms: ways.iter().map(formed).collect() }
+    }
+
+    /// The source with its gradient.
+    pub(crate) fn source(&self) -> &Function {
+        &self.written.0[self.written.1]
+    }
+
+    /// The ways that it can be computed in: more than one if it is a linear scan.
+    pub(crate) fn ways(&self) -> impl Iterator<Item = Way> + '_ {
+        self.forms.keys().copied()
+    }
+
+    /// It in that form.
+    pub(crate) fn form(&self, way: Way) -> &Formed {
+        &self.forms[&way]
+    }
+
+    /// Inputs, cotangents included.
+    pub(crate) fn inputs(&self, sizes: &Sizes, seed: u32, draw: Draw<'_>) -> Vec<Tensor<f64>> {
+        data::inputs(self.source(), sizes, seed, draw)
+    }
+
+    /// What the equations say.
+    pub(crate) fn law<S: Scalar>(&self, inputs: &[Tensor<f64>]) -> Vec<Vec<f64>> {
+        let (module, root) = &self.written;
+        evaluated::<S>(module, *root, inputs)
+    }
+
+    /// Results by name.
+    pub(crate) fn named(&self, results: Vec<Vec<f64>>) -> Results {
+        let outputs = &self.source().graph.outputs;
+        assert_eq!(outputs.len(), results.len());
+        outputs.iter().map(|o| o.name.to_string()).zip(results).collect()
+    }
+
+    /// Computes in that form, by reference and machine code, and compares with the law. `excused` are outputs that
+    /// are not compared.
+    pub(crate) fn check(
+        &self,
+        way: Way,
+        inputs: &[Tensor<f64>],
+        law: &[Vec<f64>],
+        tolerance: Tolerance,
+        excused: &[&str],
+    ) -> Result<Errors, String> {
+        let mut errors = Errors::default();
+        let formed = self.form(way);
+        let (double, own) = (formed.evaluate::<f64>(inputs), formed.evaluate::<f32>(inputs));
+        let code = formed.run(inputs);
+        for (place, output) in self.source().graph.outputs.iter().enumerate() {
+            if excused.contains(&output.name.as_str()) {
+                continue;
+            }
+            let error = |found: &[Vec<f64>]| distance(&found[place], &law[place]);
+            let (double, own, code) = (error(&double), error(&own), error(&code));
+            errors = errors.max(Errors { double, own, code });
+            // What f32 loses in this form by the problem's condition, f64 loses too, in terms of its precision.
+            let allowed = tolerance.double.max(10.0 * own * f64::from(f32::EPSILON).recip() * f64::EPSILON);
+            let within = |what: &str, error: f64, allowed: f64| {
+                // NaN is not within any tolerance.
+                if error <= allowed {
+                    return Ok(());
+                }
+                let name = output.name;
+                Err(format!("{way:?}, {what}: `{name}` is off by {error:.1e}, allowed {allowed:.1e}"))
+            };
+            within("reference in f32", own, tolerance.own)?;
+            within("reference in f64", double, allowed)?;
+            within("machine code", code, tolerance.single.max(10.0 * own))?;
+        }
+        Ok(errors)
+    }
+}
+
+/// The module of a text, checked.
+pub(crate) fn module(
+    text: &str,
+    function: &str,
+    map: &BTreeMap<String, Vec<String>>,
+) -> (Module, FunctionId) {
+    let program =
+        parse_program("recurrence.xl", text, &load_library).unwrap_or_else(|f| panic!("{f}\n{text}"));
+    let options = Options { map: map.clone(), ..Options::default() };
+    let module = elaborate(&program, &[function], &options)
+        .unwrap_or_else(|d| panic!("{}", program.sources.render(&d, RenderStyle::Plain)));
+    let root = module.find(function).expect("elaborated functions are there");
+    (module, root)
+}
+
+/// Whether there is a linear scan in the module.
+pub(crate) fn has_linear_scan(module: &Module) -> bool {
+    let mut nodes = module.functions.iter().flat_map(|f| &f.graph.nodes);
+    nodes.any(|n| matches!(n.op, Op::LinRead { .. }))
+}
+
+/// The largest difference relative to the largest element that is wanted, or to 0.1 if that is more; NaN or infinite
+/// if a number is not finite.
+pub(crate) fn distance(found: &[f64], wanted: &[f64]) -> f64 {
+    assert_eq!(found.len(), wanted.len());
+    let scale = wanted.iter().fold(0.1f64, |m, x| m.max(x.abs()));
+    let errors = found.iter().zip(wanted).map(|(a, b)| (a - b).abs() / scale);
+    errors.fold(0.0, |m, e| if e.is_nan() || e > m { e } else { m })
+}
+
+/// Evaluates a function in numbers of that type.
+pub(crate) fn evaluated<S: Scalar>(
+    module: &Module,
+    root: FunctionId,
+    inputs: &[Tensor<f64>],
+) -> Vec<Vec<f64>> {
+    let converted = |tensor: &Tensor<f64>| Tensor::<S> {
+        shape: tensor.shape.clone(),
+        data: match &tensor.data {
+            Data::Float(v) => Data::Float(v.iter().map(|x| S::from_f64(*x)).collect()),
+            Data::Integer(v) => Data::Integer(v.clone()),
+            Data::Bool(v) => Data::Bool(v.clone()),
+        },
+    };
+    let inputs: Vec<Tensor<S>> = inputs.iter().map(converted).collect();
+    let outputs = evaluate(module, root, &inputs).unwrap_or_else(|error| panic!("{error}"));
+    outputs.iter().map(Tensor::to_f64).collect()
+}
+
+/// The law in numbers that cannot overflow.
+pub(crate) type Law = Extended;

@@ -235,7 +235,8 @@ pub(crate) fn online_softmax(g: &Given) -> Outputs {
     let (mut a, mut z, mut o) = (g.values("a0"), g.values("z0"), Vec::new());
     for s in 0..keys {
         for t in 0..queries {
-            let weight = (inner(g.rows("q")[t], g.rows("k")[s]) / (dk as f64).sqrt()).exp();
+            let score = inner(g.rows("q")[t], g.rows("k")[s]) / (dk as f64).sqrt();
+            let weight = (score + g.values("bias")[s]).exp();
             let own = &mut a[t * dv..][..dv];
             write(own, 1.0, &[weight], g.rows("v")[s]);
             z[t] += weight;

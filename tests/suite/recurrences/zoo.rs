@@ -50,7 +50,7 @@ pub(crate) const ROWS: [Row; 13] = [
     Row { name: "lightning",        scales: 0, kind: Kind::Linear(1), gates: &[], shared: &[], sizes: HEADS, transcription: transcriptions::lightning },
     Row { name: "simple_gla",       scales: 0, kind: Kind::Linear(1), gates: &["g"], shared: &[], sizes: MATRIX, transcription: transcriptions::simple_gla },
     Row { name: "mamba2",           scales: 0, kind: Kind::Linear(1), gates: &["dt"], shared: &["a_log", "bias", "d"], sizes: &[("h", 2), ("n", 4), ("p", 3)], transcription: transcriptions::mamba2 },
-    Row { name: "online_softmax",   scales: 1, kind: Kind::Linear(2), gates: &["q"], shared: &[], sizes: &[("t", 2), ("dk", 4), ("dv", 3)], transcription: transcriptions::online_softmax },
+    Row { name: "online_softmax",   scales: 1, kind: Kind::Linear(2), gates: &["bias"], shared: &[], sizes: &[("t", 2), ("dk", 4), ("dv", 3)], transcription: transcriptions::online_softmax },
     Row { name: "two_memories",     scales: 2, kind: Kind::Linear(4), gates: &["i", "f", "j", "g"], shared: &[], sizes: MATRIX, transcription: transcriptions::two_memories },
     Row { name: "per_key",          scales: 1, kind: Kind::Loop(Class::Diagonal), gates: &["i", "f"], shared: &[], sizes: MATRIX, transcription: transcriptions::per_key },
 ];
@@ -107,7 +107,7 @@ fn check(row: &Row, recurrence: &Recurrence, steps: u64, way: Way) -> [Errors; 2
         let inputs = recurrence.inputs(&sizes, 3, draws[at]);
         let law = recurrence.law::<Law>(&inputs);
         let tolerance = [Tolerance::WELL_CONDITIONED, SIGNED][at];
-        let errors = recurrence.check(way, &inputs, &law, tolerance, &[]);
+        let errors = recurrence.check(way, &inputs, &law, tolerance);
         errors.unwrap_or_else(|why| {
             panic!("{}, {steps} steps, {} data: {why}", row.name, ["positive", "signed"][at])
         })

@@ -12,6 +12,7 @@ pub mod config;
 pub mod corpus;
 pub mod evaluate;
 pub mod explain;
+pub mod external;
 pub mod generate;
 pub mod hash;
 pub mod init;

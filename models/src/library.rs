@@ -20,6 +20,7 @@ macro_rules! bundled {
 
 bundled!(
     "blocks/feedforward.xl",
+    "blocks/large.xl",
     "blocks/mlstm.xl",
     "blocks/slstm.xl",
     "cells/mlstm.xl",
@@ -28,6 +29,7 @@ bundled!(
     "layers/conv.xl",
     "layers/loss.xl",
     "layers/norm.xl",
+    "models/large.xl",
     "models/lm.xl",
     "optim/adamw.xl",
     "reference/lstm.xl",
@@ -82,6 +84,15 @@ pub enum SourceError {
     },
 }
 
+/// Which cells a model has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cells {
+    /// The paper's equations, from which the compiler derives what is stable.
+    Paper,
+    /// The published stabilised recurrences.
+    Published,
+}
+
 /// The text of a model: the file to compile first, then the ones that it uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelSource {
@@ -130,6 +141,28 @@ impl ModelSource {
             return Err(SourceError::UnusedCell { path: cell.to_path_buf(), used });
         }
         Ok(source)
+    }
+
+    /// A built-in model with these cells.
+    ///
+    /// # Panics
+    /// If there is no such model.
+    pub fn builtin(model: &str, cells: Cells) -> ModelSource {
+        let root = SourceFile { path: model.into(), text: builtin_text(model) };
+        let found = std::cell::RefCell::new(vec![root.clone()]);
+        let load = |path: &str| {
+            let published = path.strip_prefix("cells/").map(|cell| format!("reference/{cell}"));
+            let from = match cells {
+                Cells::Paper => None,
+                Cells::Published => published,
+            };
+            let text = builtin_text(from.as_deref().unwrap_or(path));
+            found.borrow_mut().push(SourceFile { path: path.into(), text: text.clone() });
+            Ok(text)
+        };
+        // Problems are reported when it is compiled.
+        let _ = parse_program(&root.path, &root.text, &load);
+        ModelSource { files: found.into_inner() }
     }
 
     /// A model from the files of a checkpoint; the first one is the file to compile.

@@ -35,6 +35,13 @@ pub struct Layout {
     elements: usize,
 }
 
+impl Parameter {
+    /// Names and sizes of its axes in declared order.
+    pub fn axes(&self) -> impl Iterator<Item = (&String, usize)> {
+        self.axes.iter().zip(self.shape.iter().copied())
+    }
+}
+
 impl Layout {
     /// The layout of the parameters of a graph; refused if there are more numbers than any computer could train.
     ///

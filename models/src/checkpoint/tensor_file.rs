@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
@@ -91,6 +92,32 @@ impl TensorFile {
         }
     }
 
+    /// Path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The type and the bytes of each tensor.
+    pub fn bytes_by_dtype(&self) -> Vec<(String, u64)> {
+        let tensors = self.tensors().expect("the file was checked when it was opened");
+        tensors.iter().map(|(_, view)| (view.dtype().to_string(), view.data().len() as u64)).collect()
+    }
+
+    /// Some elements of a tensor, row-major, as f32.
+    pub fn copy(&self, name: &str, range: Range<usize>, into: &mut [f32]) -> Result<(), CheckpointError> {
+        let tensors = self.tensors()?;
+        let view = tensors.tensor(name).map_err(|error| self.damaged(error.to_string()))?;
+        let size = view.data().len() / view.shape().iter().product::<usize>().max(1);
+        let bytes = view.data().get(range.start * size..range.end * size);
+        let bytes = bytes.ok_or_else(|| self.damaged(format!("the tensor `{name}` ends too early")))?;
+        if !converted(view.dtype(), bytes, into) {
+            let found = view.dtype().to_string();
+            let problems = vec![TensorProblem::Dtype { name: name.to_string(), found }];
+            return Err(CheckpointError::Mismatch { path: self.path.clone(), problems });
+        }
+        Ok(())
+    }
+
     fn tensors(&self) -> Result<SafeTensors<'_>, CheckpointError> {
         SafeTensors::deserialize(&self.bytes).map_err(|error| self.damaged(error.to_string()))
     }
@@ -104,21 +131,24 @@ fn is_readable(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the enum of another crate, which may grow")]
 fn as_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    let bytes = view.data();
-    let pairs = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
-    match view.dtype() {
-        Dtype::F32 => Some(
-            bytes
-                .chunks_exact(4)
-                .map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]))
-                .collect(),
-        ),
-        Dtype::F16 => Some(pairs().map(|pair| f16::from_le_bytes(pair).to_f32()).collect()),
-        Dtype::BF16 => Some(pairs().map(|pair| bf16::from_le_bytes(pair).to_f32()).collect()),
-        _ => None,
+    let mut values = vec![0.0; view.shape().iter().product()];
+    converted(view.dtype(), view.data(), &mut values).then_some(values)
+}
+
+/// Numbers of that type as f32; whether the type is one that can be read.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum of another crate, which may grow")]
+fn converted(dtype: Dtype, bytes: &[u8], into: &mut [f32]) -> bool {
+    fn each<const N: usize>(bytes: &[u8], into: &mut [f32], number: impl Fn([u8; N]) -> f32) {
+        into.iter_mut().zip(bytes.as_chunks::<N>().0).for_each(|(value, word)| *value = number(*word));
     }
+    match dtype {
+        Dtype::F32 => each(bytes, into, f32::from_le_bytes),
+        Dtype::F16 => each(bytes, into, |pair| f16::from_le_bytes(pair).to_f32()),
+        Dtype::BF16 => each(bytes, into, |pair| bf16::from_le_bytes(pair).to_f32()),
+        _ => return false,
+    }
+    true
 }
 
 /// Says what is wrong in terms of the file and the tensor, where the library would only say that something is.

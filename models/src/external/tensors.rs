@@ -1,0 +1,126 @@
+//! The tensors of a folder: one safetensors file, or the shards that an index lists.
+//!
+//! Files are mapped into memory and read where they lie.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::ExternalError;
+use super::names::Placement;
+use crate::checkpoint::{MODEL_FILE, TensorFile};
+
+/// Name of the list of shards.
+const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// All tensors of a folder.
+#[derive(Debug)]
+pub struct TensorFolder {
+    files: Vec<TensorFile>,
+    /// The file and the shape of each tensor.
+    tensors: BTreeMap<String, (usize, Vec<usize>)>,
+}
+
+impl TensorFolder {
+    /// Opens all files.
+    pub fn open(folder: &Path) -> Result<TensorFolder, ExternalError> {
+        let index = folder.join(INDEX_FILE);
+        let paths = if index.exists() { shards(folder, &index)? } else { vec![folder.join(MODEL_FILE)] };
+        let mut opened = TensorFolder { files: Vec::new(), tensors: BTreeMap::new() };
+        for path in paths {
+            let damaged = |error: crate::checkpoint::CheckpointError| ExternalError::File {
+                path: path.clone(),
+                message: error.to_string(),
+            };
+            let file = TensorFile::open(&path).map_err(damaged)?;
+            for spec in file.specs().map_err(damaged)? {
+                let place = (opened.files.len(), spec.shape);
+                if opened.tensors.insert(spec.name.clone(), place).is_some() {
+                    let message = format!("the tensor `{}` is in another file, too", spec.name);
+                    return Err(ExternalError::File { path: path.clone(), message });
+                }
+            }
+            opened.files.push(file);
+        }
+        Ok(opened)
+    }
+
+    /// The shape of a tensor, if there is such a one.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|(_, shape)| shape.as_slice())
+    }
+
+    /// Bytes of all tensors by type.
+    pub fn bytes_by_dtype(&self) -> BTreeMap<String, u64> {
+        let mut bytes = BTreeMap::new();
+        for (dtype, count) in self.files.iter().flat_map(TensorFile::bytes_by_dtype) {
+            *bytes.entry(dtype).or_default() += count;
+        }
+        bytes
+    }
+
+    /// Everything in which the tensors differ from what is expected, a sentence each.
+    pub fn misfits(&self, expected: &[Placement]) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut used: BTreeSet<&str> = BTreeSet::new();
+        for placement in expected {
+            let name = placement.tensor.as_str();
+            if !used.insert(name) {
+                continue;
+            }
+            match self.shape(name) {
+                None => problems.push(format!("`{name}` of shape {:?} is missing", placement.shape)),
+                Some(shape) if shape != placement.shape => {
+                    let wanted = &placement.shape;
+                    problems
+                        .push(format!("`{name}` has shape {shape:?}, the configuration says {wanted:?}"));
+                }
+                Some(_) => {}
+            }
+        }
+        let extra = self.tensors.keys().filter(|name| !used.contains(name.as_str()));
+        problems.extend(extra.map(|name| format!("`{name}` is no part of the model")));
+        problems
+    }
+
+    /// The elements of a parameter.
+    pub fn read(&self, placement: &Placement, into: &mut [f32]) -> Result<(), ExternalError> {
+        let missing = || ExternalError::File {
+            path: PathBuf::from(MODEL_FILE),
+            message: format!("the tensor `{}` is missing", placement.tensor),
+        };
+        let (file, _) = self.tensors.get(&placement.tensor).ok_or_else(missing)?;
+        let file = &self.files[*file];
+        let damaged = |error: crate::checkpoint::CheckpointError| ExternalError::File {
+            path: file.path().to_path_buf(),
+            message: error.to_string(),
+        };
+        if placement.is_contiguous() {
+            return file
+                .copy(&placement.tensor, placement.offset..placement.offset + into.len(), into)
+                .map_err(damaged);
+        }
+        let mut whole = vec![0.0; placement.shape.iter().product()];
+        let range = 0..whole.len();
+        file.copy(&placement.tensor, range, &mut whole).map_err(damaged)?;
+        into.iter_mut().zip(placement.places()).for_each(|(value, place)| *value = whole[place]);
+        Ok(())
+    }
+}
+
+/// The files that an index lists.
+fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, ExternalError> {
+    let text = std::fs::read_to_string(index)
+        .map_err(|source| ExternalError::Io { path: index.to_path_buf(), source })?;
+    let file = |message: String| ExternalError::File { path: index.to_path_buf(), message };
+    let json: Value = serde_json::from_str(&text).map_err(|error| file(error.to_string()))?;
+    let map = json.get("weight_map").and_then(Value::as_object);
+    let map = map.ok_or_else(|| file("there is no `weight_map` in it".to_string()))?;
+    let mut names = BTreeSet::new();
+    for (tensor, name) in map {
+        let plain = name.as_str().filter(|name| !name.contains(['/', '\\']) && *name != "..");
+        names.insert(plain.ok_or_else(|| file(format!("`{tensor}` is in {name}, which is no name of a file")))?);
+    }
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}

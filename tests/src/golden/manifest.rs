@@ -28,10 +28,21 @@ pub struct Case {
     pub file: String,
     /// What was computed; its fields depend on the family.
     pub config: serde_json::Value,
+    /// What computed it.
+    pub reference: Reference,
+    /// Of a checkpoint, its folder, relative to the manifest.
+    pub directory: Option<String>,
     /// How far results may be off.
     pub tolerance: Tolerance,
     /// What is known about each tensor.
     pub tensors: BTreeMap<String, TensorEntry>,
+}
+
+/// The implementation that a case was recorded from.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Reference {
+    /// The function, with its modules.
+    pub function: String,
 }
 
 /// Tolerances of a case by the kind of evaluation.

@@ -68,5 +68,7 @@ pub(super) fn program(config: Flashrnn) -> Program {
             Slot::input("state0"),
         ],
         outputs: vec![Slot::output("states")],
+        parameters: None,
+        left_out: &[],
     }
 }

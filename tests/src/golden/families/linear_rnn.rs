@@ -62,5 +62,7 @@ pub(super) fn program(name: &str, config: LinearRnn) -> Result<Program, GoldenEr
         dynamic: &["b", "s"],
         inputs: inputs.iter().copied().map(Slot::input).collect(),
         outputs: outputs.iter().copied().map(Slot::output).collect(),
+        parameters: None,
+        left_out: &[],
     })
 }

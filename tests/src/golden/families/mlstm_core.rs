@@ -31,16 +31,6 @@ enum StateConvention {
     None,
 }
 
-/// The start of m, where none is given. In f64 it is so small that it never counts, as in the parallel form. In f32
-/// that would make `exp(-m)` overflow where all gates are small, for the references too; it is 0 there, as in their
-/// recurrent form, whose errors the tolerances come from.
-fn empty(precision: Precision) -> f64 {
-    match precision {
-        Precision::Single => 0.0,
-        Precision::Double => -1e30,
-    }
-}
-
 /// The program of a case.
 pub(super) fn program(config: Mlstm, precision: Precision) -> Result<Program, GoldenError> {
     // Without state the convention does not matter.
@@ -50,7 +40,7 @@ pub(super) fn program(config: Mlstm, precision: Precision) -> Result<Program, Go
     };
     let start = match config.m_init.as_str() {
         "given" | "0" => 0.0,
-        other if other.starts_with("no initial state") => empty(precision),
+        other if other.starts_with("no initial state") => precision.empty_scale(),
         other => return Err(GoldenError::Case(format!("the start `{other}` of m is not known"))),
     };
     Ok(Program {
@@ -81,5 +71,7 @@ pub(super) fn program(config: Mlstm, precision: Precision) -> Result<Program, Go
             Slot::input("m0").or(start),
         ],
         outputs: ["h", "C", "n", "m"].map(Slot::output).to_vec(),
+        parameters: None,
+        left_out: &[],
     })
 }

@@ -3,14 +3,19 @@
 //! A family is known by the manifest's `family`; its configuration decides the rest. Layouts that split or join axes
 //! are told by the axes of the program alone: elements are never moved, only seen with other axes. One file a family.
 
+mod blocks;
+mod components;
 mod flashrnn;
+mod hf;
 mod linear_rnn;
+mod lm;
 mod mlstm_core;
 mod slstm_core;
 
 use super::GoldenError;
 use super::manifest::Case;
 use carousel_ir::text::ConfigValue;
+use carousel_models::external::NameTable;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -72,6 +77,23 @@ pub struct Program {
     pub inputs: Vec<Slot>,
     /// The outputs.
     pub outputs: Vec<Slot>,
+    /// Which tensors its parameters are, if it has some.
+    pub parameters: Option<Parameters>,
+    /// Beginnings of keys of results that it does not compute.
+    pub left_out: &'static [&'static str],
+}
+
+/// Which tensors of a case the parameters of a program are.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    /// The names.
+    pub names: NameTable,
+    /// The layout.
+    pub section: Option<&'static str>,
+    /// What has to stand before the paths of the program to make them those of the names.
+    pub ours: String,
+    /// What the names have before the keys of the case.
+    pub theirs: String,
 }
 
 /// What the loops of a program are.
@@ -81,10 +103,15 @@ pub enum Loops {
     Linear,
     /// They are computed step by step.
     Sequential,
+    /// They are those of a model's cells: the published ones as they are written, and the paper's equations by the way of
+    /// every compilation.
+    Model,
+    /// There are none.
+    None,
 }
 
 /// Families that are not computed yet.
-const LATER: [&str; 5] = ["components", "blocks", "lm", "train", "hf"];
+const LATER: [&str; 1] = ["train"];
 
 /// How precisely a target computes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,10 +122,26 @@ pub enum Precision {
     Double,
 }
 
+impl Precision {
+    /// The logarithm of the scale of nothing, where a case does not tell it. In f64 it is so small that it never counts, as
+    /// in the parallel form. In f32 that would make `exp(-m)` overflow where all gates are small, for the references too;
+    /// it is 0 there, as in their recurrent form, whose errors the tolerances come from.
+    fn empty_scale(self) -> f64 {
+        match self {
+            Precision::Single => 0.0,
+            Precision::Double => -1e30,
+        }
+    }
+}
+
 /// The program of a case; none if its family is not handled yet.
 pub fn program(case: &Case, precision: Precision) -> Result<Option<Program>, GoldenError> {
     match case.family.as_str() {
         "mlstm_core" => mlstm_core::program(configuration(case)?, precision).map(Some),
+        "components" => components::program(case).map(Some),
+        "blocks" => blocks::program(case, configuration(case)?, precision).map(Some),
+        "lm" => Ok(Some(lm::program(&configuration(case)?, precision))),
+        "hf" => hf::program(case, &configuration(case)?).map(Some),
         "flashrnn" => Ok(Some(flashrnn::program(configuration(case)?))),
         "linear_rnn" => linear_rnn::program(&case.name, configuration(case)?).map(Some),
         "slstm_core" => slstm_core::program(configuration(case)?).map(Some),

@@ -57,5 +57,7 @@ pub(super) fn program(config: Slstm) -> Result<Program, GoldenError> {
         dynamic: &["b", "s"],
         inputs,
         outputs,
+        parameters: None,
+        left_out: &[],
     })
 }

@@ -46,7 +46,7 @@ fn extrapolation(mixing: bool) -> Result<Vec<f64>, Box<dyn Error>> {
         ("heads", ParameterValue::Integer(1)),
         ("head_dim", ParameterValue::Integer(16)),
         ("ffn", ParameterValue::Integer(16)),
-        ("conv", ParameterValue::Boolean(false)),
+        ("slstm_conv", ParameterValue::Integer(0)),
         ("mixing", ParameterValue::Boolean(mixing)),
     ])?;
     SEEDS

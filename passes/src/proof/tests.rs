@@ -1,3 +1,5 @@
+//! Proofs of what saturation finds, and what happens to those that were tampered with.
+
 use super::*;
 use crate::rules::{RuleSet, RuleSets};
 use crate::stable::{StableOptions, stabilize_traced};

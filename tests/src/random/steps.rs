@@ -28,7 +28,7 @@ impl Generator<'_, '_> {
     fn unary(&mut self, choices: &mut Choices<'_>) {
         let x = self.float(choices);
         let kinks = self.shared.purpose == Purpose::Values;
-        let (value, bound) = match choices.below(if kinks { 12 } else { 10 }) {
+        let (value, bound) = match choices.below(if kinks { 14 } else { 10 }) {
             0 => (self.b.neg(x.value), x.bound),
             1 => {
                 let x = self.small(x, 3.0);
@@ -52,9 +52,18 @@ impl Generator<'_, '_> {
             8 => (self.b.erf(x.value), 1.0),
             9 => (self.b.abs(x.value), x.bound),
             10 => (self.b.sign(x.value), 1.0),
+            11 => (self.whole(Op::Floor, x), x.bound + 1.0),
+            12 => (self.whole(Op::Ceil, x), x.bound + 1.0),
             _ => (self.b.detach(x.value), x.bound),
         };
         self.keep(value, bound);
+    }
+
+    /// A number beside it rounded to a whole one: functions that saturate come arbitrarily near to 0 and 1.
+    fn whole(&mut self, op: Op, x: Bounded) -> ValueId {
+        let beside = self.constant(0.3718);
+        let sum = self.b.add(x.value, beside);
+        self.b.push(op, &[sum])
     }
 
     fn binary(&mut self, choices: &mut Choices<'_>) {

@@ -73,7 +73,7 @@ impl Edge {
 /// | after, new | write; read; decay and cut |
 /// | before, old | cut; read; decay; write |
 /// | after, old | read; decay; write; cut |
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Line {
     /// Along which axis.
     pub axis: Axis,

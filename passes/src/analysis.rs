@@ -6,14 +6,16 @@
 use crate::constant;
 use crate::growth::Growth;
 use crate::interval::Interval;
-use crate::language::{Children, Head, Leaf, Term, Virtual, attribute_count, is_commutative, same_op};
+use crate::language::{
+    Children, Head, Leaf, Term, Virtual, attribute_count, is_commutative, operation_of, same_op,
+};
 use crate::proof::Instance;
 use carousel_ir::infer::{Context, infer};
-use carousel_ir::{Axes, AxisTable, DType, Node, Number, Op, OpKind, Span, Type, Types};
+use carousel_ir::{Axes, Axis, AxisTable, DType, Node, Number, Op, OpKind, Span, Type, Types};
 use egg::{DidMerge, Id};
 use smallvec::smallvec;
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The e-graph of this crate.
 pub(crate) type Terms = egg::EGraph<Term, Facts>;
@@ -52,6 +54,10 @@ pub(crate) struct Facts {
     opaque: Vec<(Op, Types)>,
     /// The opaque operations that are scales carried by a loop.
     pub(crate) scales: BTreeSet<u32>,
+    /// How many steps a chunk has, of the axes that are to be cut into chunks.
+    pub(crate) chunks: BTreeMap<Axis, u64>,
+    /// Which rule made which term, where someone wants to know.
+    pub(crate) origins: Option<Vec<(Term, String)>>,
     /// How often two terms were made equal whose ranges or constants exclude each other: a rule is unsound.
     pub(crate) alarms: usize,
     /// The rules that were applied, if a proof is wanted.
@@ -61,17 +67,23 @@ pub(crate) struct Facts {
 impl Facts {
     /// For a graph with these axes.
     pub(crate) fn new(axes: AxisTable) -> Facts {
-        Facts { axes, opaque: Vec::new(), scales: BTreeSet::new(), alarms: 0, instances: None }
+        let (opaque, scales, chunks) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
+        Facts { axes, opaque, scales, chunks, origins: None, alarms: 0, instances: None }
     }
 
     /// What is known beside terms, for another e-graph with the same opaque operations.
     pub(crate) fn without_terms(&self) -> Facts {
-        Facts { alarms: 0, instances: None, ..self.clone() }
+        Facts { alarms: 0, instances: None, origins: None, ..self.clone() }
     }
 
     /// The opaque operations by number.
     pub(crate) fn opaque_ops(&self) -> &[(Op, Types)] {
         &self.opaque
+    }
+
+    /// Whether an axis, or that of a line, is to be cut into chunks.
+    pub(crate) fn is_long(&self, leaf: &Leaf) -> bool {
+        leaf.axes().is_some_and(|axes| axes.iter().all(|a| self.chunks.contains_key(a)))
     }
 
     /// The opaque operation of that number.
@@ -97,11 +109,9 @@ pub(crate) fn operation<'t>(terms: &'t Terms, term: &Term) -> Option<(Cow<'t, Op
         Head::Opaque(n) => Some((Cow::Borrowed(&terms.analysis.opaque[*n as usize].0), 0)),
         Head::Op(kind) => {
             let count = attribute_count(*kind)?;
-            let attributes: Option<Vec<_>> = term.children[..count]
-                .iter()
-                .map(|c| terms[*c].data.leaf.as_ref().map(Leaf::attribute))
-                .collect();
-            Some((Cow::Owned(kind.with_attributes(&attributes?)?), count))
+            let leaves: Option<Vec<&Leaf>> =
+                term.children[..count].iter().map(|c| terms[*c].data.leaf.as_ref()).collect();
+            Some((Cow::Owned(operation_of(*kind, leaves?.into_iter())?), count))
         }
     }
 }
@@ -246,8 +256,14 @@ fn constant_of(terms: &Terms, term: &Term, ty: &Type) -> Option<Number> {
     if let Op::SizeOf { axis, dtype: _ } = *op {
         return terms.analysis.axes.get(axis)?.known().map(|n| Number::new(n as f64));
     }
-    if let Op::Broadcast { .. } | Op::Rename { .. } | Op::Split { .. } | Op::Merge { .. } = *op {
+    if let Op::Broadcast { .. } | Op::Rename { .. } | Op::Split { .. } | Op::Merge { .. } | Op::Slice { .. } =
+        *op
+    {
         return terms[operands[0]].data.constant;
+    }
+    // Zeros beside zeros.
+    if let Op::Pad { .. } | Op::Shift { .. } = *op {
+        return terms[operands[0]].data.constant.filter(|c| c.get() == 0.0);
     }
     let values: Option<Vec<f64>> =
         operands.iter().map(|o| terms[*o].data.constant.map(Number::get)).collect();

@@ -1,10 +1,10 @@
 //! The language of the e-graph: the op table, with the attributes that rules may bind as leaf children.
 //!
-//! A term of an operation has its attributes first, then its operands. Operations that no rule looks into (inputs,
-//! loops, calls, everything addressed by data) are opaque: numbered, with operands only. Nothing here knows types;
-//! that is the analysis.
+//! A term of an operation has its attributes first, then its operands; the line of a linear scan is one attribute.
+//! Operations that no rule looks into (inputs, loops, calls, everything addressed by data) are opaque: numbered, with
+//! operands only. Nothing here knows types; that is the analysis.
 
-use carousel_ir::{Attribute, Axis, DType, Direction, Number, Op, OpKind, Size};
+use carousel_ir::{Attribute, Axes, Axis, DType, Direction, Line, Number, Op, OpKind, Size};
 use egg::Id;
 use smallvec::SmallVec;
 
@@ -73,12 +73,41 @@ pub(crate) enum Leaf {
     DType(DType),
     /// A direction.
     Direction(Direction),
+    /// The line of a linear scan.
+    Line(Line),
+}
+
+/// The attributes of an operation as leaves; `None` if rules do not look into it.
+pub(crate) fn leaves(op: &Op) -> Option<Vec<Leaf>> {
+    let kind = op.kind();
+    attribute_count(kind)?;
+    if let (Some(line), Op::LinRead { key, .. } | Op::LinReadDecay { key, .. }) = (Line::of(op), op) {
+        return Some(vec![Leaf::Line(line), Leaf::Axes(key.iter().collect()).for_kind(kind)]);
+    }
+    op.attributes().iter().map(|a| Leaf::new(kind, a)).collect()
+}
+
+/// The operation of this kind with these attributes; `None` if they do not fit.
+pub(crate) fn operation_of<'l>(kind: OpKind, leaves: impl Iterator<Item = &'l Leaf>) -> Option<Op> {
+    let leaves: SmallVec<[&Leaf; 4]> = leaves.collect();
+    match (kind, leaves.as_slice()) {
+        (OpKind::LinRead, [Leaf::Line(line), Leaf::Axes(key)]) => {
+            Some(line.linread(Axes::new(key.iter().copied())))
+        }
+        (OpKind::LinReadDecay, [Leaf::Line(line), Leaf::Axes(key)]) => {
+            Some(line.decay_gradient(Axes::new(key.iter().copied())))
+        }
+        (kind, leaves) => {
+            let attributes: Option<Vec<Attribute>> = leaves.iter().map(|l| l.attribute()).collect();
+            kind.with_attributes(&attributes?)
+        }
+    }
 }
 
 impl Leaf {
-    /// As an attribute of an operation.
-    pub(crate) fn attribute(&self) -> Attribute {
-        match self {
+    /// As one attribute of an operation; `None` for a line, which is several.
+    fn attribute(&self) -> Option<Attribute> {
+        Some(match self {
             Leaf::Axis(a) => Attribute::Axis(*a),
             Leaf::Axes(a) => Attribute::Axes(a.clone()),
             Leaf::Size(s) => Attribute::Size(s.clone()),
@@ -86,11 +115,12 @@ impl Leaf {
             Leaf::Number(n) => Attribute::Number(*n),
             Leaf::DType(d) => Attribute::DType(*d),
             Leaf::Direction(d) => Attribute::Direction(*d),
-        }
+            Leaf::Line(_) => return None,
+        })
     }
 
-    /// An attribute of an operation of this kind, with sets of axes sorted; `None` if rules cannot bind it.
-    pub(crate) fn new(kind: OpKind, attribute: &Attribute) -> Option<Leaf> {
+    /// An attribute of an operation of this kind, with sets of axes sorted; `None` if rules cannot bind it alone.
+    fn new(kind: OpKind, attribute: &Attribute) -> Option<Leaf> {
         Some(match attribute {
             Attribute::Axis(a) => Leaf::Axis(*a),
             Attribute::Axes(a) => Leaf::Axes(a.clone()).for_kind(kind),
@@ -114,11 +144,25 @@ impl Leaf {
         leaf
     }
 
+    /// As the attribute of that place of an operation: where an axis or several are wanted, a line is its axis.
+    pub(crate) fn fitting(self, kind: OpKind, place: usize) -> Leaf {
+        let is_line = matches!(kind, OpKind::LinRead | OpKind::LinReadDecay) && place == 0;
+        match self {
+            Leaf::Line(line) if is_line => Leaf::Line(line),
+            Leaf::Line(Line { axis, .. }) | Leaf::Axis(axis) if axes_are_a_set(kind) => {
+                Leaf::Axes(vec![axis])
+            }
+            Leaf::Line(line) => Leaf::Axis(line.axis),
+            other => other,
+        }
+    }
+
     /// The axes that it names.
     pub(crate) fn axes(&self) -> Option<Vec<Axis>> {
         match self {
             Leaf::Axis(a) => Some(vec![*a]),
             Leaf::Axes(a) => Some(a.clone()),
+            Leaf::Line(line) => Some(vec![line.axis]),
             Leaf::Size(_) | Leaf::Integer(_) | Leaf::Number(_) | Leaf::DType(_) | Leaf::Direction(_) => None,
         }
     }
@@ -130,7 +174,15 @@ impl Leaf {
 }
 
 fn axes_are_a_set(kind: OpKind) -> bool {
-    matches!(kind, OpKind::Sum | OpKind::ReduceMax | OpKind::Dot | OpKind::Broadcast)
+    matches!(
+        kind,
+        OpKind::Sum
+            | OpKind::ReduceMax
+            | OpKind::Dot
+            | OpKind::Broadcast
+            | OpKind::LinRead
+            | OpKind::LinReadDecay
+    )
 }
 
 impl egg::Language for Term {
@@ -162,11 +214,8 @@ pub(crate) fn attribute_count(kind: OpKind) -> Option<usize> {
         | OpKind::ScatterAdd
         | OpKind::Uniform
         | OpKind::FoldIn
-        | OpKind::LinRead
-        | OpKind::LinReadDecay
         | OpKind::Scan
-        | OpKind::Call
-        | OpKind::Proj => None,
+        | OpKind::Call => None,
         OpKind::Neg
         | OpKind::Abs
         | OpKind::Sign
@@ -195,11 +244,17 @@ pub(crate) fn attribute_count(kind: OpKind) -> Option<usize> {
         | OpKind::And
         | OpKind::Or
         | OpKind::Select => Some(0),
-        OpKind::Iota | OpKind::Cast | OpKind::Sum | OpKind::ReduceMax | OpKind::Dot | OpKind::Broadcast => {
-            Some(1)
-        }
+        OpKind::Iota
+        | OpKind::Cast
+        | OpKind::Sum
+        | OpKind::ReduceMax
+        | OpKind::Dot
+        | OpKind::Broadcast
+        | OpKind::Proj => Some(1),
         OpKind::Const
         | OpKind::SizeOf
+        | OpKind::LinRead
+        | OpKind::LinReadDecay
         | OpKind::CumSum
         | OpKind::CumMax
         | OpKind::Rename
@@ -234,12 +289,11 @@ pub(crate) fn same_op(a: &Op, b: &Op) -> bool {
             a == b && a.body.nodes.iter().zip(&b.body.nodes).all(|(a, b)| same_op(&a.op, &b.op))
         }
         (a, b) => {
-            let kind = a.kind();
-            let leaves = |op: &Op| -> Vec<Attribute> {
-                let sorted = |a: &Attribute| Leaf::new(kind, a).map_or_else(|| a.clone(), |l| l.attribute());
-                op.attributes().iter().map(sorted).collect()
-            };
-            kind == b.kind() && leaves(a) == leaves(b)
+            a.kind() == b.kind()
+                && match (leaves(a), leaves(b)) {
+                    (Some(a), Some(b)) => a == b,
+                    (None, _) | (_, None) => a.attributes() == b.attributes(),
+                }
         }
     }
 }

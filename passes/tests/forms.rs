@@ -6,6 +6,7 @@ use carousel_ir::{
     Axes, Axis, Builder, DType, Direction, Edge, Function, FunctionId, FunctionKind, Graph, Line, Module, Op,
     Read, Residuals, Size,
 };
+use carousel_passes::Stop;
 use carousel_passes::forms::{ByLength, Form, expand};
 use support::{Numbers, assert_close, differentiated, errors, inputs, run};
 
@@ -123,7 +124,8 @@ fn compare(line: &Line, shape: &Shape, length: Size, steps: u64, forms: &[Form])
     worst
 }
 
-const FORMS: [Form; 4] = [Form::Recurrent, Form::Parallel, Form::Chunkwise(3), Form::Chunkwise(16)];
+const FORMS: [Form; 5] =
+    [Form::Recurrent, Form::Parallel, Form::Chunkwise(3), Form::Chunkwise(16), Form::TwoLevel(8, 3)];
 
 #[test]
 fn all_forms_agree_on_every_line() {
@@ -178,6 +180,25 @@ fn the_default_policy_goes_by_length() {
     assert_eq!(form(Size::Known(65), &MATRIX), Form::Chunkwise(64));
     assert_eq!(form(Size::symbol("s"), &MATRIX), Form::Chunkwise(64));
     assert_eq!(form(Size::symbol("s"), &SHAPES[3]), Form::Recurrent, "a decay for each element");
+}
+
+#[test]
+fn candidates_say_by_which_rules() {
+    let line = Line { axis: "s".into(), direction: Direction::Forward, edge: Edge::Before, read: Read::New };
+    let (scan, f) = module(&line, &MATRIX, Size::symbol("s"));
+    let (backward, _) = differentiated(&scan, f);
+    let names = |form: Form, operation: &str| -> Vec<String> {
+        let (_, sites) = expand(&backward, &form);
+        assert!(sites.iter().all(|s| s.stop == Stop::Saturated), "{sites:?}");
+        sites.into_iter().find(|s| s.operation == operation).expect("it is there").rules
+    };
+    let (parallel, chunks) = (Form::Parallel, Form::Chunkwise(16));
+    assert!(names(Form::Recurrent, "linread").is_empty());
+    assert_eq!(names(parallel, "linread"), ["parallel-read", "parallel-state"]);
+    assert_eq!(names(parallel, "linread_decay"), ["parallel-decay"]);
+    assert_eq!(names(chunks, "linread"), ["chunk-read", "chunk-state", "parallel-read"]);
+    assert_eq!(names(chunks, "linread_decay"), ["chunk-decay", "parallel-decay"]);
+    assert_eq!(names(Form::TwoLevel(64, 16), "linread"), names(chunks, "linread"));
 }
 
 /// Axes of all values, those in the bodies of loops included.

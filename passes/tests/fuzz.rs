@@ -66,3 +66,58 @@ fn wrong_rules_about_scales_are_caught() {
     let planted: Vec<&str> = rules.iter().map(|r| r.name()).collect();
     assert_eq!(caught, planted, "{:?}", report.held);
 }
+
+#[test]
+fn rules_of_forms_hold_on_random_lines() {
+    let report = fuzz(Rules::forms(), 400, 1, &|graph, inputs| common::run_graph(graph, inputs));
+    for failure in &report.failures {
+        eprintln!("{failure}\n");
+    }
+    assert!(report.failures.is_empty(), "{} wrong rule(s)", report.failures.len());
+    let idle: Vec<_> = report.held.iter().filter(|(_, count)| **count < 400).collect();
+    assert!(idle.is_empty(), "these rules hardly ever applied: {idle:?}");
+}
+
+#[test]
+fn wrong_rules_about_lines_are_caught() {
+    let scan = "(linread ?line ?K ?q ?x ?w ?l ?cut ?S)";
+    let decay = "(linread_decay ?line ?K ?q ?x ?w ?l ?cut ?S ?dy ?dS)";
+    let copied = "(rename ?line (writes ?line) ?x)";
+    let pairs = |inward: &str, first: &str| {
+        format!(
+            "(proj 0 {scan}) => (add (mul ({inward} ?line ?l ?cut) (dot ?K ?q ?S)) (dot (writes ?line) \
+             (mul (between ?line ?l {first}) (dot ?K ?q {copied})) (rename ?line (writes ?line) ?w)))"
+        )
+    };
+    let lay = |x: &str| format!("(lay ?line {x})");
+    let chunks = |line: &str, x: &str, start: &str| {
+        format!(
+            "(proj 0 {scan}) => (back ?line (proj 0 (linread {line} ?K {} {} {} {} {} {start}))) if long ?line",
+            lay("?q"),
+            lay(x),
+            lay("?w"),
+            lay("?l"),
+            lay("?cut")
+        )
+    };
+    let start = "(broadcast (chunks ?line) ?S)";
+    let wrong = [
+        ("no-decay", pairs("outward", "?cut")),
+        ("no-cuts", pairs("inward", "(broadcast ?line false)")),
+        (
+            "other-end",
+            format!("(proj 0 {scan}) => (proj 0 (linread (adjoint ?line) ?K ?q ?x ?w ?l ?cut ?S))"),
+        ),
+        ("no-total", format!("(proj 1 {scan}) => (dot ?line (mul (outward ?line ?l ?cut) ?x) ?w)")),
+        ("always-the-start", chunks("(steps ?line)", "?x", start)),
+        ("wrong-factor", chunks("(steps ?line)", "?q", start)),
+        ("exchanged", format!("{decay} => (linread_decay ?line ?K ?x ?q ?w ?l ?cut ?S ?dy ?dS)")),
+        ("no-end", format!("{decay} => (linread_decay ?line ?K ?q ?x ?w ?l ?cut ?S ?dy (mul 0 ?dS))")),
+    ];
+    let text: String = wrong.iter().map(|(name, rule)| format!("{name}: {rule}  # real\n")).collect();
+    let rules = Rules::parse("wrong.rules", &text).unwrap_or_else(|p| panic!("{p}"));
+    let report = fuzz(&rules, 200, 1, &|graph, inputs| common::run_graph(graph, inputs));
+    let caught: Vec<&str> = report.failures.iter().map(|f| f.rule.as_str()).collect();
+    let planted: Vec<&str> = rules.iter().map(|r| r.name()).collect();
+    assert_eq!(caught, planted, "{:?}", report.held);
+}

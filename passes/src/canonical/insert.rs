@@ -1,7 +1,7 @@
 //! A graph as terms of an e-graph.
 
 use crate::analysis::{Terms, add};
-use crate::language::{Children, Head, Leaf, Term, attribute_count};
+use crate::language::{Children, Head, Term, leaves};
 use carousel_ir::{Graph, Node, Op};
 use egg::Id;
 
@@ -37,9 +37,7 @@ pub(crate) fn insert_replacing(
 
 fn term(terms: &mut Terms, node: &Node, inserted: &[Option<Inserted>]) -> Term {
     let kind = node.op.kind();
-    let leaves: Option<Vec<Leaf>> =
-        attribute_count(kind).and_then(|_| node.op.attributes().iter().map(|a| Leaf::new(kind, a)).collect());
-    let (head, mut children) = match leaves {
+    let (head, mut children) = match leaves(&node.op) {
         Some(leaves) => {
             (Head::Op(kind), leaves.into_iter().map(|l| terms.add(l.term())).collect::<Children>())
         }

@@ -3,10 +3,13 @@
 //! Invariant: interfaces stay, and no linear scan is left. What several scans have in common (weights, products,
 //! states between chunks) is written once for each and left to [`crate::common_subexpressions`].
 
-use super::chunked::{self, Layouts, written_axes};
+use super::derive::{self, Candidates};
+use super::functions::origin;
 use super::policy::{ChooseForm, Form, Site};
-use super::recurrent;
-use carousel_ir::{Builder, Graph, Line, Module, Name, Op, Scan, ValueId};
+use super::recurrent::{first_six, written_axes};
+use crate::saturate::Stop;
+use carousel_ir::{Axes, Axis, AxisTable, Builder, Graph, Line, Module, Name, Op, Scan, Size, ValueId};
+use std::collections::HashMap;
 
 /// A linear scan that was expanded.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,14 +22,19 @@ pub struct Expanded {
     pub length: String,
     /// The form that was chosen.
     pub form: Form,
+    /// The rules that it was derived by, each of them once, from the scan inwards; none is needed step by step.
+    pub rules: Vec<String>,
+    /// Why the search for forms ended.
+    pub stop: Stop,
 }
 
 /// Replaces every linear scan by the form that `policy` chooses. The module is verified, and so is the result.
 pub fn expand(module: &Module, policy: &dyn ChooseForm) -> (Module, Vec<Expanded>) {
     let mut result = Module::default();
-    let mut done = Vec::new();
+    let (mut done, mut candidates) = (Vec::new(), Candidates::default());
     for function in &module.functions {
-        let mut expansion = Expansion { policy, function: function.name, done: &mut done };
+        let (candidates, done) = (&mut candidates, &mut done);
+        let mut expansion = Expansion { policy, candidates, function: function.name, done };
         let graph = expansion.graph(&result, &function.graph);
         result.push(carousel_ir::Function { graph, ..function.clone() });
     }
@@ -40,6 +48,7 @@ pub fn expand(module: &Module, policy: &dyn ChooseForm) -> (Module, Vec<Expanded
 
 struct Expansion<'a> {
     policy: &'a dyn ChooseForm,
+    candidates: &'a mut Candidates,
     function: Name,
     done: &'a mut Vec<Expanded>,
 }
@@ -47,19 +56,34 @@ struct Expansion<'a> {
 /// Where a value of the old graph is in the new one.
 enum Made {
     One(ValueId),
-    Results([ValueId; 2]),
+    Results(Vec<ValueId>),
+}
+
+/// What the new axes of candidates are called in one graph, by the word for what they are, the axis that they are made
+/// from and their size. Scans along one axis with chunks of one length share them, so that what they have in common
+/// is found to be equal.
+#[derive(Default)]
+struct Names(HashMap<(&'static str, Axis, Size), Axis>);
+
+impl Names {
+    fn of(&mut self, table: &mut AxisTable, candidate: &AxisTable, axis: Axis) -> Axis {
+        let Some((word, from)) = origin(axis) else { return axis };
+        let from = self.of(table, candidate, from);
+        let size = candidate.size(axis).clone();
+        *self.0.entry((word, from, size.clone())).or_insert_with(|| table.fresh(word.into(), size))
+    }
 }
 
 impl Expansion<'_> {
     fn graph(&mut self, module: &Module, graph: &Graph) -> Graph {
         let empty = Graph { axes: graph.axes.clone(), inputs: graph.inputs.clone(), ..Graph::default() };
         let mut b = Builder::resume(module, empty);
-        let mut layouts = Layouts::default();
+        let mut names = Names::default();
         let mut made: Vec<Made> = Vec::with_capacity(graph.nodes.len());
         for (_, node) in graph.iter() {
             b.span = node.span;
             if let Op::Proj { index } = node.op
-                && let Made::Results(results) = made[node.operands[0].index()]
+                && let Made::Results(results) = &made[node.operands[0].index()]
             {
                 let value = results[index as usize];
                 node.name.iter().for_each(|name| b.name(value, *name));
@@ -76,24 +100,12 @@ impl Expansion<'_> {
                 .collect();
             let value = match (Line::of(&node.op), &node.op) {
                 (Some(line), Op::LinRead { key, .. }) => {
-                    let operands = first_six(&operands);
-                    let form = self.choose(&b, node.op.kind(), &line, key, &operands);
-                    let (read, state) = match steps(form) {
-                        None => recurrent::linread(&mut b, &line, key, &operands),
-                        Some(length) => {
-                            let layout = layouts.layout(&mut b, &line, length);
-                            chunked::linread(&mut b, &line, key, &operands, &layout)
-                        }
-                    };
-                    made.push(Made::Results([read, state]));
+                    let results = self.scan(&mut b, &mut names, &line, key, &node.op, &operands);
+                    made.push(Made::Results(results));
                     continue;
                 }
                 (Some(line), Op::LinReadDecay { key, .. }) => {
-                    let (six, last) = (first_six(&operands), [operands[6], operands[7]]);
-                    let form = self.choose(&b, node.op.kind(), &line, key, &six);
-                    let length = steps(form).unwrap_or(Some(DECAY_STEPS));
-                    let layout = layouts.layout(&mut b, &line, length);
-                    chunked::decay_gradient(&mut b, &line, key, &six, last, &layout)
+                    self.scan(&mut b, &mut names, &line, key, &node.op, &operands)[0]
                 }
                 (_, Op::Scan { scan }) => {
                     let body = self.body(&mut b, &scan.body);
@@ -116,6 +128,42 @@ impl Expansion<'_> {
         crate::plain::live(module, &crate::plain::shared(module, &graph))
     }
 
+    /// The results of a linear scan, or of its derivative, in the form that is chosen for it.
+    fn scan(
+        &mut self,
+        b: &mut Builder<'_>,
+        names: &mut Names,
+        line: &Line,
+        key: &Axes,
+        op: &Op,
+        operands: &[ValueId],
+    ) -> Vec<ValueId> {
+        let length = b.axes().size(line.axis);
+        let kind = op.kind();
+        let written = written_axes(b, key, &first_six(operands));
+        let state = b.axes().elements(&key.union(&written));
+        let form = self.policy.choose(Site { kind, line, length, key, written: &written, state: &state });
+        let (operation, length) = (kind.mnemonic(), length.to_string());
+        let candidate = self.candidates.get(derive::Scan::new(b, op, operands), form);
+        let (rules, stop) = (candidate.rules.clone(), candidate.stop);
+        self.done.push(Expanded { function: self.function, operation, length, form, rules, stop });
+        let axes = &candidate.graph.axes;
+        let renamed: HashMap<Axis, Axis> =
+            axes.iter().map(|(axis, _)| (axis, names.of(b.axes_mut(), axes, axis))).collect();
+        let graph = carousel_ir::transform::rename_axes(&candidate.graph, &|axis| renamed[&axis]);
+        let mut made: Vec<ValueId> = Vec::with_capacity(graph.nodes.len());
+        for (_, node) in graph.iter() {
+            made.push(match node.op {
+                Op::Input { index } => operands[index as usize],
+                ref op => {
+                    let operands: Vec<ValueId> = node.operands.iter().map(|o| made[o.index()]).collect();
+                    b.push(op.clone(), &operands)
+                }
+            });
+        }
+        graph.outputs.iter().map(|o| made[o.value.index()]).collect()
+    }
+
     /// A loop's body; its new axes get the same sizes outside.
     fn body(&mut self, b: &mut Builder<'_>, body: &Graph) -> Graph {
         if !contains(body) {
@@ -128,40 +176,6 @@ impl Expansion<'_> {
         }
         body
     }
-
-    fn choose(
-        &mut self,
-        b: &Builder<'_>,
-        kind: carousel_ir::OpKind,
-        line: &Line,
-        key: &carousel_ir::Axes,
-        operands: &chunked::Operands,
-    ) -> Form {
-        let length = b.axes().size(line.axis);
-        let written = written_axes(b, key, operands);
-        let state = b.axes().elements(&key.union(&written));
-        let form = self.policy.choose(Site { kind, line, length, key, written: &written, state: &state });
-        let (operation, length) = (kind.mnemonic(), length.to_string());
-        self.done.push(Expanded { function: self.function, operation, length, form });
-        form
-    }
-}
-
-/// The steps of a chunk of the gradient by the decay, where everything else goes step by step. Running sums of q dq and
-/// -x dx over the whole sequence would need no chunks, but they cancel: in f32 they lose what a large early step leaves.
-const DECAY_STEPS: u64 = 16;
-
-/// The steps of a chunk in forms that have chunks; in the inner `None`, all of them are one.
-fn steps(form: Form) -> Option<Option<u64>> {
-    match form {
-        Form::Recurrent => None,
-        Form::Parallel => Some(None),
-        Form::Chunkwise(length) => Some(Some(length)),
-    }
-}
-
-fn first_six(operands: &[ValueId]) -> chunked::Operands {
-    operands[..6].try_into().expect("a verified linear scan has its operands")
 }
 
 /// Whether there are linear scans in the graph.

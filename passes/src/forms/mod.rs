@@ -7,9 +7,10 @@
 //! Map: `policy` says which form, `expand` rewrites modules, `recurrent` and `chunked` are the forms, `weights` what
 //! a chunk's steps have of each other.
 
-mod chunked;
 mod classify;
+mod derive;
 mod expand;
+pub(crate) mod functions;
 mod policy;
 mod recognize;
 mod recurrent;

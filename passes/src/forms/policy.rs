@@ -14,6 +14,8 @@ pub enum Form {
     Parallel,
     /// Chunks of that many steps: all pairs within a chunk, the state carried from chunk to chunk.
     Chunkwise(u64),
+    /// Chunks of the first number of steps, each made of chunks of the second.
+    TwoLevel(u64, u64),
 }
 
 /// A linear scan that a form is to be chosen for.

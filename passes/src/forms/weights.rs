@@ -1,4 +1,4 @@
-//! The weights of one chunk: how much of what one step wrote another step reads.
+//! The weights of a line: how much of what one step wrote another step reads.
 //!
 //! A weight is e to the sum of the decays on the way, 0 where the way is cut. Invariants: cut edges count 0 in every
 //! sum, and a sum that would cross one is masked; sums are added up from the nearer end and never subtracted, so that
@@ -11,6 +11,9 @@ use carousel_ir::{Axes, Axis, Builder, DType, Direction, Edge, Line, Read, Value
 fn vanishing(dtype: DType) -> f64 {
     if dtype == DType::F64 { -745.2 } else { -103.98 }
 }
+
+/// The logarithm of a decay that leaves nothing, in every float type.
+const NONE: f64 = -1e30;
 
 /// The decays of a line, with what cuts it.
 pub(super) struct Edges {
@@ -38,7 +41,8 @@ pub(super) fn edges(b: &mut Builder<'_>, line: &Line, l: ValueId, cut: ValueId) 
     let hard = vanishes(b, l);
     match line.read {
         Read::New => {
-            let cut = b.or(cut, hard);
+            // In the order of the decay's axes.
+            let cut = b.or(hard, cut);
             let log = b.select(cut, zero, l);
             let gap = b.cast(cut, dtype);
             Edges { log, gap, inner: None, closed: gap }
@@ -51,25 +55,13 @@ pub(super) fn edges(b: &mut Builder<'_>, line: &Line, l: ValueId, cut: ValueId) 
     }
 }
 
-/// The line within a chunk: `t` counts steps that read, `u` steps that write.
+/// A line in which `t` counts steps that read, `u` steps that write.
 pub(super) struct Steps {
     pub(super) t: Axis,
     pub(super) u: Axis,
     pub(super) direction: Direction,
     pub(super) edge: Edge,
     pub(super) read: Read,
-}
-
-/// The weights of a chunk.
-pub(super) struct Weights {
-    /// From the write of step u to the read of step t.
-    pub(super) between: ValueId,
-    /// From the chunk's start to the read of step t.
-    pub(super) inward: ValueId,
-    /// From the write of step t to the chunk's end.
-    pub(super) outward: ValueId,
-    /// From the chunk's start to its end.
-    pub(super) total: ValueId,
 }
 
 /// Cotangents of the logarithms of the weights.
@@ -169,12 +161,11 @@ impl Steps {
         }
     }
 
-    /// The weights of chunks with these edges along `t`.
-    pub(super) fn weights(&self, b: &mut Builder<'_>, edges: &Edges) -> Weights {
+    /// From the write of step u to the read of step t.
+    pub(super) fn between(&self, b: &mut Builder<'_>, edges: &Edges) -> ValueId {
         let zero = b.constant(0.0, b.ty(edges.log).dtype);
         let placed = self.placed(b, edges.log);
         let (at_read, at_write) = self.counts(b, edges);
-
         let is_between = self.is_between(b);
         let steps = b.select(is_between, placed, zero);
         let log = b.cumsum(steps, self.t, self.direction);
@@ -190,30 +181,44 @@ impl Steps {
             }
         };
         let counts = b.and(is_seen, is_uncut);
-        let between = b.select(counts, exp, zero);
+        b.select(counts, exp, zero)
+    }
 
+    /// From the line's start to the read of step t.
+    pub(super) fn inward(&self, b: &mut Builder<'_>, edges: &Edges) -> ValueId {
+        let zero = b.constant(0.0, b.ty(edges.log).dtype);
+        let placed = self.placed(b, edges.log);
+        let (at_read, _) = self.counts(b, edges);
         let log = self.since_start(b, placed);
         let exp = b.exp(log);
         let is_uncut = b.eq(at_read, zero);
-        let inward = b.select(is_uncut, exp, zero);
+        b.select(is_uncut, exp, zero)
+    }
 
+    /// From the write of step t to the line's end.
+    pub(super) fn outward(&self, b: &mut Builder<'_>, edges: &Edges) -> ValueId {
+        let zero = b.constant(0.0, b.ty(edges.log).dtype);
         let after = if self.decays_at_end() { edges.log } else { self.earlier(b, edges.log) };
         let log = self.until_end(b, after);
         let exp = b.exp(log);
         let cuts = self.counts_after(b, edges);
         let is_uncut = b.eq(cuts, zero);
-        let outward = b.select(is_uncut, exp, zero);
+        b.select(is_uncut, exp, zero)
+    }
 
+    /// The logarithm of the weight from the line's start to its end; where that is 0, a decay that vanishes.
+    pub(super) fn log_total(&self, b: &mut Builder<'_>, edges: &Edges) -> ValueId {
+        let dtype = b.ty(edges.log).dtype;
+        let zero = b.constant(0.0, dtype);
         let log = b.sum(edges.log, self.t.into());
-        let exp = b.exp(log);
         let mut cuts = b.sum(edges.gap, self.t.into());
         if let Some(inner) = edges.inner {
             let inner = b.sum(inner, self.t.into());
             cuts = b.add(cuts, inner);
         }
         let is_uncut = b.eq(cuts, zero);
-        let total = b.select(is_uncut, exp, zero);
-        Weights { between, inward, outward, total }
+        let none = b.constant(NONE, dtype);
+        b.select(is_uncut, log, none)
     }
 
     /// Whether the decay of a step comes after its write.
@@ -221,7 +226,7 @@ impl Steps {
         self.edge == Edge::After && self.read == Read::New
     }
 
-    /// What [`Steps::weights`] does to the decays, transposed: the gradient of the logarithms of the decays.
+    /// What the four weights do to the decays, transposed: the gradient of the logarithms of the decays.
     pub(super) fn gradient(&self, b: &mut Builder<'_>, edges: &Edges, flows: &Flows) -> ValueId {
         let zero = b.constant(0.0, b.ty(edges.log).dtype);
         let is_between = self.is_between(b);

@@ -4,8 +4,9 @@
 //! every term that the result then has is evaluated beside the original. Values that are not numbers are among the
 //! inputs, so that a rule which forgets an operand is caught. The evaluator is handed in: this crate knows none.
 //! Passing is evidence, not proof; a rule that never applied in its trials is reported as such. Rules that speak of
-//! scales are tried in `scaled`.
+//! scales are tried in `scaled`, those about linear scans in `lines`.
 
+mod lines;
 mod scaled;
 
 use crate::analysis::{Facts, Terms};
@@ -66,6 +67,8 @@ pub fn fuzz(rules: &Rules, trials: usize, seed: u64, evaluate: Evaluate<'_>) -> 
             left -= 1;
             let tried = if rule.speaks_of_scales() {
                 scaled::attempt(rule, &alone, &mut random, evaluate)
+            } else if rule.speaks_of_lines() {
+                lines::attempt(rule, &alone, &mut random, evaluate)
             } else {
                 attempt(rule, &alone, &mut random, evaluate)
             };
@@ -192,18 +195,29 @@ fn build(b: &mut Builder<'_>, expr: &Expr, assignment: &Assignment) -> Option<Va
         Expr::Op(kind, children) => {
             let count = crate::language::attribute_count(*kind)?;
             let leaf = |child: &Expr| match child {
-                Expr::Variable(var) => assignment.leaves.get(&var.to_string()).map(Leaf::attribute),
-                Expr::Leaf(leaf) => Some(leaf.attribute()),
-                Expr::Number(n) => Some(Leaf::Number(*n).attribute()),
-                Expr::Truth(_) | Expr::Op(..) | Expr::Virtual(..) | Expr::Axes(..) | Expr::Count(_) => None,
+                Expr::Variable(var) => assignment.leaves.get(&var.to_string()).cloned(),
+                Expr::Leaf(leaf) => Some(leaf.clone()),
+                Expr::Number(n) => Some(Leaf::Number(*n)),
+                Expr::Truth(_)
+                | Expr::Op(..)
+                | Expr::Virtual(..)
+                | Expr::Axes(..)
+                | Expr::Line(..)
+                | Expr::Function(..)
+                | Expr::Count(_) => None,
             };
-            let attributes: Option<Vec<_>> = children[..count].iter().map(leaf).collect();
-            let op = kind.with_attributes(&attributes?)?;
+            let leaves: Option<Vec<Leaf>> = children[..count].iter().map(leaf).collect();
+            let op = crate::language::operation_of(*kind, leaves?.iter())?;
             let operands: Option<Vec<ValueId>> =
                 children[count..].iter().map(|c| build(b, c, assignment)).collect();
             b.try_push(op, &operands?).ok()
         }
-        Expr::Virtual(..) | Expr::Axes(..) | Expr::Count(_) | Expr::Leaf(_) => None,
+        Expr::Virtual(..)
+        | Expr::Axes(..)
+        | Expr::Line(..)
+        | Expr::Function(..)
+        | Expr::Count(_)
+        | Expr::Leaf(_) => None,
     }
 }
 
@@ -278,6 +292,8 @@ fn input_values(graph: &Graph, random: &mut Random) -> Vec<Vec<f64>> {
 fn alternatives(graph: &Graph, terms: &Terms, inserted: &[Option<Inserted>]) -> Vec<Graph> {
     let output = graph.outputs[0].value.index();
     let Some(root) = inserted[output].as_ref().map(|i| terms.find(i.class)) else { return Vec::new() };
+    // Rules may have made new axes.
+    let graph = &Graph { axes: terms.analysis.axes.clone(), ..graph.clone() };
     terms[root]
         .nodes
         .iter()

@@ -157,5 +157,9 @@ pub(crate) fn attribute(leaf: &Leaf) -> String {
         Leaf::Number(n) => format!("{:e}", n.get()),
         Leaf::DType(dtype) => dtype.to_string(),
         Leaf::Direction(direction) => format!("{direction:?}").to_lowercase(),
+        Leaf::Line(line) => {
+            let direction = format!("{:?}", line.direction).to_lowercase();
+            format!("{}, {direction}, {}, {}", line.axis, line.edge.name(), line.read.name())
+        }
     }
 }

@@ -4,8 +4,9 @@ use super::Rule;
 use super::condition::axes_of;
 use super::pattern::{AxisFunction, Expr};
 use crate::analysis::{Terms, add_broadcast, add_constant, add_op, add_virtual};
-use crate::language::{Leaf, attribute_count};
-use carousel_ir::{Axes, Axis, DType, Number, Op, OpKind, Type};
+use crate::forms::functions;
+use crate::language::{Leaf, attribute_count, leaves};
+use carousel_ir::{Axes, Axis, DType, Line, Number, Op, OpKind, Type};
 use egg::{Id, Subst};
 
 /// Applies `rule` where it matched. Whether two classes became one.
@@ -19,6 +20,10 @@ pub(crate) fn apply(terms: &mut Terms, rule: &Rule, class: Id, subst: &Subst) ->
     if terms[right].data.ty() != Some(&ty) {
         return false;
     }
+    if terms.analysis.origins.is_some() && terms.find(right) != terms.find(class) {
+        let made: Vec<_> = terms[right].nodes.iter().map(|t| (t.clone(), rule.name().to_string())).collect();
+        terms.analysis.origins.iter_mut().for_each(|origins| origins.extend(made.iter().cloned()));
+    }
     terms.union(class, right)
 }
 
@@ -30,10 +35,17 @@ pub(crate) fn value(terms: &mut Terms, expr: &Expr, subst: &Subst, root: &Type) 
         Expr::Truth(truth) => {
             Some(add_constant(terms, Number::new(f64::from(u8::from(*truth))), DType::Bool))
         }
-        Expr::Count(axes) => count(terms, &axes_attribute(terms, axes, subst)?, root.dtype),
+        Expr::Count(axes) => {
+            let axes = axes_attribute(terms, axes, subst)?;
+            count(terms, &axes, root.dtype)
+        }
         Expr::Op(kind, children) => {
             let (attributes, operands) = children.split_at(attribute_count(*kind)?);
-            let leaves: Option<Vec<Leaf>> = attributes.iter().map(|a| leaf(terms, a, subst)).collect();
+            let leaves: Option<Vec<Leaf>> = attributes
+                .iter()
+                .enumerate()
+                .map(|(place, a)| leaf(terms, a, subst).map(|l| l.fitting(*kind, place)))
+                .collect();
             let operands: Option<Vec<Id>> = operands.iter().map(|o| value(terms, o, subst, root)).collect();
             operation(terms, *kind, leaves?, &operands?)
         }
@@ -41,7 +53,15 @@ pub(crate) fn value(terms: &mut Terms, expr: &Expr, subst: &Subst, root: &Type) 
             let operands: Option<Vec<Id>> = operands.iter().map(|o| value(terms, o, subst, root)).collect();
             add_virtual(terms, *what, &operands?)
         }
-        Expr::Axes(..) | Expr::Leaf(_) => None,
+        Expr::Function(function, line, operands) => {
+            let line = match line {
+                Some(line) => Some(line_attribute(terms, line, subst)?),
+                None => None,
+            };
+            let operands: Option<Vec<Id>> = operands.iter().map(|o| value(terms, o, subst, root)).collect();
+            functions::value(terms, *function, line.as_ref(), &operands?)
+        }
+        Expr::Axes(..) | Expr::Line(..) | Expr::Leaf(_) => None,
     }
 }
 
@@ -60,17 +80,21 @@ fn operation(terms: &mut Terms, kind: OpKind, leaves: Vec<Leaf>, operands: &[Id]
 }
 
 /// The attribute that an expression stands for.
-fn leaf(terms: &Terms, expr: &Expr, subst: &Subst) -> Option<Leaf> {
+fn leaf(terms: &mut Terms, expr: &Expr, subst: &Subst) -> Option<Leaf> {
     match expr {
         Expr::Leaf(leaf) => Some(leaf.clone()),
         Expr::Number(number) => Some(Leaf::Number(*number)),
         Expr::Variable(var) => terms[subst[*var]].data.leaf.clone(),
         Expr::Axes(..) => axes_attribute(terms, expr, subst).map(Leaf::Axes),
-        Expr::Truth(_) | Expr::Op(..) | Expr::Virtual(..) | Expr::Count(_) => None,
+        Expr::Line(function, line) => {
+            let line = line_attribute(terms, line, subst)?;
+            functions::attribute(terms, *function, &line)
+        }
+        Expr::Truth(_) | Expr::Op(..) | Expr::Virtual(..) | Expr::Function(..) | Expr::Count(_) => None,
     }
 }
 
-fn axes_attribute(terms: &Terms, expr: &Expr, subst: &Subst) -> Option<Vec<Axis>> {
+fn axes_attribute(terms: &mut Terms, expr: &Expr, subst: &Subst) -> Option<Vec<Axis>> {
     match expr {
         Expr::Variable(var) => axes_of(&terms[subst[*var]].data),
         Expr::Axes(function, arguments) => {
@@ -79,8 +103,18 @@ fn axes_attribute(terms: &Terms, expr: &Expr, subst: &Subst) -> Option<Vec<Axis>
             compute(*function, &arguments?)
         }
         Expr::Leaf(leaf) => leaf.axes(),
-        Expr::Number(_) | Expr::Truth(_) | Expr::Op(..) | Expr::Virtual(..) | Expr::Count(_) => None,
+        Expr::Line(..) => leaf(terms, expr, subst)?.axes(),
+        Expr::Number(_)
+        | Expr::Truth(_)
+        | Expr::Op(..)
+        | Expr::Virtual(..)
+        | Expr::Function(..)
+        | Expr::Count(_) => None,
     }
+}
+
+fn line_attribute(terms: &mut Terms, expr: &Expr, subst: &Subst) -> Option<Line> {
+    if let Leaf::Line(line) = leaf(terms, expr, subst)? { Some(line) } else { None }
 }
 
 fn compute(function: AxisFunction, arguments: &[Vec<Axis>]) -> Option<Vec<Axis>> {
@@ -109,8 +143,7 @@ fn count(terms: &mut Terms, axes: &[Axis], dtype: DType) -> Option<Id> {
     let mut product = add_constant(terms, Number::new(1.0), dtype);
     for axis in axes {
         let size = Op::SizeOf { axis: *axis, dtype };
-        let leaves = size.attributes().iter().map(|a| Leaf::new(OpKind::SizeOf, a)).collect::<Option<_>>()?;
-        let size = add_op(terms, OpKind::SizeOf, leaves, &[])?;
+        let size = add_op(terms, OpKind::SizeOf, leaves(&size)?, &[])?;
         product = match terms[product].data.constant.map(Number::get) {
             Some(1.0) => size,
             _ => add_op(terms, OpKind::Mul, Vec::new(), &[product, size])?,

@@ -76,6 +76,8 @@ tests! {
     Settled = "settled" / 1;
     /// It depends on the scale of a state.
     Carried = "carried" / 1;
+    /// The steps of the line are to be cut into chunks; saves terms, nothing depends on it.
+    Long = "long" / 1;
     /// The two are not known to be equal; saves terms, nothing depends on it.
     Differs = "differs" / 2;
 }
@@ -127,6 +129,7 @@ impl Condition {
             Test::Raw => fact(0).growth.scale == Scale::Raw,
             Test::Settled => fact(0).growth.scale != Scale::Raw,
             Test::Carried => fact(0).growth.scale != Scale::None,
+            Test::Long => fact(0).leaf.as_ref().is_some_and(|leaf| terms.analysis.is_long(leaf)),
             Test::Differs => terms.find(subst[self.variables[0]]) != terms.find(subst[self.variables[1]]),
         }
     }

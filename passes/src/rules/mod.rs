@@ -3,8 +3,10 @@
 //! ```text
 //! // a comment
 //! name: (pattern) => (pattern)   if condition ?x, condition ?y   for $op in add mul   # tag
+//! define (name ?x ?y) = (pattern)
 //! ```
 //!
+//! * A line that begins with a space goes on with the line before.
 //! * A pattern is an operation by its mnemonic with attributes first, then operands, in parentheses; a variable
 //!   `?x`; a number, which stands for a scalar constant; `true` or `false`. On the right a number has the dtype of the
 //!   value that is rewritten.
@@ -20,6 +22,9 @@
 //!   the rules of stabilisation bring them in and take them away again.
 //! * A line `[canonical]` or `[stable]`, or with both names, says which sets the rules below it belong to
 //!   ([`RuleSet`]). Without one, rules that speak of scales are rules of stabilisation, all others of the canonical form.
+//! * The line of a linear scan is one attribute, and stands for its axis where an axis is wanted. On the right there are
+//!   lines and axes made from it, `(steps ?line)`, `(chunks ?line)`, `(adjoint ?line)`, `(writes ?line)`, and values,
+//!   such as the weights `(between ?line ?l ?cut)`: see `forms.rules`.
 //! * Tags: `bitwise`, the same floats; `real`, equal over the reals wherever either side is defined; `approx`,
 //!   anything less, which must be asked for.
 //!
@@ -28,12 +33,13 @@
 
 mod apply;
 mod condition;
+mod define;
 mod parse;
 mod pattern;
 mod sets;
 
 use carousel_ir::text::Failed;
-use carousel_ir::{Diagnostic, Sources, Span};
+use carousel_ir::{Diagnostic, OpKind, Sources, Span};
 use condition::Condition;
 use egg::Pattern;
 use std::collections::HashSet;
@@ -108,7 +114,13 @@ impl Rule {
     /// Whether it has virtual operations, or conditions on scales.
     pub(crate) fn speaks_of_scales(&self) -> bool {
         let tests = |c: &Condition| c.test.is_about_scales();
-        self.left.has_virtual() || self.right.has_virtual() || self.conditions.iter().any(tests)
+        let is_virtual = |e: &Expr| matches!(e, Expr::Virtual(..));
+        self.left.any(&is_virtual) || self.right.any(&is_virtual) || self.conditions.iter().any(tests)
+    }
+
+    /// Whether it rewrites linear scans.
+    pub(crate) fn speaks_of_lines(&self) -> bool {
+        self.left.any(&|e| matches!(e, Expr::Op(OpKind::LinRead | OpKind::LinReadDecay, _)))
     }
 
     /// Where it stands in its file.
@@ -159,6 +171,12 @@ impl Rules {
     pub fn stable() -> &'static Rules {
         static STABLE: OnceLock<Rules> = OnceLock::new();
         STABLE.get_or_init(|| Rules::parse_builtin("stable.rules", include_str!("../../rules/stable.rules")))
+    }
+
+    /// The rules of the forms of linear scans.
+    pub fn forms() -> &'static Rules {
+        static FORMS: OnceLock<Rules> = OnceLock::new();
+        FORMS.get_or_init(|| Rules::parse_builtin("forms.rules", include_str!("../../rules/forms.rules")))
     }
 
     fn parse_builtin(name: &str, text: &str) -> Rules {

@@ -1,9 +1,11 @@
 //! The text of rules files.
 
 use super::condition::{Condition, Test};
+use super::define::{Definitions, Line, lines};
 use super::pattern::{AxisFunction, Expr, holes};
 use super::sets::RuleSet;
 use super::{Rule, Tag};
+use crate::forms::functions::{Function, LineFunction};
 use crate::language::{Leaf, Virtual, attribute_count};
 use carousel_ir::{Arity, DType, Diagnostic, Direction, Number, OpKind, Span, nearest};
 use egg::Var;
@@ -13,33 +15,29 @@ use std::collections::HashSet;
 const DEPTH: usize = 32;
 
 /// A problem without a place.
-fn problem(message: String) -> Diagnostic {
+pub(super) fn problem(message: String) -> Diagnostic {
     Diagnostic::error("rule", Span::default(), message)
 }
 
 /// All rules of a text, which is file number `file` of its sources, or all problems with it.
 pub(super) fn parse(text: &str, file: u32) -> Result<Vec<Rule>, Vec<Diagnostic>> {
     let (mut rules, mut problems, mut names) = (Vec::new(), Vec::new(), HashSet::new());
+    let mut definitions = Definitions::default();
     let mut section: Option<Vec<RuleSet>> = None;
-    let mut end = 0;
-    for whole in text.split_inclusive('\n') {
-        let line = whole.trim();
-        let start = end + whole.find(line).unwrap_or(0);
-        end += whole.len();
-        if line.is_empty() || line.starts_with("//") {
-            continue;
-        }
-        let span = Span { file, start: start as u32, end: (start + line.len()) as u32 };
-        let mut refuse = |d: Diagnostic| problems.push(Diagnostic { span: narrowed(line, span, &d), ..d });
-        if let Some(list) = line.strip_prefix('[') {
+    for Line { start, end, words } in lines(text) {
+        let written = &text[start..end];
+        let span = Span { file, start: start as u32, end: end as u32 };
+        let mut refuse = |d: Diagnostic| problems.push(Diagnostic { span: narrowed(written, span, &d), ..d });
+        if let Some(list) = words.strip_prefix('[') {
             match header(list) {
                 Ok(sets) => section = Some(sets),
                 Err(d) => refuse(d),
             }
             continue;
         }
-        let found = expand(line).and_then(|lines| {
-            lines.iter().map(|l| rule(l, &mut names)).collect::<Result<Vec<Rule>, Diagnostic>>()
+        let found = definitions.add(&words).and_then(|was_definition| {
+            let lines = if was_definition { Vec::new() } else { expand(&words)? };
+            lines.iter().map(|l| rule(l, &definitions, &mut names)).collect::<Result<Vec<Rule>, Diagnostic>>()
         });
         match found {
             Ok(more) => rules.extend(more.into_iter().map(|rule| {
@@ -84,7 +82,7 @@ fn expand(line: &str) -> Result<Vec<String>, Diagnostic> {
     Ok(list.split_whitespace().map(|op| format!("{} #{tag}", rule.trim_end().replace("$op", op))).collect())
 }
 
-fn rule(line: &str, names: &mut HashSet<String>) -> Result<Rule, Diagnostic> {
+fn rule(line: &str, definitions: &Definitions, names: &mut HashSet<String>) -> Result<Rule, Diagnostic> {
     let (text, tag) = line.rsplit_once('#').expect("the caller saw the tag");
     let tag = Tag::ALL
         .into_iter()
@@ -99,8 +97,8 @@ fn rule(line: &str, names: &mut HashSet<String>) -> Result<Rule, Diagnostic> {
     let (left, right) =
         body.split_once("=>").ok_or_else(|| problem("a rule has `=>` between its sides".into()))?;
     let name = name.trim().to_string();
-    let left = side(left, Side::Left)?;
-    let right = side(right, Side::Right)?;
+    let left = side(&definitions.written_out(left)?, Side::Left)?;
+    let right = side(&definitions.written_out(right)?, Side::Right)?;
     if !matches!(left, Expr::Op(..) | Expr::Virtual(..)) {
         return Err(problem(format!("the left-hand side of `{name}` must be an operation")));
     }
@@ -195,6 +193,14 @@ fn operation(words: &mut Words<'_>, which: Side, depth: usize) -> Result<Expr, D
         close(words, name)?;
         return Ok(Expr::Count(Box::new(axes)));
     }
+    if let Some((_, function, arity)) = Function::ALL.iter().find(|(n, ..)| *n == name)
+        && which == Side::Right
+    {
+        let line = if function.has_line() { Some(Box::new(attribute(words, which, depth)?)) } else { None };
+        let operands = (0..*arity).map(|_| value(words, which, depth)).collect::<Result<Vec<_>, _>>()?;
+        close(words, name)?;
+        return Ok(Expr::Function(*function, line, operands));
+    }
     if let Some((_, what)) = Virtual::ALL.iter().find(|(n, _)| *n == name) {
         let operands = vec![value(words, which, depth)?, value(words, which, depth)?];
         close(words, name)?;
@@ -227,10 +233,17 @@ fn attribute(words: &mut Words<'_>, which: Side, depth: usize) -> Result<Expr, D
     let word = words.next().ok_or_else(|| problem("a pattern ends too early".into()))?;
     if word == "(" && depth < DEPTH && which == Side::Right {
         let name = words.next().unwrap_or_default();
+        if let Some((_, function)) = LineFunction::ALL.iter().find(|(n, _)| *n == name) {
+            let line = attribute(words, which, depth + 1)?;
+            close(words, name)?;
+            return Ok(Expr::Line(*function, Box::new(line)));
+        }
+        let known = AxisFunction::ALL.iter().map(|(n, ..)| *n);
+        let known = known.chain(LineFunction::ALL.iter().map(|(n, _)| *n));
         let (_, function, arity) = *AxisFunction::ALL
             .iter()
             .find(|(n, ..)| *n == name)
-            .ok_or_else(|| unknown("function of axes", name, AxisFunction::ALL.map(|(n, ..)| n)))?;
+            .ok_or_else(|| unknown("function of axes", name, known))?;
         let arguments =
             (0..arity).map(|_| attribute(words, which, depth + 1)).collect::<Result<Vec<_>, _>>()?;
         close(words, name)?;
@@ -242,6 +255,7 @@ fn attribute(words: &mut Words<'_>, which: Side, depth: usize) -> Result<Expr, D
     let leaf = match word {
         "forward" => Some(Leaf::Direction(Direction::Forward)),
         "reverse" => Some(Leaf::Direction(Direction::Reverse)),
+        "none" => Some(Leaf::Axes(Vec::new())),
         word => DType::parse(word).map(Leaf::DType).or_else(|| word.parse().ok().map(Leaf::Integer)),
     };
     leaf.map(Expr::Leaf).ok_or_else(|| problem(format!("`{word}` is no attribute")))

@@ -1,5 +1,6 @@
 //! Patterns of rules: as read, and compiled for e-matching.
 
+use crate::forms::functions::{Function, LineFunction};
 use crate::language::{Children, Head, Leaf, Term, Virtual, is_commutative};
 use carousel_ir::{Class, DType, Number, OpKind};
 use egg::{ENodeOrVar, Id, Pattern, RecExpr, Var};
@@ -20,6 +21,10 @@ pub(crate) enum Expr {
     Virtual(Virtual, Vec<Expr>),
     /// An attribute that is computed from axes.
     Axes(AxisFunction, Vec<Expr>),
+    /// An attribute that is computed from a line.
+    Line(LineFunction, Box<Expr>),
+    /// A value that a function of the forms makes, of a line and of values.
+    Function(Function, Option<Box<Expr>>, Vec<Expr>),
     /// The number of elements that axes have.
     Count(Box<Expr>),
     /// An attribute as written.
@@ -86,7 +91,13 @@ pub(crate) fn holes(left: &Expr) -> Result<BTreeMap<String, Hole>, String> {
                 })
             }
             Expr::Virtual(_, children) => children.iter().try_for_each(|c| walk(c, Hole::Value, found)),
-            Expr::Number(_) | Expr::Truth(_) | Expr::Leaf(_) | Expr::Axes(..) | Expr::Count(_) => Ok(()),
+            Expr::Number(_)
+            | Expr::Truth(_)
+            | Expr::Leaf(_)
+            | Expr::Axes(..)
+            | Expr::Line(..)
+            | Expr::Function(..)
+            | Expr::Count(_) => Ok(()),
         }
     }
     let mut found = BTreeMap::new();
@@ -105,18 +116,28 @@ impl Expr {
             Expr::Op(_, children) | Expr::Virtual(_, children) | Expr::Axes(_, children) => {
                 children.iter().for_each(|c| c.variables(found));
             }
-            Expr::Count(axes) => axes.variables(found),
+            Expr::Count(one) | Expr::Line(_, one) => one.variables(found),
+            Expr::Function(_, line, operands) => {
+                line.iter().for_each(|l| l.variables(found));
+                operands.iter().for_each(|o| o.variables(found));
+            }
             Expr::Number(_) | Expr::Truth(_) | Expr::Leaf(_) => {}
         }
     }
 
-    /// Whether a virtual operation is in it.
-    pub(crate) fn has_virtual(&self) -> bool {
-        match self {
-            Expr::Virtual(..) => true,
-            Expr::Op(_, children) | Expr::Axes(_, children) => children.iter().any(Expr::has_virtual),
-            Expr::Variable(_) | Expr::Number(_) | Expr::Truth(_) | Expr::Leaf(_) | Expr::Count(_) => false,
-        }
+    /// Whether `test` holds for it or for a part of it.
+    pub(crate) fn any(&self, test: &dyn Fn(&Expr) -> bool) -> bool {
+        test(self)
+            || match self {
+                Expr::Op(_, children) | Expr::Virtual(_, children) | Expr::Axes(_, children) => {
+                    children.iter().any(|c| c.any(test))
+                }
+                Expr::Count(one) | Expr::Line(_, one) => one.any(test),
+                Expr::Function(_, line, operands) => {
+                    line.iter().any(|l| l.any(test)) || operands.iter().any(|o| o.any(test))
+                }
+                Expr::Variable(_) | Expr::Number(_) | Expr::Truth(_) | Expr::Leaf(_) => false,
+            }
     }
 
     /// This pattern with the operands of commutative operations in every order.
@@ -128,6 +149,8 @@ impl Expr {
             | Expr::Number(_)
             | Expr::Truth(_)
             | Expr::Axes(..)
+            | Expr::Line(..)
+            | Expr::Function(..)
             | Expr::Count(_)
             | Expr::Leaf(_) => return vec![self.clone()],
         };
@@ -198,7 +221,9 @@ impl Expr {
                 let children: Children = children.iter().map(|c| c.flatten(flat)).collect();
                 flat.add(ENodeOrVar::ENode(Term { head: Head::Virtual(*what), children }))
             }
-            Expr::Axes(..) | Expr::Count(_) => unreachable!("computed attributes stand on the right only"),
+            Expr::Axes(..) | Expr::Line(..) | Expr::Function(..) | Expr::Count(_) => {
+                unreachable!("what is computed stands on the right only")
+            }
         }
     }
 }

@@ -108,6 +108,14 @@ fn join(cx: &Context<'_>, units: &[Unit], group: &Group, unit: usize) -> Option<
     if all.iter().any(|u| row(u) > 4 * cx.target.tile_elements) {
         return None;
     }
+    // Nor may a point's part be scattered in memory: what is innermost there is a common axis only if all are.
+    let scattered = |u: &usize| {
+        let order = parallel(cx, &units[*u]).unwrap_or_default();
+        order.last().is_some_and(|last| common.contains(*last)) && !Axes::new(order).is_subset(&common)
+    };
+    if all.iter().any(scattered) {
+        return None;
+    }
     let made: Vec<View> = all.iter().filter_map(|u| written(cx, &units[*u])).collect();
     let mut shares = false;
     for &user in &all {

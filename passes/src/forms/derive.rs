@@ -1,0 +1,285 @@
+//! The forms of one linear scan, derived in an e-graph of its own.
+//!
+//! The scan, with its operands as inputs, is saturated with the rules of forms; then the candidate is taken that a plan
+//! describes: for each axis of a scan, which kind of rule took the scan away. One e-graph has chunks of one length (or
+//! of one per level). Invariants: work is done once per distinct scan, whatever function it is in; a candidate has the
+//! same outputs as the scan, and no linear scan in it.
+
+use super::functions::steps_of;
+use super::policy::Form;
+use super::recurrent;
+use crate::analysis::{Facts, Terms, operation};
+use crate::canonical::{Inserted, insert, rebuild_chosen};
+use crate::cost::{Cost, SizeWeighted};
+use crate::extract::{Selection, extract};
+use crate::language::{Head, Leaf, Term};
+use crate::rules::Rules;
+use crate::saturate::{Limits, Stop, saturate};
+use carousel_ir::{
+    Axis, AxisTable, Builder, DType, Graph, Line, Number, Op, OpKind, Role, Size, Type, ValueId,
+};
+use egg::Id;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// How far saturation goes; many times what a linear scan on three levels needs.
+const LIMITS: Limits = Limits { nodes: 60_000, rounds: 12 };
+
+/// The steps of a chunk of the gradient by the decay, where everything else goes step by step. Running sums of q dq and
+/// -x dx over the whole sequence would need no chunks, but they cancel: in f32 they lose what a large early step leaves.
+const DECAY_STEPS: u64 = 16;
+
+/// An operand of a scan: what is known of it here.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Operand {
+    dtype: DType,
+    /// In order: it is the layout.
+    axes: Vec<Axis>,
+    /// The number that every element is.
+    constant: Option<Number>,
+}
+
+/// A scan or its derivative by the decay, without the program around it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Scan {
+    op: Op,
+    operands: Vec<Operand>,
+    sizes: Vec<(Axis, Size)>,
+}
+
+impl Scan {
+    /// The operation `op` with operands of a graph under construction.
+    pub(super) fn new(b: &Builder<'_>, op: &Op, operands: &[ValueId]) -> Scan {
+        let operands: Vec<Operand> = operands
+            .iter()
+            .map(|v| {
+                let Type { dtype, axes } = b.ty(*v);
+                let constant = constant(b.graph(), *v);
+                Operand { dtype: *dtype, axes: axes.iter().collect(), constant }
+            })
+            .collect();
+        let mut sizes: Vec<(Axis, Size)> = Vec::new();
+        for axis in operands.iter().flat_map(|o| &o.axes) {
+            if !sizes.iter().any(|(known, _)| known == axis) {
+                sizes.push((*axis, b.axes().size(*axis).clone()));
+            }
+        }
+        Scan { op: op.clone(), operands, sizes }
+    }
+
+    /// A graph of this one operation, with an input for each operand.
+    fn graph(&self) -> Graph {
+        let mut axes = AxisTable::default();
+        for (axis, size) in &self.sizes {
+            axes.declare(*axis, size.clone());
+        }
+        let mut b = Builder::body(axes);
+        let mut operands: Vec<ValueId> = Vec::new();
+        for (place, operand) in self.operands.iter().enumerate() {
+            let ty = Type::new(operand.dtype, operand.axes.iter().copied());
+            let input = b.input(&format!("operand.{place}"), ty.clone(), Role::Argument);
+            operands.push(match operand.constant {
+                Some(number) => {
+                    let number = b.constant(number.get(), ty.dtype);
+                    b.broadcast(number, &ty.axes)
+                }
+                None => input,
+            });
+        }
+        let value = b.push(self.op.clone(), &operands);
+        if let Op::LinRead { .. } = self.op {
+            for (index, name) in ["read", "state"].iter().enumerate() {
+                let result = b.push(Op::Proj { index: index as u32 }, &[value]);
+                b.output(name, result);
+            }
+        } else {
+            b.output("gradient", value);
+        }
+        b.finish_pass()
+    }
+}
+
+/// The number that every element of a value is, if it is written so.
+pub(super) fn constant(graph: &Graph, value: ValueId) -> Option<Number> {
+    match &graph[value].op {
+        Op::Const { value, .. } => Some(*value),
+        Op::Broadcast { .. } => constant(graph, graph[value].operands[0]),
+        _ => None,
+    }
+}
+
+/// A form of a scan: a graph with its operands as inputs.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub(super) graph: Graph,
+    /// The rules that were used, from the scan inwards; each of them once.
+    pub(super) rules: Vec<String>,
+    pub(super) stop: Stop,
+}
+
+/// What was derived so far.
+#[derive(Default)]
+pub(super) struct Candidates(HashMap<(Scan, Form), Candidate>);
+
+impl Candidates {
+    /// The scan in that form.
+    pub(super) fn get(&mut self, scan: Scan, form: Form) -> &Candidate {
+        self.0.entry((scan, form)).or_insert_with_key(|(scan, form)| derive(scan, *form))
+    }
+}
+
+/// For each axis that scans go along, which rules take them away, and how long chunks are.
+struct Plan {
+    kinds: BTreeMap<Axis, &'static str>,
+    chunks: BTreeMap<Axis, u64>,
+}
+
+impl Plan {
+    /// Chunks that would hold the whole line are left out.
+    fn new(kind: OpKind, form: Form, mut axis: Axis, size: &Size) -> Plan {
+        let mut plan = Plan { kinds: BTreeMap::new(), chunks: BTreeMap::new() };
+        let levels = match form {
+            Form::Recurrent if kind == OpKind::LinReadDecay => vec![DECAY_STEPS],
+            Form::Recurrent => return plan,
+            Form::Parallel => vec![],
+            Form::Chunkwise(length) => vec![length],
+            Form::TwoLevel(outer, inner) => vec![outer, inner],
+        };
+        let mut whole = size.known();
+        for length in levels.into_iter().map(|n| n.max(1)) {
+            if whole.is_none_or(|whole| whole > length) {
+                plan.chunks.insert(axis, length);
+                plan.kinds.insert(axis, "chunk");
+                (axis, whole) = (steps_of(axis), Some(length));
+            }
+        }
+        plan.kinds.insert(axis, "parallel");
+        plan
+    }
+
+    /// Whether a rule of that name takes away scans along `axis`.
+    fn wants(&self, axis: Axis, rule: &str) -> bool {
+        let kind = rule.split('-').next().unwrap_or(rule);
+        self.kinds.get(&axis).is_some_and(|wanted| *wanted == kind)
+    }
+}
+
+fn derive(scan: &Scan, form: Form) -> Candidate {
+    let graph = scan.graph();
+    if form == Form::Recurrent && scan.op.kind() == OpKind::LinRead {
+        return Candidate { graph: recurrent::lower(&graph), rules: Vec::new(), stop: Stop::Saturated };
+    }
+    let line = Line::of(&scan.op).expect("only linear scans are derived");
+    let plan = Plan::new(scan.op.kind(), form, line.axis, graph.axes.size(line.axis));
+    let mut terms = Terms::new(Facts::new(graph.axes.clone()));
+    terms.analysis.chunks = plan.chunks.clone();
+    terms.analysis.origins = Some(Vec::new());
+    let inserted = insert(&mut terms, &graph);
+    let outcome = saturate(&mut terms, Rules::forms(), LIMITS);
+    let space = Space::new(&terms, &plan);
+    let roots = roots(&graph, &inserted);
+    let cost = |class, term: &Term| space.price(class, term);
+    let (selection, _) = extract(&terms, &roots, &cost)
+        .unwrap_or_else(|| panic!("no rules of forms make {} {form:?}: {}", scan.op.kind(), outcome.stop));
+    let rules = space.proof(&roots, &selection);
+    let graph = Graph { axes: terms.analysis.axes.clone(), ..graph };
+    let graph = rebuild_chosen(&graph, &terms, &inserted, &selection);
+    Candidate { graph: recurrent::lower(&graph), rules, stop: outcome.stop }
+}
+
+fn roots(graph: &Graph, inserted: &[Option<Inserted>]) -> Vec<Id> {
+    let outputs = graph.outputs.iter();
+    outputs.filter_map(|o| inserted[o.value.index()].as_ref()).map(|i| i.class).collect()
+}
+
+/// A saturated e-graph, and what extraction asks of it.
+struct Space<'a> {
+    terms: &'a Terms,
+    plan: &'a Plan,
+    /// The classes that are results of linear scans, with the axis of the scan.
+    scans: HashMap<Id, Axis>,
+    /// The rules that made a term.
+    origins: HashMap<Term, Vec<&'a str>>,
+}
+
+impl<'a> Space<'a> {
+    fn new(terms: &'a Terms, plan: &'a Plan) -> Space<'a> {
+        let mut scans = HashMap::new();
+        for class in terms.classes() {
+            if let Some(axis) = class.nodes.iter().find_map(|term| scanned(terms, term)) {
+                scans.insert(class.id, axis);
+            }
+        }
+        let mut origins: HashMap<Term, Vec<&str>> = HashMap::new();
+        for (term, rule) in terms.analysis.origins.iter().flatten() {
+            origins.entry(settled(terms, term)).or_default().push(rule);
+        }
+        Space { terms, plan, scans, origins }
+    }
+
+    /// The rule of the plan that made a term of a class.
+    fn rule(&self, class: Id, term: &Term) -> Option<&'a str> {
+        let axis = *self.scans.get(&self.terms.find(class))?;
+        let rules = self.origins.get(&settled(self.terms, term))?;
+        rules.iter().copied().find(|rule| self.plan.wants(axis, rule))
+    }
+
+    fn price(&self, class: Id, term: &Term) -> f64 {
+        let terms = self.terms;
+        let Some((op, count)) = operation(terms, term) else {
+            return if let Head::Leaf(_) = term.head { 0.0 } else { f64::INFINITY };
+        };
+        if let Some(axis) = self.scans.get(&terms.find(class)) {
+            let is_loop = scanned(terms, term).is_some();
+            let allowed = if self.plan.kinds.contains_key(axis) {
+                self.rule(class, term).is_some()
+                    || (!is_loop && !self.origins.contains_key(&settled(terms, term)))
+            } else {
+                is_loop
+            };
+            if !allowed {
+                return f64::INFINITY;
+            }
+        }
+        let operands: Vec<&Type> =
+            term.children[count..].iter().filter_map(|c| terms[*c].data.types.first()).collect();
+        SizeWeighted::default().operation(&op, &operands, &terms[class].data.types, &terms.analysis.axes)
+    }
+
+    /// The rules that were used, from the roots on.
+    fn proof(&self, roots: &[Id], selection: &Selection) -> Vec<String> {
+        let mut used: Vec<String> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut queue: std::collections::VecDeque<Id> = roots.iter().map(|r| self.terms.find(*r)).collect();
+        while let Some(class) = queue.pop_front() {
+            let Some(term) = selection.get(&class).filter(|_| seen.insert(class)) else { continue };
+            if let Some(rule) = self.rule(class, term)
+                && !used.iter().any(|known| known == rule)
+            {
+                used.push(rule.to_string());
+            }
+            queue.extend(term.children.iter().map(|c| self.terms.find(*c)));
+        }
+        used
+    }
+}
+
+/// The axis of the scan whose result a term is.
+fn scanned(terms: &Terms, term: &Term) -> Option<Axis> {
+    let line = |term: &Term| match &terms[*term.children.first()?].data.leaf {
+        Some(Leaf::Line(line)) => Some(line.axis),
+        Some(_) | None => None,
+    };
+    match term.head {
+        Head::Op(OpKind::LinReadDecay) => line(term),
+        Head::Op(OpKind::Proj) => {
+            let scans = &terms[term.children[1]].nodes;
+            scans.iter().filter(|t| t.head == Head::Op(OpKind::LinRead)).find_map(line)
+        }
+        Head::Op(_) | Head::Opaque(_) | Head::Virtual(_) | Head::Leaf(_) => None,
+    }
+}
+
+/// A term with its children as they are called now.
+fn settled(terms: &Terms, term: &Term) -> Term {
+    Term { head: term.head.clone(), children: term.children.iter().map(|c| terms.find(*c)).collect() }
+}

@@ -1,4 +1,4 @@
-//! The plain evaluator: the meaning of every operation, over f32, f64 and extended-range numbers.
+//! The plain evaluator: the meaning of every operation, over f32, f64, extended-range and 256-bit numbers.
 //!
 //! [`evaluate`] runs a function of a verified module on [`Tensor`]s. All float dtypes of the graph become the one
 //! [`Scalar`] type asked for (values of bf16 nodes are rounded to its precision), so that the same graph can be
@@ -39,6 +39,7 @@ mod linear;
 mod operations;
 mod scalar;
 mod tensor;
+mod wide;
 
 pub use error::EvalError;
 pub use evaluate::{Observed, Observer, Settings, evaluate, evaluate_with};
@@ -47,3 +48,4 @@ pub use finite::NonFinite;
 pub use frame::Sizes;
 pub use scalar::Scalar;
 pub use tensor::{Data, Tensor};
+pub use wide::Wide;

@@ -198,7 +198,7 @@ impl Scalar for f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Extended;
+    use crate::{Extended, Wide};
 
     /// What must hold in every number type, to `tolerance`.
     fn laws<S: Scalar>(tolerance: f64) {
@@ -240,5 +240,6 @@ mod tests {
         laws::<f64>(1e-15);
         laws::<f32>(5e-7);
         laws::<Extended>(1e-15);
+        laws::<Wide>(1e-15);
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct Facts {
     pub(crate) chunks: BTreeMap<Axis, u64>,
     /// Which rule made which term, where someone wants to know.
     pub(crate) origins: Option<Vec<(Term, String)>>,
+    /// Where inputs lie, by number, as far as that is known.
+    pub(crate) input_ranges: Vec<Interval>,
     /// How often two terms were made equal whose ranges or constants exclude each other: a rule is unsound.
     pub(crate) alarms: usize,
     /// The rules that were applied, if a proof is wanted.
@@ -67,8 +69,16 @@ pub(crate) struct Facts {
 impl Facts {
     /// For a graph with these axes.
     pub(crate) fn new(axes: AxisTable) -> Facts {
-        let (opaque, scales, chunks) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
-        Facts { axes, opaque, scales, chunks, origins: None, alarms: 0, instances: None }
+        Facts {
+            axes,
+            opaque: Vec::new(),
+            scales: BTreeSet::new(),
+            chunks: BTreeMap::new(),
+            origins: None,
+            input_ranges: Vec::new(),
+            alarms: 0,
+            instances: None,
+        }
     }
 
     /// What is known beside terms, for another e-graph with the same opaque operations.
@@ -279,7 +289,12 @@ fn range_of(terms: &Terms, term: &Term) -> Interval {
             return range.summed().positive_if(range.positive);
         }
         Head::Virtual(Virtual::Gexp) => return Interval::new(0.0, 1.0).positive_if(true),
-        Head::Op(_) | Head::Opaque(_) | Head::Leaf(_) => {}
+        Head::Opaque(number) => {
+            if let Op::Input { index } = terms.analysis.opaque_op(number) {
+                return terms.analysis.input_ranges.get(*index as usize).copied().unwrap_or(Interval::ANY);
+            }
+        }
+        Head::Op(_) | Head::Leaf(_) => {}
     }
     let Some((op, count)) = operation(terms, term) else { return Interval::ANY };
     let operands = &term.children[count..];

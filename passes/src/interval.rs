@@ -17,6 +17,11 @@ pub(crate) struct Interval {
 const GRID: [f64; 9] = [f64::NEG_INFINITY, -1e30, -80.0, -1.0, 0.0, 1.0, 80.0, 1e30, f64::INFINITY];
 
 impl Interval {
+    /// To be compared and hashed.
+    pub(crate) fn key(self) -> (u64, u64, bool) {
+        (self.low.to_bits(), self.high.to_bits(), self.positive)
+    }
+
     /// Nothing is known.
     pub(crate) const ANY: Interval =
         Interval { low: f64::NEG_INFINITY, high: f64::INFINITY, positive: false };

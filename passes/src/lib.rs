@@ -43,6 +43,7 @@ mod language;
 mod loops;
 mod plain;
 mod proof;
+mod ranges;
 mod report;
 mod rules;
 mod saturate;

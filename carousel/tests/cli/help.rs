@@ -2,7 +2,7 @@
 
 use crate::support::{folder, run_in};
 
-const COMMANDS: [&str; 7] = ["check", "print", "run", "train", "generate", "eval", "bench"];
+const COMMANDS: [&str; 8] = ["check", "print", "explain", "run", "train", "generate", "eval", "bench"];
 
 #[test]
 fn every_command_has_an_example() {

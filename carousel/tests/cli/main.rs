@@ -3,9 +3,11 @@
 //! Invariant: no input makes the program panic, and whatever is wrong with one is said in a sentence that names it.
 
 mod benches;
+mod explaining;
 mod help;
 mod programs;
 mod resuming;
+mod rules;
 mod running;
 mod support;
 mod tensor_files;

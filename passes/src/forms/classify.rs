@@ -74,11 +74,46 @@ pub fn recurrence(scan: &Scan, recognition: &Recognition) -> Option<Recurrence> 
         Class::Contracted => {
             let is_state = |i: &usize| Some(scan.body.inputs[*i].name) == refusal.state;
             let state = (0..scan.states as usize).find(is_state)?;
+            if !is_linear(&scan.body, state) {
+                return Some(Recurrence::Nonlinear);
+            }
             let vector = contracted_with(&scan.body, state)
                 .all(|other| other.is_subset(&scan.body.inputs[state].ty.axes));
             Some(if vector { Recurrence::LowRank } else { Recurrence::Dense })
         }
     }
+}
+
+/// Whether the next value of a state is linear in it.
+fn is_linear(body: &Graph, state: usize) -> bool {
+    let mut depends = vec![false; body.nodes.len()];
+    let mut linear = vec![true; body.nodes.len()];
+    for (value, node) in body.iter() {
+        let on = |place: usize| node.operands.get(place).is_some_and(|o| depends[o.index()]);
+        let so_far = node.operands.iter().all(|o| linear[o.index()]);
+        let any = (0..node.operands.len()).any(on);
+        let keeps = matches!(
+            node.op,
+            Op::Add
+                | Op::Sub
+                | Op::Neg
+                | Op::Sum { .. }
+                | Op::Detach
+                | Op::Cast { .. }
+                | Op::Broadcast { .. }
+                | Op::Rename { .. }
+                | Op::Split { .. }
+                | Op::Merge { .. }
+        );
+        let product = matches!(node.op, Op::Mul | Op::Dot { .. }) && !(on(0) && on(1));
+        let quotient = matches!(node.op, Op::Div) && !on(1);
+        let choice = matches!(node.op, Op::Select) && !on(0);
+        let here = !any || keeps || product || quotient || choice;
+        let index = value.index();
+        depends[index] = any || matches!(node.op, Op::Input { index } if index as usize == state);
+        linear[index] = so_far && here;
+    }
+    linear[body.outputs[state].value.index()]
 }
 
 /// The axes of what a state is contracted with.

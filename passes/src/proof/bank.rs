@@ -18,7 +18,7 @@ pub(crate) struct Bank {
 }
 
 /// How deep a text goes before it says `..`.
-const DEPTH: usize = 8;
+const DEPTH: usize = 6;
 
 impl Bank {
     /// The number of a term whose children are numbers.

@@ -9,6 +9,7 @@ use crate::canonical::{Inserted, insert_replacing};
 use crate::cost::{Cost, SizeWeighted};
 use crate::extract::{Selection, extract};
 use crate::growth::exponential_overflows;
+use crate::interval::Interval;
 use crate::language::{Children, Head, Term, Virtual};
 use crate::saturate::{Limits, Outcome, saturate};
 use crate::{Rules, analysis};
@@ -42,9 +43,10 @@ pub(super) struct Body<'g> {
 pub(super) type Pair = (Id, Id);
 
 impl<'g> Body<'g> {
-    /// The body with these groups, before any rule.
-    pub(super) fn new(graph: &'g Graph, groups: &[Group]) -> Body<'g> {
+    /// The body with these groups, before any rule; what comes in lies in these ranges.
+    pub(super) fn new(graph: &'g Graph, groups: &[Group], ranges: &[Interval]) -> Body<'g> {
         let mut terms = Terms::new(Facts::new(graph.axes.clone()));
+        terms.analysis.input_ranges = ranges.to_vec();
         let mut leaves = Vec::new();
         for (place, group) in groups.iter().enumerate() {
             let dtype = graph.inputs[group.states[0]].ty.dtype;

@@ -15,6 +15,7 @@ use super::search::{Partition, partitions};
 use crate::analysis::Terms;
 use crate::extract::Selection;
 use crate::growth::Reach;
+use crate::interval::Interval;
 use crate::plain;
 use crate::proof::{self, Chosen, Claims, Proof};
 use crate::saturate::Stop;
@@ -78,15 +79,16 @@ struct Solved<'g> {
     notes: Vec<String>,
 }
 
-/// Derives the stable form of a loop whose inner loops are done.
+/// Derives the stable form of a loop whose inner loops are done; what comes into its body lies in `ranges`.
 pub(super) fn derive(
     scan: &Scan,
+    ranges: &[Interval],
     options: &StableOptions<'_>,
     tracing: Tracing,
 ) -> (Derivation, Option<Picture>) {
     let stop = Stop::Saturated;
     let work = Work { attempts: 0, terms: 0, stop, alarms: 0, fired: BTreeMap::new() };
-    let mut search = Search { scan, options, tracing, last: None, blocked: None, work };
+    let mut search = Search { scan, ranges, options, tracing, last: None, blocked: None, work };
     let (outcome, solved) = search.run();
     let mut derivation = Derivation {
         outcome,
@@ -112,6 +114,8 @@ pub(super) fn derive(
 
 pub(super) struct Search<'s, 'o> {
     pub(super) scan: &'s Scan,
+    /// Where the inputs of the body lie.
+    ranges: &'s [Interval],
     options: &'s StableOptions<'o>,
     tracing: Tracing,
     /// The e-graph of the last attempt that failed, if a trace is wanted.
@@ -123,7 +127,7 @@ pub(super) struct Search<'s, 'o> {
 impl<'s> Search<'s, '_> {
     fn run(&mut self) -> (Outcome, Option<Solved<'s>>) {
         let graph = &self.scan.body;
-        let source = Body::new(graph, &[]);
+        let source = Body::new(graph, &[], self.ranges);
         let risky: Vec<ValueId> = (0..graph.nodes.len() as u32)
             .map(ValueId)
             .filter(|v| source.terms[source.class(*v)].nodes.iter().any(|t| source.is_risky(t)))
@@ -198,7 +202,7 @@ impl<'s> Search<'s, '_> {
         let mut growing: Vec<usize> = Vec::new();
         loop {
             let groups = alone(&growing);
-            let body = Body::new(graph, &groups);
+            let body = Body::new(graph, &groups, self.ranges);
             let grows = |s: &usize| body.terms[body.output(*s)].data.growth.size == Reach::Scaled;
             let found: Vec<usize> =
                 (0..states).filter(|s| is_float(*s) && (growing.contains(s) || grows(s))).collect();
@@ -211,7 +215,7 @@ impl<'s> Search<'s, '_> {
 
     /// Saturates the body with these groups.
     fn saturated(&mut self, groups: &[Group]) -> Body<'s> {
-        let mut body = Body::new(&self.scan.body, groups);
+        let mut body = Body::new(&self.scan.body, groups, self.ranges);
         if self.tracing == Tracing::On {
             body.terms.analysis.instances = Some(Vec::new());
         }

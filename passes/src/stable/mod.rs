@@ -16,8 +16,10 @@ mod outer;
 mod report;
 mod search;
 
+use crate::interval::Interval;
 use crate::loops::specialise;
 use crate::plain;
+use crate::ranges::range;
 use crate::rules::{RuleSet, Rules};
 use crate::saturate::Limits;
 use crate::trace::{self, GraphTrace, Trace, Tracing};
@@ -57,7 +59,8 @@ pub fn stabilize_traced(module: &Module, options: &StableOptions<'_>) -> (Module
 
 struct Pass<'o> {
     options: &'o StableOptions<'o>,
-    known: HashMap<Scan, Derivation>,
+    /// By loop, and the ranges of what comes into it.
+    known: HashMap<(Scan, Vec<(u64, u64, bool)>), Derivation>,
     report: StableReport,
     tracing: Tracing,
     trace: Trace,
@@ -101,7 +104,8 @@ impl<'o> Pass<'o> {
                 let operands: Vec<ValueId> = node.operands.iter().map(operand).collect();
                 let name = format!("{name}/scan {}", value.0);
                 let (scan, operands) = self.inner(scan, &operands, builder.graph(), &name);
-                let derivation = self.derive(&scan, &name, node.span);
+                let derivation =
+                    self.derive(&scan, input_ranges(builder.graph(), &scan, &operands), &name, node.span);
                 let used = used.get(&value).map_or(&[][..], Vec::as_slice);
                 let new = outer::add(&mut builder, &scan, &operands, &derivation, used);
                 results.insert(value, new);
@@ -137,12 +141,13 @@ impl<'o> Pass<'o> {
         carousel_ir::scan::normalize(Scan { body, ..scan }, &operands)
     }
 
-    fn derive(&mut self, scan: &Scan, name: &str, place: Span) -> Derivation {
-        let (derivation, again) = match self.known.get(scan) {
+    fn derive(&mut self, scan: &Scan, ranges: Vec<Interval>, name: &str, place: Span) -> Derivation {
+        let key = (scan.clone(), ranges.iter().map(|r| r.key()).collect::<Vec<_>>());
+        let (derivation, again) = match self.known.get(&key) {
             Some(known) => (known.clone(), true),
             None => {
-                let (new, picture) = derive(scan, self.options, self.tracing);
-                self.known.insert(scan.clone(), new.clone());
+                let (new, picture) = derive(scan, &ranges, self.options, self.tracing);
+                self.known.insert(key, new.clone());
                 if let Some(Picture { terms, proof }) = picture {
                     let dot = trace::dot(name, &terms);
                     let set = RuleSet::Stable;
@@ -173,6 +178,15 @@ impl<'o> Pass<'o> {
         });
         derivation
     }
+}
+
+/// Where the inputs of a loop's body lie: nothing is known of states.
+fn input_ranges(graph: &Graph, scan: &Scan, operands: &[ValueId]) -> Vec<Interval> {
+    let mut known = HashMap::new();
+    let given = |(place, operand): (usize, &ValueId)| {
+        if place < scan.states as usize { Interval::ANY } else { range(graph, *operand, &mut known) }
+    };
+    operands.iter().enumerate().map(given).collect()
 }
 
 /// Which results of loops are taken, by the loop.

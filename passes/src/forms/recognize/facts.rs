@@ -3,9 +3,8 @@
 //! Invariant: a proof is by the structure of the graph alone. Values are compared by identity, so that equal
 //! expressions must be one node.
 
-use crate::analysis::operation_range;
 use crate::interval::Interval;
-use carousel_ir::{Builder, DType, Graph, Op, ValueId};
+use carousel_ir::{Builder, Graph, Op, ValueId};
 use std::collections::{BTreeMap, HashMap};
 
 /// Values that are at least as large as others: the results of a loop's maxima.
@@ -88,25 +87,7 @@ impl Facts {
 
     /// The range of a number.
     pub(super) fn range(&mut self, graph: &Graph, value: ValueId) -> Interval {
-        if let Some(known) = self.ranges.get(&value) {
-            return *known;
-        }
-        let node = &graph[value];
-        let range = if let Op::Const { value, .. } = node.op {
-            Interval::new(value.get(), value.get())
-        } else if node.types.len() != 1 || node.ty().dtype == DType::Bool {
-            Interval::ANY
-        } else {
-            let operands: Vec<Interval> = node
-                .operands
-                .iter()
-                .map(|o| if graph[*o].types.len() == 1 { self.range(graph, *o) } else { Interval::ANY })
-                .collect();
-            let same = |a: usize, b: usize| node.operands[a] == node.operands[b];
-            operation_range(&node.op, &|i| operands[i], &same)
-        };
-        self.ranges.insert(value, range);
-        range
+        crate::ranges::range(graph, value, &mut self.ranges)
     }
 
     /// Whether the value is always below 0. Ranges have coarse bounds, so that numbers and products are looked into.

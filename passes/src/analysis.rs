@@ -419,6 +419,25 @@ fn is_below(terms: &Terms, part: Id, maximum: Id) -> bool {
     parts_of_maximum(terms, maximum, 0, &mut parts);
     parts.len() > 1
         && (parts.contains(&terms.find(part)) || rounded(terms, part).any(|inner| parts.contains(&inner)))
+        || is_below_half(terms, part, maximum)
+}
+
+/// Whether `half` is half of a maximum of `part + part` and something.
+fn is_below_half(terms: &Terms, part: Id, half: Id) -> bool {
+    let part = terms.find(part);
+    let is_half = |id: Id| terms[id].data.constant.is_some_and(|n| n.get() == 0.5);
+    pairs(terms, half, OpKind::Mul).any(|[a, b]| {
+        let maximum = if is_half(a) {
+            b
+        } else if is_half(b) {
+            a
+        } else {
+            return false;
+        };
+        let mut parts = Vec::new();
+        parts_of_maximum(terms, maximum, 0, &mut parts);
+        parts.iter().any(|twice| pairs(terms, *twice, OpKind::Add).any(|sum| sum == [part, part]))
+    })
 }
 
 /// A bound of `gate + difference` where `difference` is `m - max(gate + m, ..)`, or that of their next whole numbers.

@@ -155,6 +155,10 @@ impl<'t, 'b> Emitter<'t, 'b> {
                 let operands = [term.children[0], term.children[1]].map(|c| self.at_least_tiny(c));
                 self.builder.max(operands[0], operands[1])
             }
+            Head::Op(OpKind::Sqrt) if self.style == Style::Program && !self.origins.contains_key(&class) => {
+                let operand = self.at_least_tiny(term.children[0]);
+                self.builder.sqrt(operand)
+            }
             Head::Opaque(number) => {
                 let op = terms.analysis.opaque_op(number).clone();
                 let Op::Input { index } = op else { return self.operation(op, &term.children) };

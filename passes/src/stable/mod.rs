@@ -9,6 +9,7 @@
 //! `outer` the loop in its function. Each distinct body is derived once.
 
 mod body;
+mod decays;
 mod derive;
 pub(crate) mod describe;
 pub(crate) mod emit;
@@ -75,7 +76,8 @@ impl<'o> Pass<'o> {
     fn module(&mut self, module: &Module) -> Module {
         let mut result = Module::default();
         for function in &module.functions {
-            let graph = self.graph(&result, &function.graph, function.name.as_str());
+            let graph = decays::bounded(&result, &function.graph);
+            let graph = self.graph(&result, &graph, function.name.as_str());
             result.push(Function { graph, ..function.clone() });
         }
         if cfg!(debug_assertions)

@@ -295,6 +295,19 @@ fn cell(z: [s, d], i: [s], f: [s]) -> (y: [s, d]) {
   }
 }";
 
+/// mLSTM whose divisor is smooth.
+pub(crate) const SMOOTH: &str = "
+fn cell(q: [s, dk], k: [s, dk], v: [s, dv], i: [s], f: [s]) -> (h: [s, dv]) {
+  scan s {
+    state C: [dk, dv] = 0
+    state n: [dk] = 0
+    C' = exp(f) * C + exp(i) * k * v
+    n' = exp(f) * n + exp(i) * k
+    let d = sum[dk](q * n')
+    yield h = sum[dk](q * C') / sqrt(d * d + 1)
+  }
+}";
+
 /// A memory that is read through a quotient, and one whose reader asks for what overflows.
 pub(crate) const HALF: &str = "
 fn cell(z: [s, d], i: [s, d], f: [s, d]) -> (y: [s, d], total: [s, d]) {

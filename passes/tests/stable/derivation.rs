@@ -39,7 +39,8 @@ fn scales_are_those_of_the_papers() {
     assert_eq!(groups(cells::PER_KEY), one("C, n by scale[dk]", "max((logsigmoid(f) + scale), i)"));
     assert_eq!(groups(cells::BATCHED), one("C, n by scale[b, h]", "max((logsigmoid(f) + scale), i)"));
     assert_eq!(groups(cells::ONLINE_SOFTMAX), one("a, z by scale[]", "max(scale, x)"));
-    assert_eq!(groups(cells::RWKV4), one("a, b by scale[d]", "max((neg(exp(w)) + scale), k)"));
+    assert_eq!(groups(cells::SMOOTH), one("C, n by scale[]", "max((f + scale), i)"));
+    assert_eq!(groups(cells::RWKV4), one("a, b by scale[d]", "max((neg(exp(min(w, 80))) + scale), k)"));
     let slstm = groups(cells::SLSTM);
     assert_eq!(slstm.len(), 1);
     assert_eq!(slstm[0].0, "c, n by scale[h, d]");

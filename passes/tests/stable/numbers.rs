@@ -168,6 +168,14 @@ const CASES: &[Case] = &[
         double: 1e-9,
         single: 5e-3,
     },
+    Case {
+        name: "smooth",
+        text: cells::SMOOTH,
+        gates: &["i", "f"],
+        positive: &["q", "k"],
+        double: 1e-9,
+        single: 5e-3,
+    },
     Case { name: "half", text: cells::HALF, gates: &["i", "f"], positive: &[], double: 1e-9, single: 5e-3 },
     Case {
         name: "slstm states",
@@ -452,9 +460,31 @@ fn zero_states_from_outside_have_no_scale() {
 }
 
 #[test]
+fn a_decay_of_zero_has_a_gradient_of_zero() {
+    let case =
+        Case { name: "", text: cells::RWKV4, gates: &["k"], positive: &[], double: 1e-9, single: 5e-3 };
+    let (source, function) = module(case.text);
+    let (stable, _, _) = stable(case.text);
+    let (derived, root) = gradient(&stable, function, &Options::default()).expect("it has outputs");
+    let graph = &derived[root].graph;
+    let mut values = inputs(&case, &source, function, 7, Gates::Within(1.0));
+    let w = graph.inputs.iter().position(|i| i.name.as_str() == "w").expect("it is an input");
+    values[w].iter_mut().for_each(|w| *w = 1000.0);
+    let outputs = run::<f32>(&stable, function, &tensors(&source, function, 7, &values));
+    values.push(vec![1.0; outputs[0].to_f64().len()]);
+    let found = run::<f32>(&derived, root, &tensors(&derived, root, 7, &values));
+    for (output, found) in graph.outputs.iter().zip(&found) {
+        assert!(found.to_f64().iter().all(|x| x.is_finite()), "{}", output.name);
+        if output.name.as_str() == "grad.w" {
+            assert!(found.to_f64().iter().all(|x| *x == 0.0));
+        }
+    }
+}
+
+#[test]
 fn a_query_of_zero_gives_zero() {
     // The divisor is the clamp alone, which is exp(-1000) in the scale of the memory.
-    for text in [cells::MLSTM, cells::MLSTM_EXP, cells::PER_KEY] {
+    for text in [cells::MLSTM, cells::MLSTM_EXP, cells::PER_KEY, cells::SMOOTH] {
         let case = Case { name: "", text, gates: &["i", "f"], positive: &[], double: 1e-9, single: 5e-3 };
         let (stable, function, _) = stable(text);
         let (derived, of_derived) = gradient(&stable, function, &Options::default()).expect("it has outputs");

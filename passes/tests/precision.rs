@@ -1,6 +1,9 @@
 //! What f32 makes of derived recurrences: every form, with its gradients, against the equations as written in numbers of
 //! unlimited range.
 
+#[allow(dead_code, reason = "each test file uses its own part")]
+#[path = "stable/cells.rs"]
+mod cells;
 mod support;
 
 use carousel_autodiff::{Options as GradientOptions, gradient};
@@ -114,5 +117,17 @@ fn whole_scales_lose_no_digits_of_decays() {
                 assert!(forward <= 6e-7 && backward <= 2e-5, "{forget}, {form:?}, gates {gates}");
             }
         }
+    }
+}
+
+#[test]
+fn stable_cells_with_resets_are_linear_scans() {
+    for text in [cells::MLSTM_LOG_FORGET, cells::RESET_TO_CONSTANTS, cells::SMOOTH, cells::BATCHED] {
+        let program =
+            parse_program("cell.xl", text, &|_| Err(String::new())).unwrap_or_else(|e| panic!("{e}"));
+        let source = elaborate(&program, &["cell"], &Options::default()).unwrap_or_else(|e| panic!("{e:?}"));
+        let (stable, _) = stabilize(&simplified(&source), &StableOptions::default());
+        let (_, found) = recognize(&simplified(&stable));
+        assert!(found[0].outcome.is_ok(), "{}", found[0]);
     }
 }

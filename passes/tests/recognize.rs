@@ -112,6 +112,37 @@ fn cell(q: [s, dk], k: [s, dk], v: [s, dv], g: [s], S0: [dk, dv]) -> (h: [s, dv]
   }
 }";
 
+/// Resets to the declared constants, which are not 0.
+const RESET_TO_CONSTANTS: &str = "
+fn cell(q: [s, dk], k: [s, dk], v: [s, dv], g: [s], r: bool[s])
+  -> (h: [s, dv], old: [s, dv], S: [dk, dv], n: [dk]) {
+  scan s reset r {
+    state S: [dk, dv] = 0.5
+    state n: [dk] = 1
+    S' = sigmoid(g) * S + k * v
+    n' = sigmoid(g) * n + k
+    yield h = sum[dk](q * S') / sum[dk](q * n')
+    yield old = sum[dk](k * S)
+  }
+}";
+
+/// A loop in every step, whose result is written.
+const NESTED: &str = "
+fn cell(q: [s, dk], k: [s, dk], v: [s, dv], x: [s, e], w: [e], g: [s], S0: [dk, dv]) -> (h: [s, dv], S: [dk, dv]) {
+  scan s {
+    state S: [dk, dv] = S0
+    let a = inner(x, w)
+    S' = sigmoid(g + a) * S + (a * k) * v
+    yield h = sum[dk](q * S') + a
+  }
+}
+fn inner(x: [e], w: [e]) -> (y: []) {
+  scan e {
+    state y: [] = 0
+    y' = tanh(y + x * w)
+  }
+}";
+
 const EXPONENTIAL_FORGET: &str = "
 fn cell(q: [s, dk], k: [s, dk], v: [s, dv], i: [s], f: [s], C0: [dk, dv], n0: [dk], m0: [])
   -> (h: [s, dv], C: [dk, dv], n: [dk], m: []) {
@@ -228,6 +259,17 @@ fn old_reads_and_several_memories() {
     check("bonus", &program(BONUS, "cell", &[]), 1, &LENGTHS, &[2.0, 60.0]);
     check("bonus with resets", &program(BONUS_RESET, "cell", &[]), 1, &LENGTHS, &[2.0, 60.0]);
     check("two memories", &program(TWO_MEMORIES, "cell", &[]), 5, &LENGTHS, &[2.0, 60.0]);
+}
+
+#[test]
+fn resets_to_other_values_than_zero() {
+    check("resets to constants", &program(RESET_TO_CONSTANTS, "cell", &[]), 6, &LENGTHS, &[2.0, 60.0]);
+}
+
+#[test]
+fn loops_in_every_step() {
+    let nested = program(NESTED, "cell", &[]);
+    check("a loop in every step", &nested, 1, &LENGTHS, &[2.0]);
 }
 
 #[test]

@@ -295,6 +295,18 @@ fn cell(z: [s, d], i: [s], f: [s]) -> (y: [s, d]) {
   }
 }";
 
+/// Resets to the declared constants, which are not 0.
+pub(crate) const RESET_TO_CONSTANTS: &str = "
+fn cell(q: [s, dk], k: [s, dk], v: [s, dv], i: [s], f: [s], r: bool[s]) -> (h: [s, dv]) {
+  scan s reset r {
+    state C: [dk, dv] = 0.5
+    state n: [dk] = 1
+    C' = exp(f) * C + exp(i) * k * v
+    n' = exp(f) * n + exp(i) * k
+    yield h = sum[dk](q * C') / max(abs(sum[dk](q * n')), 1)
+  }
+}";
+
 /// mLSTM whose divisor is smooth.
 pub(crate) const SMOOTH: &str = "
 fn cell(q: [s, dk], k: [s, dk], v: [s, dv], i: [s], f: [s]) -> (h: [s, dv]) {

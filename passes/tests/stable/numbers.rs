@@ -169,6 +169,14 @@ const CASES: &[Case] = &[
         single: 5e-3,
     },
     Case {
+        name: "resets to constants",
+        text: cells::RESET_TO_CONSTANTS,
+        gates: &["i", "f"],
+        positive: &["q", "k"],
+        double: 1e-9,
+        single: 5e-3,
+    },
+    Case {
         name: "smooth",
         text: cells::SMOOTH,
         gates: &["i", "f"],

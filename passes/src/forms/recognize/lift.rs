@@ -6,7 +6,7 @@
 
 use super::facts::{Facts, is_number};
 use super::refusal::{Class, Refusal};
-use carousel_ir::{Axes, Builder, Graph, Name, Node, Op, Read, Scan, ValueId};
+use carousel_ir::{Axes, Builder, Graph, Name, Node, Op, Read, Role, Scan, Type, ValueId};
 use std::collections::HashMap;
 
 /// A multiple of a state.
@@ -367,6 +367,43 @@ impl<'a, 'm> Lift<'a, 'm> {
         })
     }
 
+    /// A loop of the body on lifted operands, in a loop of its own without states: its results at every step.
+    fn step_by_step(&mut self, node: &Node, values: &[ValueId]) -> ValueId {
+        let axis = self.scan.axis;
+        let mut order: Vec<ValueId> = values.to_vec();
+        order.sort();
+        order.dedup();
+        let (sequences, shared): (Vec<ValueId>, Vec<ValueId>) =
+            order.into_iter().partition(|v| self.b.ty(*v).axes.contains(axis));
+        let operands = [sequences.clone(), shared].concat();
+        let mut body = Builder::body(self.b.axes().clone());
+        let inner: Vec<ValueId> = operands
+            .iter()
+            .enumerate()
+            .map(|(place, value)| {
+                let ty = self.b.ty(*value);
+                let ty = Type { dtype: ty.dtype, axes: ty.axes.without(&axis.into()) };
+                body.input(&format!("operand.{place}"), ty, Role::Argument)
+            })
+            .collect();
+        let at = |v: &ValueId| operands.iter().position(|o| o == v).expect("every operand is an input");
+        let taken: Vec<ValueId> = values.iter().map(|v| inner[at(v)]).collect();
+        let results = body.push(node.op.clone(), &taken);
+        for index in 0..node.types.len() as u32 {
+            let result = body.push(Op::Proj { index }, &[results]);
+            body.output(&format!("result.{index}"), result);
+        }
+        let scan = Scan {
+            axis,
+            direction: self.scan.direction,
+            states: 0,
+            sequences: sequences.len() as u32,
+            body: body.finish_pass(),
+        };
+        let (scan, operands) = carousel_ir::scan::normalize(scan, &operands);
+        self.b.push(Op::Scan { scan: Box::new(scan) }, &operands)
+    }
+
     /// The operation of the body on lifted operands.
     fn apply(&mut self, node: &Node, mut values: Vec<ValueId>) -> Result<ValueId, Refusal> {
         let axis = self.scan.axis;
@@ -379,7 +416,12 @@ impl<'a, 'm> Lift<'a, 'm> {
         }
         let outer = self.b.span;
         self.b.span = if node.span.is_known() { node.span } else { outer };
-        let made = self.b.try_push(node.op.clone(), &values);
+        let made = match &node.op {
+            Op::Scan { .. } if values.iter().any(|v| varies(self.b, *v)) => {
+                Ok(self.step_by_step(node, &values))
+            }
+            op => self.b.try_push(op.clone(), &values),
+        };
         self.b.span = outer;
         match made {
             Ok(value) => {

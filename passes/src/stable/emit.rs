@@ -159,6 +159,15 @@ impl<'t, 'b> Emitter<'t, 'b> {
                 let operand = self.at_least_tiny(term.children[0]);
                 self.builder.sqrt(operand)
             }
+            // A sum of what is nowhere negative may be a divisor too.
+            Head::Op(OpKind::Add)
+                if self.style == Style::Program
+                    && !self.origins.contains_key(&class)
+                    && term.children.iter().all(|c| terms[*c].data.range.low >= 0.0) =>
+            {
+                let operands = [term.children[0], term.children[1]].map(|c| self.at_least_tiny(c));
+                self.builder.add(operands[0], operands[1])
+            }
             Head::Opaque(number) => {
                 let op = terms.analysis.opaque_op(number).clone();
                 let Op::Input { index } = op else { return self.operation(op, &term.children) };

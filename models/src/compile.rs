@@ -7,7 +7,8 @@ use carousel_autodiff as autodiff;
 use carousel_core::backend::{Backend, Executable};
 use carousel_core::{Target, lower};
 use carousel_cpu::CpuBackend;
-use carousel_ir::{Diagnostic, FunctionId, Module, Span, verify};
+use carousel_ir::{Axis, Diagnostic, FunctionId, Module, Span, verify};
+use carousel_passes::carry::carry;
 use carousel_passes::forms::{ByLength, Recognition, expand, recognize};
 use carousel_passes::{
     Limits, Options, Report, RuleSet, RuleSets, SizeWeighted, StableOptions, StableReport, canonicalize_with,
@@ -62,6 +63,28 @@ impl Engine {
             EngineTarget::Cpu(_) => {
                 let (simplified, _) = self.passes.simplified(module);
                 self.passes.derived(&simplified).module
+            }
+        }
+    }
+
+    /// `function` as one of a piece of the sequence along `axis`, with its states passed in and out, of a module as it was
+    /// elaborated; ready to be compiled. What is passed on are the states of the stable recurrences, so that nothing that
+    /// is carried overflows either.
+    pub fn prepared_piece(
+        &self,
+        module: &Module,
+        function: FunctionId,
+        axis: Axis,
+    ) -> Result<(Module, FunctionId), Vec<Diagnostic>> {
+        match &self.target {
+            EngineTarget::Reference => carry(module, function, axis),
+            EngineTarget::Cpu(_) => {
+                let passes = &self.passes;
+                let options = StableOptions { rules: passes.rules.get(RuleSet::Stable), limits: passes.limits };
+                let (stable, _) = stabilize(&passes.simplified(module).0, &options);
+                let (module, function) = carry(&passes.simplified(&stable).0, function, axis)?;
+                assert_verified(&module, "the function of a piece");
+                Ok((passes.recognized(&module).0, function))
             }
         }
     }
@@ -123,9 +146,14 @@ impl PassOptions {
     pub fn derived(&self, module: &Module) -> Derived {
         let options = StableOptions { rules: self.rules.get(RuleSet::Stable), limits: self.limits };
         let (module, stable) = stabilize(module, &options);
-        let (module, linear) = recognize(&self.simplified(&module).0);
+        let (module, linear) = self.recognized(&module);
+        Derived { module, stable, linear }
+    }
+
+    fn recognized(&self, module: &Module) -> (Module, Vec<Recognition>) {
+        let (module, linear) = recognize(&self.simplified(module).0);
         assert_verified(&module, "the recognised linear scans");
-        Derived { module: self.simplified(&module).0, stable, linear }
+        (self.simplified(&module).0, linear)
     }
 }
 

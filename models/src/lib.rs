@@ -22,6 +22,7 @@ pub mod model;
 pub mod optimizer;
 pub mod parameters;
 pub mod philox;
+pub mod piece;
 pub mod progress;
 pub mod reference_target;
 pub mod sample;

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 
 use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
 use carousel_core::program::Port;
-use carousel_ir::text::{ConfigValue, Failed, Options, elaborate};
-use carousel_ir::{Diagnostic, FunctionId, Module, Sources, Span};
+use carousel_ir::text::{ConfigValue, Failed, Options, Program, elaborate};
+use carousel_ir::{Axis, Diagnostic, FunctionId, Module, Span};
 
 use crate::batch::Batch;
 use crate::compile::Engine;
 use crate::config::ParameterValue;
 use crate::library::ModelSource;
 use crate::parameters::Layout;
+use crate::piece::Reader;
 
 /// The function that gives logits\[b, s, vocab\] for tokens\[b, s\].
 pub const LOGITS: &str = "lm";
@@ -22,26 +23,45 @@ pub const LOSS: &str = "lm_loss";
 /// An elaborated language model.
 #[derive(Debug)]
 pub struct Model {
+    program: Program,
+    config: BTreeMap<String, ConfigValue>,
     module: Module,
-    sources: Sources,
+    /// As it is used, if it is trained in another way.
+    in_use: Option<Module>,
     layout: Layout,
 }
+
+/// The compile-time parameter that is 0 wherever a model is not trained.
+const DROPOUT: &str = "dropout";
 
 impl Model {
     /// Elaborates the source with these compile-time parameters.
     pub fn new(source: &ModelSource, parameters: &BTreeMap<String, ParameterValue>) -> Result<Model, Failed> {
         let program = source.parse()?;
         let config = parameters.iter().map(|(name, value)| Ok((name.clone(), config_value(name, value)?)));
-        let elaborated = config.collect::<Result<_, Diagnostic>>().map_err(|d| vec![d]).and_then(|config| {
-            elaborate(&program, &[LOGITS, LOSS], &Options { config, ..Options::default() })
-        });
-        let laid_out = elaborated.and_then(|module| {
-            let loss = module.find(LOSS).expect("elaborated functions are there");
-            let layout = Layout::new(&module[loss].graph).map_err(|problem| vec![problem])?;
-            Ok((module, layout))
-        });
-        match laid_out {
-            Ok((module, layout)) => Ok(Model { module, sources: program.sources, layout }),
+        let made = config.collect::<Result<_, Diagnostic>>().map_err(|d| vec![d]).and_then(
+            |config: BTreeMap<String, ConfigValue>| {
+                let options = Options { config: config.clone(), ..Options::default() };
+                let module = elaborate(&program, &[LOGITS, LOSS], &options)?;
+                let loss = module.find(LOSS).expect("elaborated functions are there");
+                let layout = Layout::new(&module[loss].graph).map_err(|problem| vec![problem])?;
+                let mut config = config;
+                let is_trained_otherwise = config.insert(DROPOUT.to_string(), ConfigValue::Float(0.0));
+                let in_use = match is_trained_otherwise {
+                    None => {
+                        config.remove(DROPOUT);
+                        None
+                    }
+                    Some(_) => {
+                        let options = Options { config: config.clone(), ..Options::default() };
+                        Some(elaborate(&program, &[LOGITS, LOSS], &options)?)
+                    }
+                };
+                Ok((config, module, in_use, layout))
+            },
+        );
+        match made {
+            Ok((config, module, in_use, layout)) => Ok(Model { program, config, module, in_use, layout }),
             Err(diagnostics) => Err(Failed { sources: program.sources, diagnostics }),
         }
     }
@@ -58,17 +78,40 @@ impl Model {
 
     /// Compiles the function that gives logits.
     pub fn logits(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
-        self.function(|| engine.compile(&engine.prepared(&self.module), self.find(LOGITS)))
+        self.function(|| engine.compile(&engine.prepared(self.in_use()), self.find(LOGITS)))
     }
 
     /// Compiles the function that gives the loss.
     pub fn loss(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
-        self.function(|| engine.compile(&engine.prepared(&self.module), self.find(LOSS)))
+        self.function(|| engine.compile(&engine.prepared(self.in_use()), self.find(LOSS)))
     }
 
     /// Compiles the function that gives the loss and its gradients.
     pub fn loss_gradient(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
         self.function(|| engine.compile_loss_gradient(&self.module, self.find(LOSS), "loss"))
+    }
+
+    /// Compiles the functions that give the logits of a text piece by piece.
+    pub fn reader(&self, engine: &Engine) -> Result<Reader, Failed> {
+        let compile = |module: &Module| {
+            let root = module.find(LOGITS).expect("elaborated functions are there");
+            let (module, root) = engine.prepared_piece(module, root, Axis::new("s"))?;
+            engine.compile(&module, root)
+        };
+        let single = || {
+            let sizes = BTreeMap::from([("s".to_string(), 1)]);
+            let options = Options { config: self.config.clone(), sizes, ..Options::default() };
+            compile(&elaborate(&self.program, &[LOGITS], &options)?)
+        };
+        let compiled = compile(self.in_use()).and_then(|any| Ok((any, single()?)));
+        match compiled {
+            Ok((any, one)) => Ok(Reader::new(any, one, self.layout.clone())),
+            Err(diagnostics) => Err(Failed { sources: self.program.sources.clone(), diagnostics }),
+        }
+    }
+
+    fn in_use(&self) -> &Module {
+        self.in_use.as_ref().unwrap_or(&self.module)
     }
 
     fn find(&self, name: &str) -> FunctionId {
@@ -80,7 +123,7 @@ impl Model {
         compile: impl FnOnce() -> Result<Box<dyn Executable>, Vec<Diagnostic>>,
     ) -> Result<LanguageFunction, Failed> {
         let executable =
-            compile().map_err(|diagnostics| Failed { sources: self.sources.clone(), diagnostics })?;
+            compile().map_err(|diagnostics| Failed { sources: self.program.sources.clone(), diagnostics })?;
         Ok(LanguageFunction { executable, layout: self.layout.clone() })
     }
 }

@@ -32,6 +32,7 @@
 
 mod analysis;
 mod canonical;
+pub mod carry;
 mod constant;
 mod cost;
 mod extract;

@@ -202,6 +202,21 @@ impl ParameterValue {
     }
 }
 
+impl std::fmt::Display for ParameterValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ParameterValue::Boolean(b) => write!(f, "{b}"),
+            ParameterValue::Integer(n) => write!(f, "{n}"),
+            ParameterValue::Float(x) => write!(f, "{x}"),
+            ParameterValue::Text(text) => write!(f, "{text}"),
+            ParameterValue::List(items) => {
+                let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+                write!(f, "[{}]", items.join(", "))
+            }
+        }
+    }
+}
+
 impl SampleConfig {
     /// How tokens are chosen.
     pub fn choice(&self) -> Choice {

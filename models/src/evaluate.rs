@@ -4,7 +4,7 @@ use carousel_core::backend::RunError;
 
 use crate::batch::{Extent, validation_batches};
 use crate::corpus::Part;
-use crate::model::{LanguageFunction, Reading};
+use crate::model::{LanguageFunction, Predictor, Reading};
 
 /// How well a model predicts a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,4 +40,44 @@ pub fn evaluate(
     }
     let mean = total / tokens as f64;
     Ok(Evaluation { loss: mean, bits_per_byte: part.bits_per_byte(mean), tokens })
+}
+
+/// The mean loss over a text that is read once from its start, in pieces as long as a window, with all that the model
+/// remembers carried from one to the next.
+pub fn evaluate_carried(
+    predictor: &Predictor,
+    parameters: &[f32],
+    part: &Part,
+) -> Result<Evaluation, RunError> {
+    let (mut text, tokens) = (predictor.start(), part.tokens());
+    let mut total = 0.0;
+    let (inputs, labels) = (&tokens[..tokens.len() - 1], &tokens[1..]);
+    for (piece, labels) in inputs.chunks(part.context()).zip(labels.chunks(part.context())) {
+        let logits = text.logits(parameters, piece)?;
+        let rows = logits.chunks_exact(logits.len() / piece.len());
+        total += rows.zip(labels).map(|(row, label)| surprise(row, *label as usize)).sum::<f64>();
+    }
+    let mean = total / labels.len() as f64;
+    Ok(Evaluation { loss: mean, bits_per_byte: part.bits_per_byte(mean), tokens: labels.len() as u64 })
+}
+
+/// `-log softmax(logits)[label]`.
+fn surprise(logits: &[f32], label: usize) -> f64 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f64 = logits.iter().map(|x| f64::from(x - largest).exp()).sum();
+    total.ln() - f64::from(logits[label] - largest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::surprise;
+
+    #[test]
+    fn surprise_is_the_cross_entropy_at_any_size_of_logits() {
+        for offset in [0.0, 1e4, -1e4] {
+            let logits = [0.0, 1.0, 2.0].map(|x: f32| x + offset);
+            let total = 1.0 + 1f64.exp() + 2f64.exp();
+            assert!((surprise(&logits, 1) - (total.ln() - 1.0)).abs() < 1e-6, "{offset}");
+        }
+    }
 }

@@ -1,9 +1,8 @@
 //! Text from a model: the prompt, then token after token.
 
-use carousel_core::backend::{DataMut, RunError};
+use carousel_core::backend::RunError;
 
-use crate::batch::Batch;
-use crate::model::{LanguageFunction, Reading};
+use crate::model::Predictor;
 use crate::sample::{SampleError, Sampler};
 use crate::tokenizer::{Tokenizer, UnknownToken};
 use crate::utf8::Utf8Stream;
@@ -25,11 +24,34 @@ pub enum GenerateError {
     Token(#[from] UnknownToken),
 }
 
-/// Writes `length` tokens after the prompt, giving text to `emit` as soon as it is whole characters.
+/// Gives `length` tokens after those of the prompt to `emit`, each as soon as it is chosen.
 ///
-/// The model sees everything so far at each token: the sequence is run from its start.
+/// The prompt is read at once, and each token once: what the model remembers is carried on.
+pub fn continuation(
+    predictor: &Predictor,
+    parameters: &[f32],
+    prompt: &[i32],
+    length: usize,
+    sampler: &Sampler,
+    emit: &mut dyn FnMut(i32) -> Result<(), UnknownToken>,
+) -> Result<(), GenerateError> {
+    if prompt.is_empty() {
+        return Err(GenerateError::EmptyPrompt);
+    }
+    let mut text = predictor.start();
+    let mut piece = prompt.to_vec();
+    for place in 0..length {
+        let logits = text.last_logits(parameters, &piece).map_err(GenerateError::Run)?;
+        let token = sampler.choose(&logits, (prompt.len() + place) as u64)? as i32;
+        emit(token)?;
+        piece = vec![token];
+    }
+    Ok(())
+}
+
+/// Writes `length` tokens after the prompt, giving text to `emit` as soon as it is whole characters.
 pub fn generate(
-    logits: &LanguageFunction,
+    predictor: &Predictor,
     parameters: &[f32],
     tokenizer: &dyn Tokenizer,
     prompt: &str,
@@ -37,24 +59,15 @@ pub fn generate(
     sampler: &Sampler,
     emit: &mut dyn FnMut(&str),
 ) -> Result<(), GenerateError> {
-    let mut tokens = tokenizer.encode(prompt.as_bytes());
-    if tokens.is_empty() {
-        return Err(GenerateError::EmptyPrompt);
-    }
     let mut stream = Utf8Stream::default();
-    let vocabulary = logits.outputs()[0].sizes.last().and_then(|s| s.known()).unwrap_or_default() as usize;
-    for _ in 0..length {
-        let batch = Batch { rows: 1, context: tokens.len(), inputs: tokens.clone(), labels: Vec::new() };
-        let mut out = vec![0.0; tokens.len() * vocabulary];
-        let reading = Reading { batch: &batch, seed: 0, step: 0 };
-        logits.run(parameters, reading, &mut [DataMut::F32(&mut out)]).map_err(GenerateError::Run)?;
-        let last = &out[out.len() - vocabulary..];
-        let token = sampler.choose(last, tokens.len() as u64)? as i32;
+    let mut characters = |token| {
         let mut bytes = Vec::new();
         tokenizer.decode(token, &mut bytes)?;
         emit(&stream.push(&bytes));
-        tokens.push(token);
-    }
+        Ok(())
+    };
+    let prompt = tokenizer.encode(prompt.as_bytes());
+    continuation(predictor, parameters, &prompt, length, sampler, &mut characters)?;
     emit(&stream.finish());
     Ok(())
 }

@@ -19,6 +19,7 @@ pub mod init;
 pub mod library;
 pub mod metrics;
 pub mod model;
+pub mod operations;
 pub mod optimizer;
 pub mod parameters;
 pub mod philox;

@@ -7,13 +7,14 @@ use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
 use carousel_core::program::Port;
 use carousel_ir::text::{ConfigValue, Failed, Options, Program, elaborate};
 use carousel_ir::{Axis, Diagnostic, FunctionId, Module, Span};
+use carousel_passes::carry::NOT_IN_PIECES;
 
 use crate::batch::Batch;
 use crate::compile::Engine;
 use crate::config::ParameterValue;
 use crate::library::ModelSource;
 use crate::parameters::Layout;
-use crate::piece::Reader;
+use crate::piece::{Memory, Reader};
 
 /// The function that gives logits\[b, s, vocab\] for tokens\[b, s\].
 pub const LOGITS: &str = "lm";
@@ -110,6 +111,22 @@ impl Model {
         }
     }
 
+    /// Compiles what predicts the next token: piece by piece if the model allows it, else from the whole text each time.
+    pub fn predictor(&self, engine: &Engine) -> Result<Predictor, Failed> {
+        match self.reader(engine) {
+            Ok(reader) => Ok(Predictor::Reader(reader)),
+            Err(failed) if failed.diagnostics.iter().all(|d| d.code == NOT_IN_PIECES) => {
+                Ok(Predictor::Whole(self.logits(engine)?))
+            }
+            Err(failed) => Err(failed),
+        }
+    }
+
+    /// The function of the logits as it is used, not trained, with its module.
+    pub fn inference(&self) -> (&Module, FunctionId) {
+        (self.in_use(), self.find(LOGITS))
+    }
+
     fn in_use(&self) -> &Module {
         self.in_use.as_ref().unwrap_or(&self.module)
     }
@@ -125,6 +142,53 @@ impl Model {
         let executable =
             compile().map_err(|diagnostics| Failed { sources: self.program.sources.clone(), diagnostics })?;
         Ok(LanguageFunction { executable, layout: self.layout.clone() })
+    }
+}
+
+/// What predicts the next token of a text.
+pub enum Predictor {
+    /// Reads each token once.
+    Reader(Reader),
+    /// Reads all of the text for each token.
+    Whole(LanguageFunction),
+}
+
+/// A text that is being read.
+pub struct Text<'a> {
+    predictor: &'a Predictor,
+    memory: Memory,
+    tokens: Vec<i32>,
+}
+
+impl Predictor {
+    /// A new text.
+    pub fn start(&self) -> Text<'_> {
+        Text { predictor: self, memory: Memory::empty(1), tokens: Vec::new() }
+    }
+}
+
+impl Text<'_> {
+    /// Reads on, and gives the logits of each token of the piece.
+    pub fn logits(&mut self, parameters: &[f32], piece: &[i32]) -> Result<Vec<f32>, RunError> {
+        let function = match self.predictor {
+            Predictor::Reader(reader) => return reader.read(parameters, &mut self.memory, piece),
+            Predictor::Whole(function) => function,
+        };
+        self.tokens.extend(piece);
+        let (rows, context) = (1, self.tokens.len());
+        let batch = Batch { rows, context, inputs: self.tokens.clone(), labels: Vec::new() };
+        let vocabulary = function.outputs()[0].sizes.last().and_then(|s| s.known()).unwrap_or_default();
+        let mut logits = vec![0.0; context * vocabulary as usize];
+        let reading = Reading { batch: &batch, seed: 0, step: 0 };
+        function.run(parameters, reading, &mut [DataMut::F32(&mut logits)])?;
+        Ok(logits.split_off((context - piece.len()) * vocabulary as usize))
+    }
+
+    /// Reads on, and gives the logits of the last token.
+    pub fn last_logits(&mut self, parameters: &[f32], piece: &[i32]) -> Result<Vec<f32>, RunError> {
+        let mut logits = self.logits(parameters, piece)?;
+        let vocabulary = logits.len() / piece.len().max(1);
+        Ok(logits.split_off(logits.len() - vocabulary))
     }
 }
 

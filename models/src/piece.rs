@@ -91,6 +91,8 @@ impl Reader {
                 (Some(parameter), _) => Data::F32(&parameters[parameter.range.clone()]),
                 (None, "tokens") => Data::I32(tokens),
                 (None, FRESH) => Data::Bool(&fresh),
+                // Of random streams that are not along the sequence.
+                (None, "seed" | "step") => Data::U32(&[0]),
                 (None, _) => Data::F32(states.next().map(Vec::as_slice).unwrap_or_default()),
             };
             tensors.push(Tensor { data, shape });

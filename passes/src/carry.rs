@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, HashMap};
 pub const FRESH: &str = "fresh";
 /// What the names of inputs for states begin with.
 pub const STATE: &str = "state.";
+/// The code of the diagnostics.
+pub const NOT_IN_PIECES: &str = "carry";
 /// What the names of outputs for states begin with; the rest is that of the input.
 pub const NEXT: &str = "next.";
 
@@ -120,7 +122,7 @@ impl Pieces {
         for node in &graph.nodes {
             if let Some(why) = looks_elsewhere(&node.op, self.axis) {
                 let message = format!("`{}` {why}, so it cannot go on from piece to piece", function.name);
-                self.problems.push(Diagnostic::error("carry", node.span, message));
+                self.problems.push(Diagnostic::error(NOT_IN_PIECES, node.span, message));
             }
         }
         let all_callees = callees(graph).all(|callee| self.made.contains_key(&callee));

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use carousel_models::batch::Extent;
 use carousel_models::checkpoint::Checkpoint;
 use carousel_models::corpus::{Corpus, Part, Text};
-use carousel_models::evaluate::evaluate;
+use carousel_models::evaluate::{evaluate, evaluate_carried};
 use carousel_models::tokenizer::ByteTokenizer;
 
 use super::common::{Failure, TargetOptions, tell};
-use super::generate::load;
+use super::loaded::Loaded;
 
 /// The loss of a trained model on a text.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  carousel eval --checkpoint runs/default/checkpoint\n  \
-                        carousel eval --checkpoint runs/default/checkpoint --text other.txt --json")]
+                        carousel eval --checkpoint runs/default/checkpoint --text other.txt --json\n  \
+                        carousel eval --checkpoint runs/default/checkpoint --text long.txt --carry")]
 pub(super) struct Arguments {
     /// Folder of the checkpoint.
     #[arg(long, value_name = "DIR")]
@@ -22,6 +23,9 @@ pub(super) struct Arguments {
     /// The text; the held-back part of the text that the model was trained on if not given.
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
+    /// Read the text once from its start, with the state carried from window to window; without it each window starts afresh.
+    #[arg(long)]
+    carry: bool,
     /// One JSON object on standard output.
     #[arg(long)]
     json: bool,
@@ -46,9 +50,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             corpus.map_err(Failure::input)?.held_back
         }
     };
-    let (model, parameters) = load(&arguments.checkpoint)?;
-    let loss = model.loss(&arguments.target.engine()?)?;
-    let result = evaluate(&loss, &parameters, &part, training.batch, Extent::Whole).map_err(Failure::work)?;
+    let Loaded { model, parameters, external: _ } = Loaded::open(&arguments.checkpoint)?;
+    let engine = arguments.target.engine()?;
+    let result = if arguments.carry {
+        evaluate_carried(&model.predictor(&engine)?, &parameters, &part)
+    } else {
+        evaluate(&model.loss(&engine)?, &parameters, &part, training.batch, Extent::Whole)
+    };
+    let result = result.map_err(Failure::work)?;
     if arguments.json {
         let object = serde_json::json!({
             "loss": result.loss,

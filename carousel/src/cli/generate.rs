@@ -3,28 +3,31 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use carousel_models::checkpoint::Checkpoint;
 use carousel_models::config::SampleConfig;
-use carousel_models::generate::{GenerateError, generate};
-use carousel_models::library::ModelSource;
-use carousel_models::model::{LanguageFunction, Model};
+use carousel_models::generate::{GenerateError, continuation, generate};
+use carousel_models::model::Predictor;
 use carousel_models::sample::Sampler;
 use carousel_models::tokenizer::ByteTokenizer;
 
 use super::common::{Failure, TargetOptions, unwritten};
+use super::loaded::{Loaded, TokenList, tokens};
 
 /// Write text with a trained model.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  carousel generate --checkpoint runs/default/checkpoint --prompt 'KING LEAR:' --temperature 0.7"
+    after_help = "Examples:\n  carousel generate --checkpoint runs/default/checkpoint --prompt 'KING LEAR:' --temperature 0.7\n  \
+                  carousel generate --checkpoint xlstm-7b --tokens 17,4,1044 --temperature 0 --max-tokens 32"
 )]
 pub(super) struct Arguments {
-    /// Folder of the checkpoint.
+    /// Folder of the checkpoint, also of one that another program wrote.
     #[arg(long, value_name = "DIR")]
     checkpoint: PathBuf,
     /// What to continue.
-    #[arg(long)]
-    prompt: String,
+    #[arg(long, required_unless_present = "tokens", conflicts_with = "tokens")]
+    prompt: Option<String>,
+    /// What to continue as numbers of tokens, `17,4,1044`; what comes out are such numbers, too.
+    #[arg(long, value_name = "N,..", value_parser = tokens)]
+    tokens: Option<TokenList>,
     /// How many tokens to write.
     #[arg(long, default_value_t = 400)]
     max_tokens: usize,
@@ -55,30 +58,57 @@ fn probability(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let (model, parameters) = load(&arguments.checkpoint)?;
-    let logits = model.logits(&arguments.target.engine()?)?;
+    let loaded = Loaded::open(&arguments.checkpoint)?;
     let sample = SampleConfig {
         length: arguments.max_tokens,
-        prompt: arguments.prompt.clone(),
+        prompt: arguments.prompt.clone().unwrap_or_default(),
         temperature: arguments.temperature,
         top_k: arguments.top_k,
         top_p: arguments.top_p,
     };
-    write(&logits, &parameters, &sample, arguments.seed)
+    match &arguments.tokens {
+        None => loaded.must_read_bytes(&arguments.checkpoint)?,
+        Some(TokenList(tokens)) => loaded.must_know(tokens)?,
+    }
+    let predictor = loaded.model.predictor(&arguments.target.engine()?)?;
+    match &arguments.tokens {
+        None => write(&predictor, &loaded.parameters, &sample, arguments.seed),
+        Some(TokenList(prompt)) => numbers(&predictor, &loaded.parameters, prompt, &sample, arguments.seed),
+    }
 }
 
-/// The model in a checkpoint, and its parameters as one arena.
-pub(super) fn load(folder: &std::path::Path) -> Result<(Model, Vec<f32>), Failure> {
-    let checkpoint = Checkpoint::open(folder).map_err(Failure::input)?;
-    let manifest = checkpoint.manifest();
-    let model = Model::new(&ModelSource::from_files(manifest.sources.clone()), &manifest.parameters)?;
-    let parameters = checkpoint.parameters(&model.layout().specs()).map_err(Failure::input)?.concat();
-    Ok((model, parameters))
+/// Writes the numbers of the tokens that follow to standard output, with commas between.
+fn numbers(
+    predictor: &Predictor,
+    parameters: &[f32],
+    prompt: &[i32],
+    sample: &SampleConfig,
+    seed: u64,
+) -> Result<(), Failure> {
+    let sampler = Sampler::new(sample.choice(), seed).map_err(Failure::input)?;
+    let mut out = std::io::stdout().lock();
+    let (mut result, mut comma) = (Ok(()), "");
+    let mut emit = |token| {
+        if result.is_ok() {
+            result = write!(out, "{comma}{token}").and_then(|()| out.flush());
+            comma = ",";
+        }
+        Ok(())
+    };
+    continuation(predictor, parameters, prompt, sample.length, &sampler, &mut emit).map_err(failure)?;
+    result.and_then(|()| writeln!(out)).map_err(|error| unwritten(&error))
+}
+
+fn failure(error: GenerateError) -> Failure {
+    match error {
+        GenerateError::EmptyPrompt | GenerateError::Token(_) => Failure::input(error),
+        GenerateError::Run(_) | GenerateError::Sample(_) => Failure::work(error),
+    }
 }
 
 /// Writes a sample to standard output, character by character.
 pub(super) fn write(
-    logits: &LanguageFunction,
+    predictor: &Predictor,
     parameters: &[f32],
     sample: &SampleConfig,
     seed: u64,
@@ -91,10 +121,7 @@ pub(super) fn write(
             result = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         }
     };
-    generate(logits, parameters, &ByteTokenizer, &sample.prompt, sample.length, &sampler, &mut emit)
-        .map_err(|error| match error {
-            GenerateError::EmptyPrompt | GenerateError::Token(_) => Failure::input(error),
-            GenerateError::Run(_) | GenerateError::Sample(_) => Failure::work(error),
-        })?;
+    generate(predictor, parameters, &ByteTokenizer, &sample.prompt, sample.length, &sampler, &mut emit)
+        .map_err(failure)?;
     result.and_then(|()| writeln!(out)).map_err(|error| unwritten(&error))
 }

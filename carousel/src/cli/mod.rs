@@ -8,6 +8,9 @@ mod difference;
 mod eval;
 mod explain;
 mod generate;
+mod info;
+mod loaded;
+mod logits;
 mod print;
 mod run;
 mod source;
@@ -40,6 +43,10 @@ enum Command {
     Generate(generate::Arguments),
     /// The loss of a trained model on a text.
     Eval(eval::Arguments),
+    /// The logits of a whole sequence of tokens.
+    Logits(logits::Arguments),
+    /// Size and cost of the model in a folder.
+    Info(info::Arguments),
     /// Measure one case.
     Bench(bench::Arguments),
 }
@@ -55,6 +62,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Train(a) => train::run(*a),
         Command::Generate(a) => generate::run(&a),
         Command::Eval(a) => eval::run(&a),
+        Command::Logits(a) => logits::run(&a),
+        Command::Info(a) => info::run(&a),
         Command::Bench(a) => bench::run(&a),
     };
     match result {

@@ -65,8 +65,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         out.join(CHECKPOINT_FOLDER).display()
     ));
     if sample.length > 0 {
-        let logits = trainer.model().logits(&engine).map_err(|e| failure(TrainError::Model(e)))?;
-        generate::write(&logits, trainer.parameters(), &sample, 0)?;
+        let predictor = trainer.model().predictor(&engine).map_err(|e| failure(TrainError::Model(e)))?;
+        generate::write(&predictor, trainer.parameters(), &sample, 0)?;
     }
     Ok(())
 }

@@ -31,6 +31,7 @@
 //! assert_eq!(results[2].values.f32().unwrap(), [-0.75]);
 //! ```
 
+pub mod calibrate;
 pub mod function;
 pub mod gradcheck;
 pub mod tensors;

@@ -9,18 +9,20 @@ use carousel_core::{Target, lower};
 use carousel_cpu::CpuBackend;
 use carousel_ir::{Axis, Diagnostic, FunctionId, Module, Span, verify};
 use carousel_passes::carry::carry;
-use carousel_passes::forms::{ByLength, Recognition, expand, recognize};
+use carousel_passes::forms::{FormReport, Recognition, choose, expand, recognize};
 use carousel_passes::{
     Limits, Options, Report, RuleSet, RuleSets, SizeWeighted, StableOptions, StableReport, canonicalize_with,
     stabilize,
 };
 
+use crate::forms::FormOptions;
 use crate::reference_target::ReferenceExecutable;
 
 /// What compiles functions.
 pub struct Engine {
     target: EngineTarget,
     passes: PassOptions,
+    forms: FormOptions,
 }
 
 enum EngineTarget {
@@ -37,22 +39,39 @@ pub struct PassOptions {
     pub limits: Limits,
 }
 
+/// A compiled function, and what was decided on the way.
+pub struct CompiledFunction {
+    /// What runs.
+    pub executable: Box<dyn Executable>,
+    /// The forms of its linear scans.
+    pub forms: FormReport,
+}
+
 impl Engine {
     /// Machine code for this computer's processor on `threads` threads; on all cores if none are given.
     pub fn cpu(threads: Option<usize>) -> Engine {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let target = EngineTarget::Cpu(CpuBackend::new(threads.unwrap_or_else(cores)));
-        Engine { target, passes: PassOptions::default() }
+        Engine { target, passes: PassOptions::default(), forms: FormOptions::default() }
     }
 
     /// The plain evaluator in f64.
     pub fn reference() -> Engine {
-        Engine { target: EngineTarget::Reference, passes: PassOptions::default() }
+        Engine {
+            target: EngineTarget::Reference,
+            passes: PassOptions::default(),
+            forms: FormOptions::default(),
+        }
     }
 
     /// The same with these options for the passes.
     pub fn with_passes(self, passes: PassOptions) -> Engine {
         Engine { passes, ..self }
+    }
+
+    /// The same with a say in the forms of linear scans.
+    pub fn with_forms(self, forms: FormOptions) -> Engine {
+        Engine { forms, ..self }
     }
 
     /// The module as gradients are taken of it and as it is compiled: [`derived`] for machine code; the reference
@@ -80,7 +99,8 @@ impl Engine {
             EngineTarget::Reference => carry(module, function, axis),
             EngineTarget::Cpu(_) => {
                 let passes = &self.passes;
-                let options = StableOptions { rules: passes.rules.get(RuleSet::Stable), limits: passes.limits };
+                let options =
+                    StableOptions { rules: passes.rules.get(RuleSet::Stable), limits: passes.limits };
                 let (stable, _) = stabilize(&passes.simplified(module).0, &options);
                 let (module, function) = carry(&passes.simplified(&stable).0, function, axis)?;
                 assert_verified(&module, "the function of a piece");
@@ -95,14 +115,27 @@ impl Engine {
         module: &Module,
         function: FunctionId,
     ) -> Result<Box<dyn Executable>, Vec<Diagnostic>> {
+        self.compile_with_report(module, function).map(|compiled| compiled.executable)
+    }
+
+    /// The same with what was decided.
+    pub fn compile_with_report(
+        &self,
+        module: &Module,
+        function: FunctionId,
+    ) -> Result<CompiledFunction, Vec<Diagnostic>> {
         match &self.target {
-            EngineTarget::Reference => Ok(Box::new(ReferenceExecutable::new(module.clone(), function))),
+            EngineTarget::Reference => {
+                let executable = Box::new(ReferenceExecutable::new(module.clone(), function));
+                Ok(CompiledFunction { executable, forms: FormReport::default() })
+            }
             EngineTarget::Cpu(backend) => {
                 let (module, _) = self.passes.simplified(module);
-                let (module, _) = self.passes.simplified(&in_forms(&module));
+                let (module, forms) = in_forms_with_report(&module, &[function], &self.forms);
+                let (module, _) = self.passes.simplified(&module);
                 let program = lower(&module, function, &Target::default())?;
                 let failed = |e| vec![Diagnostic::error("compile", Span::default(), format!("{e}"))];
-                backend.compile(program).map_err(failed)
+                Ok(CompiledFunction { executable: backend.compile(program).map_err(failed)?, forms })
             }
         }
     }
@@ -114,9 +147,9 @@ impl Engine {
         module: &Module,
         function: FunctionId,
         loss: &str,
-    ) -> Result<Box<dyn Executable>, Vec<Diagnostic>> {
+    ) -> Result<CompiledFunction, Vec<Diagnostic>> {
         let (module, function) = loss_gradient(&self.prepared(module), function, loss)?;
-        self.compile(&module, function)
+        self.compile_with_report(&module, function)
     }
 }
 
@@ -173,11 +206,22 @@ pub fn derived_with_reports(module: &Module) -> Derived {
     PassOptions::default().derived(module)
 }
 
-/// The module with every linear scan in the form that suits its length: what is lowered.
+/// The module with every linear scan in the cheapest form, by default: what is lowered.
 pub fn in_forms(module: &Module) -> Module {
-    let (module, _) = expand(module, &ByLength::default());
+    let all: Vec<FunctionId> = module.iter().map(|(id, _)| id).collect();
+    in_forms_with_report(module, &all, &FormOptions::default()).0
+}
+
+/// The module with the linear scans of `roots`, and of what they call, in the cheapest forms, and why these.
+pub fn in_forms_with_report(
+    module: &Module,
+    roots: &[FunctionId],
+    options: &FormOptions,
+) -> (Module, FormReport) {
+    let (chosen, report) = choose(module, roots, options, &options.search());
+    let (module, _) = expand(module, &chosen);
     assert_verified(&module, "the forms of linear scans");
-    module
+    (module, report)
 }
 
 /// The module with the function that returns `loss` and the gradients of all parameters.

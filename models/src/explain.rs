@@ -5,7 +5,8 @@
 
 use carousel_ir::{FunctionId, Graph, Module, Op, Scan};
 use carousel_passes::forms::{
-    ByLength, Expanded, Recognition, Recurrence, Stratum, expand, recognize, recurrence,
+    Candidate, FormReport, GroupReport, Outcome as FormOutcome, Price, Recognition, Recurrence, Stratum,
+    recognize, recurrence,
 };
 use carousel_passes::{
     Equation, GraphTrace, Options, Outcome, Report, RuleSet, ScanReport, SizeWeighted, StableOptions, Stop,
@@ -15,7 +16,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::compile::PassOptions;
+use crate::compile::{PassOptions, in_forms_with_report};
+use crate::forms::FormOptions;
 
 /// Everything that was derived for a module.
 #[derive(Debug)]
@@ -26,8 +28,8 @@ pub struct Explanation {
     pub loops: Vec<Loop>,
     /// The linear scans that became of them.
     pub scans: Vec<LinearScan>,
-    /// The forms that these were given.
-    pub forms: Vec<Expanded>,
+    /// The forms that these were given, and what the others would have cost.
+    pub forms: FormReport,
     /// The e-graphs, with proofs.
     pub graphs: Vec<GraphTrace>,
     /// Limits that were hit: more might have been found.
@@ -64,7 +66,7 @@ pub struct LinearScan {
 
 impl PassOptions {
     /// Everything that is derived for a function and what it calls.
-    pub fn explained(&self, module: &Module, root: FunctionId) -> Explanation {
+    pub fn explained(&self, module: &Module, root: FunctionId, forms: &FormOptions) -> Explanation {
         let module = &reachable(module, root);
         let cost = SizeWeighted::default();
         let rules = self.rules.get(RuleSet::Canonical);
@@ -85,7 +87,8 @@ impl PassOptions {
         let (module, report) = self.simplified(&module);
         let (recognised, linear) = recognize(&module);
         let (recognised, last) = self.simplified(&recognised);
-        let (_, forms) = expand(&recognised, &ByLength::default());
+        let all: Vec<FunctionId> = recognised.iter().map(|(id, _)| id).collect();
+        let (_, forms) = in_forms_with_report(&recognised, &all, forms);
         let mut limits = Vec::new();
         for report in [&canonical, &report, &last] {
             limits.extend(report.limited().map(|g| format!("{}: {}", g.name, g.stop)));
@@ -229,11 +232,8 @@ impl fmt::Display for Explanation {
         for scan in &self.scans {
             write!(f, "\n{scan}")?;
         }
-        if !self.forms.is_empty() {
-            writeln!(f, "\nforms\n")?;
-        }
-        for form in &self.forms {
-            writeln!(f, "{}: {} of length {}: {:?}", form.function, form.operation, form.length, form.form)?;
+        if !self.forms.groups.is_empty() {
+            write!(f, "\nforms\n\n{}", self.forms)?;
         }
         writeln!(f, "\nproofs")?;
         for graph in &self.graphs {
@@ -269,10 +269,7 @@ impl Explanation {
                 "function": s.function, "axis": s.axis, "key": s.key, "query": s.query,
                 "written": [s.written.0, s.written.1], "log_decay": s.log_decay,
             })).collect::<Vec<_>>(),
-            "forms": self.forms.iter().map(|form| json!({
-                "function": form.function.as_str(), "operation": form.operation, "length": form.length,
-                "form": format!("{:?}", form.form),
-            })).collect::<Vec<_>>(),
+            "forms": self.forms.groups.iter().map(group_json).collect::<Vec<_>>(),
             "rules": self.canonical.fired(),
             "proofs": self.graphs.iter().filter_map(proof_json).collect::<Vec<_>>(),
             "limits": self.limits,
@@ -320,6 +317,32 @@ impl Loop {
             "limit_hit": *stop != Stop::Saturated,
         })
     }
+}
+
+fn group_json(group: &GroupReport) -> Value {
+    let candidate = |c: &Candidate| {
+        let priced = |what: &str, price: &Price| json!({ "form": c.form.to_string(), "seconds": price.seconds, "bytes": price.bytes, "outcome": what });
+        let unpriced =
+            |what: &str, why: &str| json!({ "form": c.form.to_string(), "outcome": what, "reason": why });
+        match &c.outcome {
+            FormOutcome::Chosen(price) => priced("chosen", price),
+            FormOutcome::Slower(price) => priced("slower", price),
+            FormOutcome::OverLimit(price) => priced("over the limit of memory", price),
+            FormOutcome::Excluded(why) => unpriced("turned down", why),
+            FormOutcome::Unpriced(why) => unpriced("not priced", why),
+        }
+    };
+    json!({
+        "function": group.function.as_str(),
+        "axis": group.axis.to_string(),
+        "operations": group.sites.iter().map(|s| s.operation).collect::<Vec<_>>(),
+        "length": group.length,
+        "expected_length": group.expected.length,
+        "state_elements": group.state,
+        "form": group.chosen.to_string(),
+        "rules": group.rules,
+        "candidates": group.candidates.iter().map(candidate).collect::<Vec<_>>(),
+    })
 }
 
 fn proof_json(graph: &GraphTrace) -> Option<Value> {

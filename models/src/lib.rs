@@ -2,7 +2,7 @@
 //!
 //! Two layers. The host side knows nothing of graphs: [`corpus`], [`batch`], [`tokenizer`], [`config`], [`schedule`],
 //! [`checkpoint`], [`metrics`], [`progress`], [`sample`]. On top of it and of the compiler: [`library`] (the built-in
-//! `.xl` files), [`compile`](mod@compile) (the pipeline), [`model`], [`parameters`], [`optimizer`], [`train`],
+//! `.xl` files), [`compile`](mod@compile) (the pipeline), [`forms`], [`model`], [`parameters`], [`optimizer`], [`train`],
 //! [`evaluate`](mod@evaluate), [`generate`](mod@generate).
 
 pub mod batch;
@@ -13,6 +13,7 @@ pub mod corpus;
 pub mod evaluate;
 pub mod explain;
 pub mod external;
+pub mod forms;
 pub mod generate;
 pub mod hash;
 pub mod init;

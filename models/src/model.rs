@@ -8,9 +8,10 @@ use carousel_core::program::Port;
 use carousel_ir::text::{ConfigValue, Failed, Options, Program, elaborate};
 use carousel_ir::{Axis, Diagnostic, FunctionId, Module, Span};
 use carousel_passes::carry::NOT_IN_PIECES;
+use carousel_passes::forms::FormReport;
 
 use crate::batch::Batch;
-use crate::compile::Engine;
+use crate::compile::{CompiledFunction, Engine};
 use crate::config::ParameterValue;
 use crate::library::ModelSource;
 use crate::parameters::Layout;
@@ -79,12 +80,12 @@ impl Model {
 
     /// Compiles the function that gives logits.
     pub fn logits(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
-        self.function(|| engine.compile(&engine.prepared(self.in_use()), self.find(LOGITS)))
+        self.function(|| engine.compile_with_report(&engine.prepared(self.in_use()), self.find(LOGITS)))
     }
 
     /// Compiles the function that gives the loss.
     pub fn loss(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
-        self.function(|| engine.compile(&engine.prepared(self.in_use()), self.find(LOSS)))
+        self.function(|| engine.compile_with_report(&engine.prepared(self.in_use()), self.find(LOSS)))
     }
 
     /// Compiles the function that gives the loss and its gradients.
@@ -137,11 +138,11 @@ impl Model {
 
     fn function(
         &self,
-        compile: impl FnOnce() -> Result<Box<dyn Executable>, Vec<Diagnostic>>,
+        compile: impl FnOnce() -> Result<CompiledFunction, Vec<Diagnostic>>,
     ) -> Result<LanguageFunction, Failed> {
-        let executable =
+        let CompiledFunction { executable, forms } =
             compile().map_err(|diagnostics| Failed { sources: self.program.sources.clone(), diagnostics })?;
-        Ok(LanguageFunction { executable, layout: self.layout.clone() })
+        Ok(LanguageFunction { executable, forms, layout: self.layout.clone() })
     }
 }
 
@@ -196,6 +197,7 @@ impl Text<'_> {
 /// streams, seed and step.
 pub struct LanguageFunction {
     executable: Box<dyn Executable>,
+    forms: FormReport,
     layout: Layout,
 }
 
@@ -214,6 +216,11 @@ impl LanguageFunction {
     /// What comes out.
     pub fn outputs(&self) -> &[Port] {
         self.executable.outputs()
+    }
+
+    /// The forms of its linear scans, and why these.
+    pub fn forms(&self) -> &FormReport {
+        &self.forms
     }
 
     /// The most memory that a run has needed beside inputs and outputs, in bytes.

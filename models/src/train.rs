@@ -205,6 +205,11 @@ impl Trainer {
         self.step
     }
 
+    /// The forms of the linear scans of a step, and why these.
+    pub fn forms(&self) -> &carousel_passes::forms::FormReport {
+        self.gradient.forms()
+    }
+
     /// The most memory that a step has needed beside parameters, moments and gradients, in bytes.
     pub fn peak_bytes(&self) -> u64 {
         self.gradient.peak_bytes()

@@ -8,8 +8,8 @@
 //! that looks ahead, or at all of the sequence, or at places in it, is refused with the operation that does so.
 
 use carousel_ir::{
-    Attribute, Axes, Axis, AxisTable, Builder, DType, Diagnostic, Direction, Function, FunctionId, Graph, Module, Op, Role,
-    Size, Type, ValueId,
+    Attribute, Axes, Axis, AxisTable, Builder, DType, Diagnostic, Direction, Function, FunctionId, Graph,
+    Module, Op, Role, Size, Type, ValueId,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -46,7 +46,10 @@ pub fn carry(module: &Module, root: FunctionId, axis: Axis) -> Result<(Module, F
 }
 
 fn callees(graph: &Graph) -> impl Iterator<Item = FunctionId> {
-    graph.nodes.iter().filter_map(|node| if let Op::Call { function } = node.op { Some(function) } else { None })
+    graph
+        .nodes
+        .iter()
+        .filter_map(|node| if let Op::Call { function } = node.op { Some(function) } else { None })
 }
 
 /// A state: its name without what it begins with, and its type outside.
@@ -189,8 +192,8 @@ impl Pieces {
         let mut moved: Vec<ValueId> = Vec::with_capacity(graph.nodes.len());
         let inputs: Vec<ValueId> =
             graph.inputs.iter().map(|i| b.input(i.name.as_str(), i.ty.clone(), i.role)).collect();
-        let fresh = (!memory.states.is_empty())
-            .then(|| b.input(FRESH, Type::scalar(DType::Bool), Role::Argument));
+        let fresh =
+            (!memory.states.is_empty()).then(|| b.input(FRESH, Type::scalar(DType::Bool), Role::Argument));
         let given: Vec<ValueId> = memory
             .states
             .iter()
@@ -243,7 +246,9 @@ impl Pieces {
             moved.push(new);
             if let Some(&(state, tail, longest)) = memory.tails.get(&value) {
                 let length = b.axes().size(self.axis).clone();
-                let along = b.axes_mut().fresh(Axis::new("joined"), Size::sum([Size::Known(longest), length.clone()]));
+                let along = b
+                    .axes_mut()
+                    .fresh(Axis::new("joined"), Size::sum([Size::Known(longest), length.clone()]));
                 let zero = b.constant(0.0, node.ty().dtype);
                 let given = memory.inside(state, &mut b, given[state]);
                 let before = b.select(fresh.expect("there are states"), zero, given);

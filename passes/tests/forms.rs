@@ -7,7 +7,7 @@ use carousel_ir::{
     Read, Residuals, Size,
 };
 use carousel_passes::Stop;
-use carousel_passes::forms::{ByLength, Form, expand};
+use carousel_passes::forms::{Form, expand};
 use support::{Numbers, assert_close, differentiated, errors, inputs, run};
 
 /// Every line along `s`.
@@ -162,24 +162,6 @@ fn long_sequences_agree() {
             println!("{steps} steps: {worst:e}");
         }
     }
-}
-
-#[test]
-fn the_default_policy_goes_by_length() {
-    let line = Line { axis: "s".into(), direction: Direction::Forward, edge: Edge::Before, read: Read::New };
-    let with = |policy: ByLength, length, shape: &Shape| {
-        let (module, _) = module(&line, shape, length);
-        expand(&module, &policy).1[0].form
-    };
-    // The states here are tiny; by default only larger ones are worth chunks.
-    let form =
-        |length, shape: &Shape| with(ByLength { smallest_state: 1, ..ByLength::default() }, length, shape);
-    assert_eq!(with(ByLength::default(), Size::symbol("s"), &MATRIX), Form::Recurrent);
-    assert_eq!(form(Size::Known(1), &MATRIX), Form::Recurrent);
-    assert_eq!(form(Size::Known(64), &MATRIX), Form::Parallel);
-    assert_eq!(form(Size::Known(65), &MATRIX), Form::Chunkwise(64));
-    assert_eq!(form(Size::symbol("s"), &MATRIX), Form::Chunkwise(64));
-    assert_eq!(form(Size::symbol("s"), &SHAPES[3]), Form::Recurrent, "a decay for each element");
 }
 
 #[test]

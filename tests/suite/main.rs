@@ -1,6 +1,7 @@
 //! The suite: what holds for every random graph and across crates.
 
 mod cells;
+mod choices;
 mod derivation;
 mod documents;
 mod executable;

@@ -1,8 +1,9 @@
 //! What all backends share: the [kernel IR](kernel), the lowering of graphs to it with fusion and schedule, the buffer
-//! plan, the flat [`program`] that executables run, and the [interface](backend) of backends.
+//! plan, the flat [`program`] that executables run, its [price](cost), and the [interface](backend) of backends.
 
 pub mod backend;
 mod bind;
+pub mod cost;
 mod display;
 #[cfg(feature = "interpret")]
 pub mod interpret;

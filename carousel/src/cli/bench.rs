@@ -4,19 +4,20 @@ use std::time::{Duration, Instant};
 
 use carousel::Values;
 use carousel_autodiff as autodiff;
-use carousel_core::backend::{DataMut, Executable, Tensor};
+use carousel_core::backend::{DataMut, Tensor};
 use carousel_ir::DType;
 use carousel_ir::philox::philox;
 use carousel_ir::text::{Failed, Options, elaborate, parse_program};
-use carousel_models::compile::Engine;
+use carousel_models::compile::{CompiledFunction, Engine};
 use carousel_models::config::{ParameterValue, TrainingConfig};
 use carousel_models::library::{ModelSource, bundled};
 use carousel_models::model::Model;
 use carousel_models::train::{Start, Trainer};
+use carousel_passes::forms::{Form, FormReport};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::common::{Failure, TargetOptions, tell};
-use super::train;
+use super::{calibrate, forms, train};
 
 /// Measure one case.
 #[derive(clap::Args)]
@@ -78,6 +79,8 @@ enum Case {
         #[command(flatten)]
         common: Common,
     },
+    /// Measure this computer and write a cost profile, for --profile.
+    Calibrate(calibrate::Arguments),
     /// Compilation of the gradient of the built-in language model.
     Compile {
         #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(i64).range(1..=100_000))]
@@ -115,7 +118,7 @@ enum Pass {
 /// What a case reports beside its times.
 struct Report {
     case: &'static str,
-    form: &'static str,
+    form: String,
     tokens: u64,
     flops: f64,
     bytes_peak: u64,
@@ -141,6 +144,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Case::TrainStep { blocks, dim, context, batch, slstm_every, common } => {
             train_step(*blocks, *dim, *context, *batch, *slstm_every, common)
         }
+        Case::Calibrate(arguments) => calibrate::run(arguments),
         Case::Compile { blocks, dim, slstm_every, common } => compile(*blocks, *dim, *slstm_every, common),
     }
 }
@@ -162,7 +166,8 @@ fn cell(
     common: &Common,
 ) -> Result<(), Failure> {
     let started = Instant::now();
-    let executable = cell_executable(name, sizes, map, pass, &common.target.engine()?)?;
+    let compiled = cell_executable(name, sizes, map, pass, &common.target.engine(sizes)?)?;
+    let executable = compiled.executable;
     let compile_seconds = started.elapsed().as_secs_f64();
     let size = |size: &carousel_ir::Size| {
         let of = |n: carousel_ir::Name| sizes.iter().find(|(name, _)| *name == n.as_str()).map(|(_, n)| *n);
@@ -199,8 +204,22 @@ fn cell(
     let bytes_peak = executable.peak_bytes();
     report(
         common,
-        &Report { case: name, form: "recurrent", tokens, flops, bytes_peak, compile_seconds, times },
+        &Report {
+            case: name,
+            form: form(&compiled.forms),
+            tokens,
+            flops,
+            bytes_peak,
+            compile_seconds,
+            times,
+        },
     )
+}
+
+/// The forms that were taken; a program without linear scans goes step by step.
+fn form(report: &FormReport) -> String {
+    forms::warn(report);
+    if report.groups.is_empty() { Form::Recurrent.to_string() } else { report.summary() }
 }
 
 fn cell_executable(
@@ -209,8 +228,8 @@ fn cell_executable(
     map: &[(&str, &str)],
     pass: Pass,
     engine: &Engine,
-) -> Result<Box<dyn Executable>, Failure> {
-    let path = format!("reference/{name}.xl");
+) -> Result<CompiledFunction, Failure> {
+    let path = format!("cells/{name}.xl");
     let text = bundled(&path).expect("the cells are built in");
     let program = parse_program(&path, text, &|p| Err(format!("no file `{p}`")))?;
     // Batch and sequence stay dynamic: the same kernels serve every length.
@@ -230,7 +249,7 @@ fn cell_executable(
         Pass::Fwd => (module, root),
         Pass::Fwdbwd => autodiff::gradient(&module, root, &autodiff::Options::default()).map_err(fail)?,
     };
-    engine.compile(&module, root).map_err(fail)
+    engine.compile_with_report(&module, root).map_err(fail)
 }
 
 fn parameters(blocks: i64, dim: i64, slstm_every: i64) -> Vec<(String, ParameterValue)> {
@@ -263,8 +282,9 @@ fn train_step(
     };
     let config = config.validated().map_err(Failure::input)?;
     let started = Instant::now();
-    let mut trainer =
-        Trainer::new(&common.target.engine()?, config, Start::Afresh).map_err(train::failure)?;
+    let likely = [("b", batch as u64), ("s", context as u64)];
+    let engine = common.target.engine(&likely)?;
+    let mut trainer = Trainer::new(&engine, config, Start::Afresh).map_err(train::failure)?;
     let compile_seconds = started.elapsed().as_secs_f64();
     let times = repeat(common, || trainer.step().map(drop).map_err(train::failure));
     // The trainer's metrics file is the only thing in it.
@@ -274,7 +294,7 @@ fn train_step(
     let bytes_peak = trainer.peak_bytes();
     let report_ = Report {
         case: "train-step",
-        form: "recurrent",
+        form: form(trainer.forms()),
         tokens,
         flops,
         bytes_peak,
@@ -287,16 +307,19 @@ fn train_step(
 fn compile(blocks: i64, dim: i64, slstm_every: i64, common: &Common) -> Result<(), Failure> {
     let source = ModelSource::load(None, None).map_err(Failure::input)?;
     let settings = parameters(blocks, dim, slstm_every).into_iter().collect();
-    let engine = common.target.engine()?;
-    let once =
-        || -> Result<(), Failure> { Ok(Model::new(&source, &settings)?.loss_gradient(&engine).map(drop)?) };
+    let engine = common.target.engine(&[])?;
+    let mut taken = String::new();
+    let once = || -> Result<(), Failure> {
+        taken = form(Model::new(&source, &settings)?.loss_gradient(&engine)?.forms());
+        Ok(())
+    };
     let times = repeat(common, once)?;
     let compile_seconds = times.iter().min().map_or(0.0, Duration::as_secs_f64);
     report(
         common,
         &Report {
             case: "compile",
-            form: "recurrent",
+            form: taken,
             tokens: 0,
             flops: 0.0,
             bytes_peak: 0,

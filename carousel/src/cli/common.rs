@@ -10,8 +10,11 @@ use carousel_ir::text::{ConfigValue, Failed};
 use carousel_ir::{DType, RenderStyle, Severity, Sources};
 use carousel_models::compile::{Engine, PassOptions};
 use carousel_models::trials;
+use carousel_passes::forms::Wanted;
 use carousel_passes::{RuleSets, Tag};
 use clap::{Args, ValueEnum};
+
+use super::forms::FormArguments;
 
 /// Why a command did not do its work.
 pub(super) enum Failure {
@@ -118,16 +121,24 @@ pub(super) struct TargetOptions {
     pub(super) threads: Option<u16>,
     #[command(flatten)]
     rules: RuleOptions,
+    #[command(flatten)]
+    forms: FormArguments,
 }
 
 impl TargetOptions {
-    /// The compiler for it.
-    pub(super) fn engine(&self) -> Result<Engine, Failure> {
+    /// The compiler for it, where dynamic sizes are likely to have these values.
+    pub(super) fn engine(&self, likely: &[(&str, u64)]) -> Result<Engine, Failure> {
+        let forms = self.forms.options()?.expecting(likely.iter().copied());
         let engine = match self.target {
             TargetName::Cpu => Engine::cpu(self.threads.map(usize::from)),
+            TargetName::Reference if self.forms.form != Wanted::Any => {
+                let message =
+                    "--form: the reference evaluates the equations as they stand; forms are for --target cpu";
+                return Err(Failure::Input(message.to_string()));
+            }
             TargetName::Reference => Engine::reference(),
         };
-        Ok(engine.with_passes(self.rules.passes()?))
+        Ok(engine.with_passes(self.rules.passes()?).with_forms(forms))
     }
 }
 

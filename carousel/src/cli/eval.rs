@@ -9,6 +9,7 @@ use carousel_models::evaluate::{evaluate, evaluate_carried};
 use carousel_models::tokenizer::ByteTokenizer;
 
 use super::common::{Failure, TargetOptions, tell};
+use super::forms;
 use super::loaded::Loaded;
 
 /// The loss of a trained model on a text.
@@ -51,11 +52,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     };
     let Loaded { model, parameters, external: _ } = Loaded::open(&arguments.checkpoint)?;
-    let engine = arguments.target.engine()?;
+    let likely = [("b", training.batch as u64), ("s", training.context as u64)];
+    let engine = arguments.target.engine(&likely)?;
     let result = if arguments.carry {
         evaluate_carried(&model.predictor(&engine)?, &parameters, &part)
     } else {
-        evaluate(&model.loss(&engine)?, &parameters, &part, training.batch, Extent::Whole)
+        let loss = model.loss(&engine)?;
+        forms::warn(loss.forms());
+        evaluate(&loss, &parameters, &part, training.batch, Extent::Whole)
     };
     let result = result.map_err(Failure::work)?;
     if arguments.json {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::common::{Failure, ProgramOptions, RuleOptions, remark, tell};
+use super::forms::{self, FormArguments};
 use super::source::Source;
 
 /// Terms of all e-graphs together from which on tools that draw them take very long.
@@ -28,6 +29,8 @@ pub(super) struct Arguments {
     program: ProgramOptions,
     #[command(flatten)]
     rules: RuleOptions,
+    #[command(flatten)]
+    forms: FormArguments,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -35,7 +38,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let source = Source::read(&arguments.file)?;
     let options = source.options(&[&arguments.function], &arguments.program, &[])?;
     let (module, root) = source.elaborated(&arguments.function, &options)?;
-    let explanation = passes.explained(&module, root);
+    let explanation = passes.explained(&module, root, &arguments.forms.options()?);
+    forms::warn(&explanation.forms);
     if let Some(path) = &arguments.dot {
         let text = explanation.to_dot();
         std::fs::write(path, &text)

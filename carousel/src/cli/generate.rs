@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => loaded.must_read_bytes(&arguments.checkpoint)?,
         Some(TokenList(tokens)) => loaded.must_know(tokens)?,
     }
-    let predictor = loaded.model.predictor(&arguments.target.engine()?)?;
+    let predictor = loaded.model.predictor(&arguments.target.engine(&[("b", 1)])?)?;
     match &arguments.tokens {
         None => write(&predictor, &loaded.parameters, &sample, arguments.seed),
         Some(TokenList(prompt)) => numbers(&predictor, &loaded.parameters, prompt, &sample, arguments.seed),

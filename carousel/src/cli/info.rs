@@ -31,9 +31,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let state = carry(module, function, Axis::new("s")).ok().and_then(|(module, function)| {
         let graph = &module[function].graph;
         let states = graph.inputs.iter().filter(|input| input.name.as_str().starts_with(STATE));
-        let elements = states.map(|input| {
-            graph.axes.elements(&input.ty.axes).evaluate(&|name| symbols.get(&name).copied())
-        });
+        let elements = states
+            .map(|input| graph.axes.elements(&input.ty.axes).evaluate(&|name| symbols.get(&name).copied()));
         elements.sum::<Option<u64>>()
     });
     let parameters = loaded.model.layout().elements() as u64;

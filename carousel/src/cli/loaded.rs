@@ -57,9 +57,10 @@ impl Loaded {
         let vocabulary = self.vocabulary();
         match tokens.iter().find(|token| u64::try_from(**token).map_or(true, |n| n >= vocabulary)) {
             None => Ok(()),
-            Some(token) => {
-                Err(Failure::Input(format!("there is no token {token}: the model knows 0 to {}", vocabulary - 1)))
-            }
+            Some(token) => Err(Failure::Input(format!(
+                "there is no token {token}: the model knows 0 to {}",
+                vocabulary - 1
+            ))),
         }
     }
 }

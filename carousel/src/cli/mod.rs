@@ -2,11 +2,13 @@
 //! 0, 1 for a failure of the work, 2 for bad input.
 
 mod bench;
+mod calibrate;
 mod check;
 mod common;
 mod difference;
 mod eval;
 mod explain;
+mod forms;
 mod generate;
 mod info;
 mod loaded;

@@ -9,11 +9,12 @@ use carousel_core::program::Program as Lowered;
 use carousel_core::{Target, lower};
 use carousel_ir::text::print;
 use carousel_ir::{FunctionId, Graph, Module};
-use carousel_models::compile::{PassOptions, in_forms};
+use carousel_models::compile::{PassOptions, in_forms_with_report};
 use clap::ValueEnum;
 
 use super::common::{Failure, ProgramOptions, RuleOptions, output_style, remark, tell};
 use super::difference::unified;
+use super::forms::{self, FormArguments};
 use super::source::Source;
 
 /// Print the program after a stage.
@@ -48,6 +49,8 @@ pub(super) struct Arguments {
     program: ProgramOptions,
     #[command(flatten)]
     rules: RuleOptions,
+    #[command(flatten)]
+    forms: FormArguments,
 }
 
 /// What the compiler has after each of its steps.
@@ -122,7 +125,14 @@ fn after(arguments: &Arguments, stage: Stage, passes: &PassOptions) -> Result<St
         module = canonical(passes, &module, arguments, "gradients in canonical form");
     }
     if stage >= Stage::Forms {
-        module = canonical(passes, &in_forms(&module), arguments, "forms in canonical form");
+        let options = arguments.forms.options()?;
+        let (expanded, report) = in_forms_with_report(&module, &roots, &options);
+        forms::warn(&report);
+        if arguments.report {
+            remark(&format!("forms:\n{report}"));
+        }
+        module = expanded;
+        module = canonical(passes, &module, arguments, "forms in canonical form");
     }
     if stage <= Stage::Forms {
         return Ok(format!("{}\n", print(&module).trim_end()));

@@ -7,10 +7,12 @@ use carousel::function::{Output, call};
 use carousel::tensors::{self, NamedTensor};
 use carousel_autodiff as autodiff;
 use carousel_core::backend::Tensor;
-use carousel_ir::{DType, FunctionId, Module};
+use carousel_ir::{DType, FunctionId, Module, Size};
+use carousel_models::compile::CompiledFunction;
 use carousel_reference as reference;
 
 use super::common::{Failure, ProgramOptions, TargetOptions};
+use super::forms;
 use super::source::Source;
 
 /// Run a function on tensors from a file.
@@ -61,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         autodiff::gradient(&module, root, &autodiff::Options::default())
             .map_err(|diagnostics| source.failed(diagnostics))
     };
-    let engine = arguments.target.engine()?;
+    let engine = arguments.target.engine(&likely_sizes(&module, root, &given))?;
     let (prepared, prepared_root) = differentiated(engine.prepared(&module))?;
     let inputs = arranged(&prepared, prepared_root, &given, arguments)?;
     if arguments.check_finite {
@@ -69,8 +71,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let (module, root) = differentiated(module)?;
         check_finite(&module, root, &inputs, source.sources())?;
     }
-    let compiled = engine.compile(&prepared, prepared_root);
-    let executable = compiled.map_err(|diagnostics| source.failed(diagnostics))?;
+    let compiled = engine.compile_with_report(&prepared, prepared_root);
+    let CompiledFunction { executable, forms } =
+        compiled.map_err(|diagnostics| source.failed(diagnostics))?;
+    forms::warn(&forms);
     let borrowed: Vec<Tensor<'_>> =
         inputs.iter().map(|t| Tensor { data: t.values.as_data(), shape: &t.shape }).collect();
     let outputs: Vec<Output> = call(executable.as_ref(), &borrowed).map_err(Failure::input)?;
@@ -81,6 +85,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn find<'a>(given: &'a [NamedTensor], name: &str) -> Option<&'a NamedTensor> {
     let prefixed = format!("in.{name}");
     given.iter().find(|t| t.name == name).or_else(|| given.iter().find(|t| t.name == prefixed))
+}
+
+/// The values that dynamic sizes have in this run: forms are chosen for them.
+fn likely_sizes<'m>(module: &'m Module, root: FunctionId, given: &[NamedTensor]) -> Vec<(&'m str, u64)> {
+    let graph = &module[root].graph;
+    let of = |input: &'m carousel_ir::Input| {
+        let shape = find(given, input.name.as_str()).map_or(&[][..], |tensor| &tensor.shape);
+        let sizes = input.ty.axes.iter().map(|axis| graph.axes.size(axis));
+        let symbol = |(size, n): (&'m Size, &u64)| {
+            if let Size::Symbol(name) = size { Some((name.as_str(), *n)) } else { None }
+        };
+        sizes.zip(shape).filter_map(symbol).collect::<Vec<_>>()
+    };
+    graph.inputs.iter().flat_map(of).collect()
 }
 
 /// Which inputs carry the extra axes.

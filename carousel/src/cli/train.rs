@@ -9,7 +9,7 @@ use carousel_models::progress::Display;
 use carousel_models::train::{CHECKPOINT_FOLDER, Start, TrainError, Trainer};
 
 use super::common::{Failure, TargetOptions, remark};
-use super::generate;
+use super::{forms, generate};
 
 /// Train a language model.
 #[derive(clap::Args)]
@@ -45,11 +45,13 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = configuration(&arguments)?;
     let start = if arguments.resume { Start::Resume } else { Start::Afresh };
-    let engine = arguments.target.engine()?;
+    let likely = [("b", config.batch as u64), ("s", config.context as u64)];
+    let engine = arguments.target.engine(&likely)?;
     let out = config.out.clone();
     let sample = config.sample.clone();
     let compiling = std::time::Instant::now();
     let mut trainer = Trainer::new(&engine, config, start).map_err(failure)?;
+    forms::warn(trainer.forms());
     remark(&format!(
         "{} parameters, compiled in {:.1} s\n",
         trainer.model().layout().elements(),

@@ -3,14 +3,14 @@
 use crate::support::{folder, run_in};
 
 #[track_caller]
-fn measure(case: &str, options: &[&str]) {
+fn measure(case: &str, form: &str, options: &[&str]) {
     let here = folder();
     let mut arguments = vec!["bench", case, "--repeat", "1", "--json"];
     arguments.extend(options);
     let run = run_in(here.path(), &arguments).ok();
     let object = run.json();
     assert_eq!(object["case"], case);
-    assert_eq!(object["form"], "recurrent");
+    assert_eq!(object["form"], form);
     assert!(object["threads"].as_u64().is_some_and(|n| n >= 1), "{object}");
     assert_eq!(object["seconds"]["runs"], 1);
     for number in [&object["seconds"]["min"], &object["seconds"]["median"], &object["compile_seconds"]] {
@@ -32,17 +32,22 @@ fn measure(case: &str, options: &[&str]) {
 fn cells() {
     let small = ["--batch", "2", "--heads", "2", "--seq", "9"];
     for pass in ["fwd", "fwdbwd"] {
-        measure("mlstm", &[&small[..], &["--dqk", "5", "--dhv", "6", "--pass", pass]].concat());
-        measure("slstm", &[&small[..], &["--dim", "7", "--pass", pass]].concat());
+        for form in ["recurrent", "parallel", "chunkwise:4"] {
+            let sizes = ["--dqk", "5", "--dhv", "6", "--pass", pass, "--form", form];
+            measure("mlstm", form, &[&small[..], &sizes].concat());
+        }
+        // Nothing linear is left to have a form.
+        measure("slstm", "recurrent", &[&small[..], &["--dim", "7", "--pass", pass]].concat());
     }
-    measure("mlstm", &[&small[..], &["--target", "reference"]].concat());
+    measure("mlstm", "recurrent", &[&small[..], &["--target", "reference"]].concat());
 }
 
 #[test]
 fn models() {
     let small = ["--blocks", "2", "--dim", "16", "--slstm-every", "2", "--threads", "1"];
-    measure("compile", &small);
-    measure("train-step", &[&small[..], &["--context", "8", "--batch", "2"]].concat());
+    measure("compile", "recurrent", &[&small[..], &["--form", "recurrent"]].concat());
+    let sizes = ["--context", "8", "--batch", "2", "--form", "chunkwise:8"];
+    measure("train-step", "chunkwise:8", &[&small[..], &sizes].concat());
 }
 
 #[test]

@@ -80,11 +80,8 @@ pub fn configuration(json: &Map<String, Value>) -> Result<Configuration, Vec<Str
     let mut fields = Fields::new(json, "");
     fields.only(&[MODEL]);
     let (width, layers) = (fields.positive("embedding_dim", None), fields.positive("num_blocks", None));
-    let mut parameters = integers(&[
-        ("vocab", fields.positive("vocab_size", None)),
-        ("layers", layers),
-        ("width", width),
-    ]);
+    let mut parameters =
+        integers(&[("vocab", fields.positive("vocab_size", None)), ("layers", layers), ("width", width)]);
     let (mut problems, empty) = (Vec::new(), Map::new());
     let part = |path: &'static str| {
         let mut value = Some(json);
@@ -103,7 +100,8 @@ pub fn configuration(json: &Map<String, Value>) -> Result<Configuration, Vec<Str
     let inner = projected(&mut m, width, 2.0);
     let heads = m.positive("num_heads", Some(4));
     if inner % heads != 0 {
-        m.problems.push(format!("its {heads} heads cannot share {inner} units (`mlstm_block.mlstm.num_heads`)"));
+        m.problems
+            .push(format!("its {heads} heads cannot share {inner} units (`mlstm_block.mlstm.num_heads`)"));
     }
     parameters.extend(integers(&[
         ("heads", heads),
@@ -123,12 +121,11 @@ pub fn configuration(json: &Map<String, Value>) -> Result<Configuration, Vec<Str
     }
     let slstm_heads = s.positive("num_heads", Some(4));
     if has_slstm && width % slstm_heads != 0 {
-        s.problems.push(format!("{slstm_heads} heads cannot share {width} units (`slstm_block.slstm.num_heads`)"));
+        s.problems
+            .push(format!("{slstm_heads} heads cannot share {width} units (`slstm_block.slstm.num_heads`)"));
     }
-    parameters.extend(integers(&[
-        ("slstm_heads", slstm_heads),
-        ("slstm_conv", s.whole("conv1d_kernel_size", 4)),
-    ]));
+    parameters
+        .extend(integers(&[("slstm_heads", slstm_heads), ("slstm_conv", s.whole("conv1d_kernel_size", 4))]));
     problems.append(&mut s.problems);
 
     let feedforward = part("slstm_block.feedforward");
@@ -199,7 +196,8 @@ fn places(fields: &mut Fields<'_>, layers: u64) -> Vec<ParameterValue> {
             list.iter().filter_map(Value::as_i64).map(ParameterValue::Integer).collect()
         }
         Some(other) => {
-            let message = format!("`slstm_at` is {other}; expected \"all\" or numbers of blocks below {layers}");
+            let message =
+                format!("`slstm_at` is {other}; expected \"all\" or numbers of blocks below {layers}");
             fields.problems.push(message);
             Vec::new()
         }

@@ -73,8 +73,7 @@ impl TensorFolder {
                 None => problems.push(format!("`{name}` of shape {:?} is missing", placement.shape)),
                 Some(shape) if shape != placement.shape => {
                     let wanted = &placement.shape;
-                    problems
-                        .push(format!("`{name}` has shape {shape:?}, the configuration says {wanted:?}"));
+                    problems.push(format!("`{name}` has shape {shape:?}, the configuration says {wanted:?}"));
                 }
                 Some(_) => {}
             }
@@ -120,7 +119,9 @@ fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, ExternalError> {
     let mut names = BTreeSet::new();
     for (tensor, name) in map {
         let plain = name.as_str().filter(|name| !name.contains(['/', '\\']) && *name != "..");
-        names.insert(plain.ok_or_else(|| file(format!("`{tensor}` is in {name}, which is no name of a file")))?);
+        names.insert(
+            plain.ok_or_else(|| file(format!("`{tensor}` is in {name}, which is no name of a file")))?,
+        );
     }
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }

@@ -30,11 +30,20 @@ pub struct Expanded {
 
 /// Replaces every linear scan by the form that `policy` chooses. The module is verified, and so is the result.
 pub fn expand(module: &Module, policy: &dyn ChooseForm) -> (Module, Vec<Expanded>) {
+    expand_among(&mut Candidates::default(), module, policy)
+}
+
+/// The same, where forms that were derived before are taken from `candidates`.
+pub(super) fn expand_among(
+    candidates: &mut Candidates,
+    module: &Module,
+    policy: &dyn ChooseForm,
+) -> (Module, Vec<Expanded>) {
     let mut result = Module::default();
-    let (mut done, mut candidates) = (Vec::new(), Candidates::default());
+    let mut done = Vec::new();
     for function in &module.functions {
-        let (candidates, done) = (&mut candidates, &mut done);
-        let mut expansion = Expansion { policy, candidates, function: function.name, done };
+        let (candidates, done) = (&mut *candidates, &mut done);
+        let mut expansion = Expansion { policy, candidates, function: function.name, number: 0, done };
         let graph = expansion.graph(&result, &function.graph);
         result.push(carousel_ir::Function { graph, ..function.clone() });
     }
@@ -50,6 +59,8 @@ struct Expansion<'a> {
     policy: &'a dyn ChooseForm,
     candidates: &'a mut Candidates,
     function: Name,
+    /// How many linear scans of the function have been met.
+    number: usize,
     done: &'a mut Vec<Expanded>,
 }
 
@@ -142,7 +153,10 @@ impl Expansion<'_> {
         let kind = op.kind();
         let written = written_axes(b, key, &first_six(operands));
         let state = b.axes().elements(&key.union(&written));
-        let form = self.policy.choose(Site { kind, line, length, key, written: &written, state: &state });
+        let (function, number) = (self.function, self.number);
+        self.number += 1;
+        let site = Site { function, number, kind, line, length, key, written: &written, state: &state };
+        let form = self.policy.choose(site);
         let (operation, length) = (kind.mnemonic(), length.to_string());
         let candidate = self.candidates.get(derive::Scan::new(b, op, operands), form);
         let (rules, stop) = (candidate.rules.clone(), candidate.stop);

@@ -2,10 +2,11 @@
 //!
 //! [`recognize`] finds, in the loops of a program, the states that are linear scans, and makes `linread` operations of
 //! them; [`expand`] gives each such operation one of its forms, chosen by a [`ChooseForm`] policy. Differentiation
-//! stands between the two: the derivative of a linear scan is made of linear scans.
+//! stands between the two: the derivative of a linear scan is made of linear scans. [`choose`] finds the policy whose
+//! program is the cheapest.
 //!
-//! Map: `policy` says which form, `expand` rewrites modules, `recurrent` and `chunked` are the forms, `weights` what
-//! a chunk's steps have of each other.
+//! Map: `policy` names the forms, `search` chooses among them and `report` says why, `expand` rewrites modules,
+//! `recurrent` and `chunked` are the forms, `weights` what a chunk's steps have of each other.
 
 mod classify;
 mod derive;
@@ -14,9 +15,14 @@ pub(crate) mod functions;
 mod policy;
 mod recognize;
 mod recurrent;
+mod report;
+mod search;
+mod sites;
 mod weights;
 
 pub use classify::{Recurrence, recurrence};
 pub use expand::{Expanded, expand};
-pub use policy::{ByLength, ChooseForm, Form, Site};
+pub use policy::{ChooseForm, Form, Site, Wanted};
 pub use recognize::{Class, Recognition, Refusal, Stratum, recognize};
+pub use report::{Candidate, FormReport, GroupReport, Outcome, SiteReport};
+pub use search::{Certainty, Chosen, Expected, Price, PriceForms, SearchOptions, choose};

@@ -1,9 +1,11 @@
-//! Which form a linear scan takes.
+//! Which form a linear scan takes, and how forms are named.
 //!
 //! Invariant: a policy is asked once an operation, and may answer with any form: all of them compute the same, for
-//! every length. It does not see the program around the operation.
+//! every length.
 
-use carousel_ir::{Axes, Line, OpKind, Size};
+use carousel_ir::{Axes, Line, Name, OpKind, Size};
+use std::fmt;
+use std::str::FromStr;
 
 /// A way to compute a linear scan.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -18,9 +20,84 @@ pub enum Form {
     TwoLevel(u64, u64),
 }
 
+/// The forms as users name them: `recurrent`, `parallel`, `chunkwise:64`, `chunkwise:64:16`.
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Form::Recurrent => f.write_str("recurrent"),
+            Form::Parallel => f.write_str("parallel"),
+            Form::Chunkwise(steps) => write!(f, "chunkwise:{steps}"),
+            Form::TwoLevel(outer, inner) => write!(f, "chunkwise:{outer}:{inner}"),
+        }
+    }
+}
+
+/// Which forms are admitted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Wanted {
+    /// All of them: the cheapest one is taken.
+    #[default]
+    Any,
+    /// Chunks of any number of steps.
+    AnyChunks,
+    /// This one.
+    Only(Form),
+}
+
+/// As users name them: `auto`, `recurrent`, `parallel`, `chunkwise`, `chunkwise:64`, `chunkwise:64:16`.
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Wanted, String> {
+        let (name, steps) = match text.split_once(':') {
+            Some((name, steps)) => (name, Some(steps)),
+            None => (text, None),
+        };
+        match (name, steps) {
+            ("auto", None) => Ok(Wanted::Any),
+            ("recurrent", None) => Ok(Wanted::Only(Form::Recurrent)),
+            ("parallel", None) => Ok(Wanted::Only(Form::Parallel)),
+            ("chunkwise", None) => Ok(Wanted::AnyChunks),
+            ("chunkwise", Some(levels)) => {
+                let steps: Vec<u64> = levels.split(':').filter_map(|n| n.parse().ok()).collect();
+                let is_length = |n: &u64| (1..=LONGEST_CHUNK).contains(n);
+                match *steps.as_slice() {
+                    [steps] if levels == steps.to_string() && is_length(&steps) => {
+                        Ok(Wanted::Only(Form::Chunkwise(steps)))
+                    }
+                    [outer, inner]
+                        if levels == format!("{outer}:{inner}") && is_length(&outer) && is_length(&inner) =>
+                    {
+                        Ok(Wanted::Only(Form::TwoLevel(outer, inner)))
+                    }
+                    _ => Err(format!(
+                        "a chunk has 1 to {LONGEST_CHUNK} steps, as in `chunkwise:64`, or `chunkwise:64:16` with chunks \
+                         in chunks, not `{levels}`"
+                    )),
+                }
+            }
+            ("auto" | "recurrent" | "parallel", Some(_)) => {
+                Err(format!("`{name}` has no chunks; only `chunkwise:L` takes a number of steps"))
+            }
+            _ => {
+                Err("expected auto, recurrent, parallel, chunkwise or chunkwise:L (L steps a chunk)"
+                    .to_string())
+            }
+        }
+    }
+}
+
+/// More steps than any chunk needs to have.
+const LONGEST_CHUNK: u64 = 1 << 20;
+
 /// A linear scan that a form is to be chosen for.
 #[derive(Clone, Copy, Debug)]
 pub struct Site<'a> {
+    /// The function that it is in.
+    pub function: Name,
+    /// The how-manieth linear scan of that function it is, counted from 0 in the order of nodes, those in the body of a
+    /// loop at the loop's place.
+    pub number: usize,
     /// The scan itself, or its derivative by the decay.
     pub kind: OpKind,
     /// Its line.
@@ -45,33 +122,5 @@ pub trait ChooseForm {
 impl ChooseForm for Form {
     fn choose(&self, _: Site<'_>) -> Form {
         *self
-    }
-}
-
-/// A choice by sizes alone: step by step where there is one step, where the decay is a vector's (so that pairs of steps
-/// would save nothing) or where the state is small; all pairs for short sequences, else chunks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ByLength {
-    /// Steps of a chunk, and the longest sequence that is one chunk.
-    pub chunk: u64,
-    /// States with fewer elements are carried step by step: a chunk's products are then too small to pay.
-    pub smallest_state: u64,
-}
-
-impl Default for ByLength {
-    fn default() -> ByLength {
-        ByLength { chunk: 64, smallest_state: 48 * 48 }
-    }
-}
-
-impl ChooseForm for ByLength {
-    fn choose(&self, site: Site<'_>) -> Form {
-        match site.length.known() {
-            _ if site.key.is_empty() && site.written.is_empty() => Form::Recurrent,
-            _ if site.state.known().is_some_and(|n| n < self.smallest_state) => Form::Recurrent,
-            Some(0 | 1) => Form::Recurrent,
-            Some(n) if n <= self.chunk => Form::Parallel,
-            Some(_) | None => Form::Chunkwise(self.chunk),
-        }
     }
 }

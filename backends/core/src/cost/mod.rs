@@ -5,9 +5,10 @@
 //! fusion shows, which per-operation costs cannot see. Invariant: the estimate depends on the program, the sizes and the
 //! profile alone. It serves to compare programs that compute the same, not to predict a clock.
 //!
-//! Map: `profile` is the machine, `statement` what is computed, `traffic` what is moved.
+//! Map: `profile` is the machine, `statement` and `rows` are what is computed, `traffic` what is moved.
 
 mod profile;
+mod rows;
 mod statement;
 mod traffic;
 

@@ -5,8 +5,9 @@
 //! stands between the two: the derivative of a linear scan is made of linear scans. [`choose`] finds the policy whose
 //! program is the cheapest.
 //!
-//! Map: `policy` names the forms, `search` chooses among them and `report` says why, `expand` rewrites modules,
-//! `recurrent` and `chunked` are the forms, `weights` what a chunk's steps have of each other.
+//! Map: `policy` names the forms, `search` chooses among them and `report` says why; `derive` derives them by the rules of
+//! `forms.rules`, which call `functions`; `expand` puts them into the program. `recurrent` is the definition as a loop,
+//! `weights` what steps have of each other.
 
 mod classify;
 mod derive;

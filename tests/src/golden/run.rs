@@ -87,7 +87,7 @@ impl Target {
             Loop::Form(Form::Recurrent) => format!("recurrent {engine}"),
             Loop::Form(Form::Parallel) => format!("parallel {engine}"),
             Loop::Form(Form::Chunkwise(steps)) => format!("chunkwise-{steps} {engine}"),
-            Loop::Form(Form::TwoLevel(steps, inner)) => format!("chunkwise-{steps}-{inner} {engine}"),
+            Loop::Form(Form::TwoLevel(outer, inner)) => format!("chunkwise-{outer}-{inner} {engine}"),
             Loop::Chosen => format!("chosen-form {engine}"),
             Loop::Derived => format!("derived {engine}"),
         }

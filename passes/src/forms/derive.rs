@@ -166,7 +166,8 @@ impl Plan {
 fn derive(scan: &Scan, form: Form) -> Candidate {
     let graph = scan.graph();
     if form == Form::Recurrent && scan.op.kind() == OpKind::LinRead {
-        return Candidate { graph: recurrent::lower(&graph), rules: Vec::new(), stop: Stop::Saturated };
+        let graph = with_used_axes(recurrent::lower(&graph));
+        return Candidate { graph, rules: Vec::new(), stop: Stop::Saturated };
     }
     let line = Line::of(&scan.op).expect("only linear scans are derived");
     let plan = Plan::new(scan.op.kind(), form, line.axis, graph.axes.size(line.axis));
@@ -183,7 +184,26 @@ fn derive(scan: &Scan, form: Form) -> Candidate {
     let rules = space.proof(&roots, &selection);
     let graph = Graph { axes: terms.analysis.axes.clone(), ..graph };
     let graph = rebuild_chosen(&graph, &terms, &inserted, &selection);
-    Candidate { graph: recurrent::lower(&graph), rules, stop: outcome.stop }
+    Candidate { graph: with_used_axes(recurrent::lower(&graph)), rules, stop: outcome.stop }
+}
+
+/// The graph without the axes of other candidates in its table.
+fn with_used_axes(mut graph: Graph) -> Graph {
+    let mut used: HashSet<Axis> = HashSet::new();
+    for node in &mut graph.nodes {
+        used.extend(node.types.iter().flat_map(|t| t.axes.iter()));
+        if let Op::Scan { scan } = &mut node.op {
+            used.insert(scan.axis);
+            scan.body = with_used_axes(std::mem::take(&mut scan.body));
+        } else if let Op::SizeOf { axis, .. } = node.op {
+            used.insert(axis);
+        }
+    }
+    let mut axes = AxisTable::default();
+    for (axis, size) in graph.axes.iter().filter(|(axis, _)| used.contains(axis)) {
+        axes.declare(axis, size.clone());
+    }
+    Graph { axes, ..graph }
 }
 
 fn roots(graph: &Graph, inserted: &[Option<Inserted>]) -> Vec<Id> {

@@ -2,12 +2,15 @@
 
 use carousel_ir::Axis;
 
-pub(super) struct Choices<'a> {
+/// Choices that a list of numbers settles.
+#[derive(Debug)]
+pub struct Choices<'a> {
     rest: std::slice::Iter<'a, u32>,
 }
 
 impl<'a> Choices<'a> {
-    pub(super) fn new(numbers: &'a [u32]) -> Choices<'a> {
+    /// From these numbers.
+    pub fn new(numbers: &'a [u32]) -> Choices<'a> {
         Choices { rest: numbers.iter() }
     }
 
@@ -17,16 +20,17 @@ impl<'a> Choices<'a> {
     }
 
     /// A number below `bound`, which is at least 1.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         self.rest.next().map_or(0, |&n| n as usize % bound)
     }
 
-    pub(super) fn flag(&mut self) -> bool {
+    /// Yes or no.
+    pub fn flag(&mut self) -> bool {
         self.below(2) == 1
     }
 
     /// One of them.
-    pub(super) fn one<T: Copy>(&mut self, of: &[T]) -> T {
+    pub fn one<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 

@@ -16,7 +16,7 @@ use carousel_ir::{
     philox, verify,
 };
 use carousel_reference::{Scalar, Tensor};
-use choices::Choices;
+pub use choices::Choices;
 use generator::{Callee, Generator, Shared};
 use proptest::prelude::*;
 

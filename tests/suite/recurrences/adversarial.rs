@@ -109,7 +109,7 @@ fn extreme_gates_are_finite_and_right_in_every_form() {
     for row in ROWS.iter().filter(|row| !row.gates.is_empty()) {
         let recurrence = row.from_empty();
         for gates in GATES {
-            for steps in [1, 2, 20, 70] {
+            for steps in [1, 20, 70] {
                 let what = format!("{}, {gates:?}, {steps} steps", row.name);
                 check(&what, &recurrence, |seed| inputs(row, &recurrence, steps, gates, seed), &mut wrong);
             }

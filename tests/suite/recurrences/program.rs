@@ -12,8 +12,9 @@ use carousel_passes::forms::{Form, expand};
 use carousel_reference::{Data, Extended, Scalar, Tensor, evaluate};
 use carousel_tests::compiled::Compiled;
 use carousel_tests::filetest::load_library;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// How linear scans are computed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -78,7 +79,9 @@ pub(crate) struct Recurrence {
     written: (Module, FunctionId),
     /// Its derivation without gradient.
     pub(crate) derived: Derived,
-    forms: BTreeMap<Way, Formed>,
+    /// With its gradient, before forms are chosen.
+    backward: (Module, FunctionId),
+    forms: RefCell<BTreeMap<Way, Rc<Formed>>>,
 }
 
 /// What an evaluation returned, by name.
@@ -143,12 +146,12 @@ impl Recurrence {
         };
         let derived = derived_with_reports(&simplified(&module));
         let (backward, gradient) = differentiated(&derived.module);
-        let ways: &[Way] = if has_linear_scan(&derived.module) { &Way::ALL } else { &[Way::Chosen] };
-        let formed = |way: &Way| {
-            let module = way.apply(&backward);
-            (*way, Formed { module, root: gradient, compiled: OnceCell::new() })
-        };
-        Recurrence { written: differentiated(&module), derived, forms: ways.iter().map(formed).collect() }
+        Recurrence {
+            written: differentiated(&module),
+            derived,
+            backward: (backward, gradient),
+            forms: RefCell::new(BTreeMap::new()),
+        }
     }
 
     /// The source with its gradient.
@@ -157,13 +160,16 @@ impl Recurrence {
     }
 
     /// The ways that it can be computed in: more than one if it is a linear scan.
-    pub(crate) fn ways(&self) -> impl Iterator<Item = Way> + '_ {
-        self.forms.keys().copied()
+    pub(crate) fn ways(&self) -> impl Iterator<Item = Way> + use<> {
+        let ways: &[Way] = if has_linear_scan(&self.derived.module) { &Way::ALL } else { &[Way::Chosen] };
+        ways.iter().copied()
     }
 
-    /// It in that form.
-    pub(crate) fn form(&self, way: Way) -> &Formed {
-        &self.forms[&way]
+    /// It in that form, which is made once.
+    pub(crate) fn form(&self, way: Way) -> Rc<Formed> {
+        let (module, root) = &self.backward;
+        let new = || Formed { module: way.apply(module), root: *root, compiled: OnceCell::new() };
+        self.forms.borrow_mut().entry(way).or_insert_with(|| Rc::new(new())).clone()
     }
 
     /// Inputs, cotangents included.

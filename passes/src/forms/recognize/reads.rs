@@ -188,11 +188,6 @@ impl Lift<'_, '_> {
         }
         let (mut x, rest): (Vec<_>, Vec<_>) =
             write.iter().copied().partition(|f| !self.b.ty(*f).axes.intersection(key).is_empty());
-        let of_x = x.iter().fold(Axes::none(), |a, f| a.union(&own(f))).without(key);
-        if !of_x.is_empty() {
-            let reason = format!("its write is no outer product: [{of_x}] belong to both vectors");
-            return refuse(Some(state), Class::Other, reason);
-        }
         let (scales, w): (Vec<_>, Vec<_>) = rest.into_iter().partition(|f| own(f).is_empty());
         x.extend(scales);
         x.sort();

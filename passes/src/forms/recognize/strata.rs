@@ -65,8 +65,9 @@ pub(super) fn solve(b: &mut Builder<'_>, scan: &Scan, operands: &[ValueId]) -> R
         let other = Refusal { state: None, class: Class::Nonlinear, reason: "no state is linear".into() };
         return Err(why.unwrap_or(other));
     }
-    for kept in lift.states.iter().filter(|s| !linear(s)) {
-        if lift.states.iter().any(|s| linear(s) && !kept.axes.is_subset(&s.axes)) {
+    for (place, kept) in lift.states.iter().enumerate().filter(|(_, s)| !linear(s)) {
+        let uses = |s: &State| lift.depends[s.next.index()] >> place & 1 == 1;
+        if lift.states.iter().any(|s| linear(s) && uses(s) && !kept.axes.is_subset(&s.axes)) {
             let reason = "a state that stays a loop is not smaller than a linear one";
             return refuse(Some(kept.name), Class::Nonlinear, reason);
         }

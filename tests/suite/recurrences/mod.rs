@@ -3,10 +3,11 @@
 //! The law is the source, differentiated as it stands and evaluated step by step in numbers of extended range.
 //! [`program`] derives a recurrence and compares, [`data`] draws inputs. [`zoo`] is a table of published recurrences,
 //! which [`transcriptions`] guard; [`segments`] cuts sequences, [`adversarial`] has gates that overflow, [`renaming`]
-//! takes the names away, [`grammar`] makes recurrences up.
+//! takes the names away, [`golden`] takes the golden vectors, [`grammar`] makes recurrences up.
 
 mod adversarial;
 mod data;
+mod golden;
 mod grammar;
 mod program;
 mod renaming;

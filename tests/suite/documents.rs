@@ -1,10 +1,13 @@
 //! The examples of README.md and docs/*.md: programs elaborate, commands exist, and Rust is tested by the facade crate.
 //!
-//! Commands are not run: they build, train and write files. That the program knows the subcommand and its options, and
+//! Rewrite rules are tried. Commands are not run: they build, train and write files. That the program knows the subcommand and its options, and
 //! that the files they name are there, is checked.
 
-use carousel_ir::text::{check, parse_program};
-use carousel_ir::{RenderStyle, Severity};
+use carousel_ir::text::{Options, check, elaborate, parse_program};
+use carousel_ir::{RenderStyle, Severity, Sources};
+use carousel_models::compile::PassOptions;
+use carousel_models::trials::add_rules;
+use carousel_passes::{Outcome, RuleSets};
 use carousel_tests::filetest::load_library;
 use carousel_tests::workspace::{files, read, root};
 
@@ -67,6 +70,46 @@ fn programs_elaborate() {
         let problems = check(&program);
         let is_wrong = problems.iter().any(|p| p.severity == Severity::Error);
         assert!(!is_wrong, "{}", program.sources.render(&problems, RenderStyle::Plain));
+    }
+}
+
+/// The rules in a document hold; those in blocks of `refused` do not. Every recurrence in the document about rules can be
+/// made stable with them, and with none of them left out.
+#[test]
+fn rules_do_what_is_said_of_them() {
+    let accepted = |blocks: &[Block]| {
+        let (mut rules, mut sources) = (RuleSets::default(), Sources::default());
+        for block in blocks {
+            add_rules(&mut rules, &mut sources, &block.place, &block.text)
+                .map_err(|problems| sources.render(&problems, RenderStyle::Plain))?;
+        }
+        Ok::<RuleSets, String>(rules)
+    };
+    for block in blocks("refused") {
+        let problem = accepted(std::slice::from_ref(&block)).expect_err("it is wrong");
+        assert!(problem.contains("rule-wrong"), "{problem}");
+    }
+    let rules = blocks("rules");
+    assert!(rules.len() > 1, "there are examples");
+    let with = |skip: Option<usize>| {
+        let (mut all, mut unstable) = (blocks("rules"), Vec::new());
+        skip.map(|place| all.remove(place));
+        let rules = accepted(&all).unwrap_or_else(|why| panic!("{why}"));
+        let passes = PassOptions { rules, ..PassOptions::default() };
+        for block in blocks("xl").iter().filter(|b| b.place.starts_with("docs/rules.md")) {
+            let program = parse_program(&block.place, &block.text, &load_library).expect("it is elaborated");
+            let name = program.definitions[0].name.name.to_string();
+            let module = elaborate(&program, &[&name], &Options::default()).expect("it is elaborated");
+            let stable = passes.derived(&passes.simplified(&module).0).stable;
+            unstable.extend(
+                stable.scans.iter().filter(|s| s.outcome != Outcome::Stabilized).map(|_| name.clone()),
+            );
+        }
+        unstable
+    };
+    assert_eq!(with(None), Vec::<String>::new());
+    for place in 0..rules.len() {
+        assert!(!with(Some(place)).is_empty(), "{} is for nothing", rules[place].place);
     }
 }
 

@@ -153,7 +153,13 @@ impl Leaf {
                 Leaf::Axes(vec![axis])
             }
             Leaf::Line(line) => Leaf::Axis(line.axis),
-            other => other,
+            Leaf::Axis(_)
+            | Leaf::Axes(_)
+            | Leaf::Size(_)
+            | Leaf::Integer(_)
+            | Leaf::Number(_)
+            | Leaf::DType(_)
+            | Leaf::Direction(_) => self,
         }
     }
 

@@ -100,11 +100,11 @@ impl Scan {
 
 /// The number that every element of a value is, if it is written so.
 pub(super) fn constant(graph: &Graph, value: ValueId) -> Option<Number> {
-    match &graph[value].op {
-        Op::Const { value, .. } => Some(*value),
-        Op::Broadcast { .. } => constant(graph, graph[value].operands[0]),
-        _ => None,
+    if let Op::Const { value, .. } = graph[value].op {
+        return Some(value);
     }
+    let is_repeated = matches!(graph[value].op, Op::Broadcast { .. });
+    is_repeated.then(|| constant(graph, graph[value].operands[0])).flatten()
 }
 
 /// A form of a scan: a graph with its operands as inputs.

@@ -167,12 +167,11 @@ impl Expansion<'_> {
         let graph = carousel_ir::transform::rename_axes(&candidate.graph, &|axis| renamed[&axis]);
         let mut made: Vec<ValueId> = Vec::with_capacity(graph.nodes.len());
         for (_, node) in graph.iter() {
-            made.push(match node.op {
-                Op::Input { index } => operands[index as usize],
-                ref op => {
-                    let operands: Vec<ValueId> = node.operands.iter().map(|o| made[o.index()]).collect();
-                    b.push(op.clone(), &operands)
-                }
+            made.push(if let Op::Input { index } = node.op {
+                operands[index as usize]
+            } else {
+                let operands: Vec<ValueId> = node.operands.iter().map(|o| made[o.index()]).collect();
+                b.push(node.op.clone(), &operands)
             });
         }
         graph.outputs.iter().map(|o| made[o.value.index()]).collect()

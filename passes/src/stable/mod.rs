@@ -16,6 +16,7 @@ pub(crate) mod emit;
 mod outer;
 mod report;
 mod search;
+mod start;
 
 use crate::interval::Interval;
 use crate::loops::specialise;
@@ -109,6 +110,10 @@ impl<'o> Pass<'o> {
                 let derivation =
                     self.derive(&scan, input_ranges(builder.graph(), &scan, &operands), &name, node.span);
                 let used = used.get(&value).map_or(&[][..], Vec::as_slice);
+                // Axes that loops inside were given are known outside too.
+                for (axis, size) in scan.body.axes.iter() {
+                    builder.axes_mut().declare(axis, size.clone());
+                }
                 let new = outer::add(&mut builder, &scan, &operands, &derivation, used);
                 results.insert(value, new);
             } else {

@@ -1,12 +1,10 @@
 //! The loop in its graph: where its scales start, and what its final states are outside.
 //!
-//! States that start at a known zero start with the lowest scale. What comes from outside starts at scale 0, and
-//! with the lowest scale where all states of the group turn out to be zero. (There, in an element of the scale where
-//! every state is zero, the derivative by the initial state is taken as zero: in the scaled form it has none.)
+//! States that start at a known zero start with the lowest scale; how those from outside do is in `start`.
 
-use super::body::Group;
 use super::derive::Derivation;
 use super::emit::LOWEST;
+use super::start;
 use carousel_ir::{Axes, Builder, DType, Graph, Op, OpKind, Scan, ValueId};
 
 /// Over how many factors the exponential of a final scale is spread, so that none of them is infinite where the
@@ -29,10 +27,37 @@ pub(super) fn add(
         return results.into_iter().map(Some).collect();
     };
     let (states, groups) = (scan.states as usize, &derivation.groups);
-    let starts: Vec<ValueId> = groups.iter().map(|group| start(builder, operands, group)).collect();
-    let mut operands = operands.to_vec();
-    operands.splice(states..states, starts);
     let scan = Scan { states: (states + groups.len()) as u32, body, ..scan.clone() };
+    let given = start::given(builder, operands, groups, &|b, v| is_zero(b.graph(), v));
+    let mut starts = Vec::new();
+    for (place, group) in groups.iter().enumerate() {
+        let dtype = builder.ty(operands[group.states[0]]).dtype;
+        let lowest = builder.constant(LOWEST, dtype);
+        let scale = match given.iter().find(|g| g.group == place) {
+            None => lowest,
+            Some(given) => {
+                let zero = builder.constant(0.0, dtype);
+                builder.select(given.none, lowest, zero)
+            }
+        };
+        starts.push(builder.broadcast(scale, &group.axes));
+    }
+    let starts = start::of_zero_states(builder, &scan, states, operands, &starts, &given);
+    let mut operands = operands.to_vec();
+    for g in &given {
+        // The lowest scale is that of every zero: there is nothing to divide.
+        let scale = starts[g.group];
+        let dtype = builder.ty(scale).dtype;
+        let (zero, half) = (builder.constant(0.0, dtype), builder.constant(LOWEST / 2.0, dtype));
+        let is_low = builder.lt(scale, half);
+        let scale = builder.select(is_low, zero, scale);
+        let scale = builder.ceil(scale);
+        let scale = builder.neg(scale);
+        for state in &groups[g.group].states {
+            operands[*state] = scaled(builder, operands[*state], scale);
+        }
+    }
+    operands.splice(states..states, starts);
     let results = builder.scan(scan, &operands);
     let old = (0..used.len()).map(|result| {
         if !used[result] {
@@ -47,33 +72,6 @@ pub(super) fn add(
     old.collect()
 }
 
-/// The first scale of a group.
-fn start(builder: &mut Builder<'_>, operands: &[ValueId], group: &Group) -> ValueId {
-    let dtype = builder.ty(operands[group.states[0]]).dtype;
-    let lowest = builder.constant(LOWEST, dtype);
-    let given = group.states.iter().map(|s| operands[*s]).filter(|v| !is_zero(builder.graph(), *v));
-    let given: Vec<ValueId> = given.collect();
-    let mut largest: Option<ValueId> = None;
-    for state in given {
-        let size = builder.abs(state);
-        let others = builder.ty(size).axes.without(&group.axes);
-        let size = if others.is_empty() { size } else { builder.rmax(size, others) };
-        largest = Some(match largest {
-            Some(known) => builder.max(known, size),
-            None => size,
-        });
-    }
-    let scale = match largest {
-        Some(largest) => {
-            let zero = builder.constant(0.0, dtype);
-            let none = builder.eq(largest, zero);
-            builder.select(none, lowest, zero)
-        }
-        None => lowest,
-    };
-    builder.broadcast(scale, &group.axes)
-}
-
 /// Whether every element is known to be 0.
 fn is_zero(graph: &Graph, value: ValueId) -> bool {
     let node = &graph[value];
@@ -86,10 +84,15 @@ fn is_zero(graph: &Graph, value: ValueId) -> bool {
 
 /// `state * exp(M)`, where M is the next whole number of the scale.
 fn unscaled(builder: &mut Builder<'_>, state: ValueId, scale: ValueId) -> ValueId {
-    let axes: Axes = builder.ty(state).axes.clone();
-    let dtype: DType = builder.ty(state).dtype;
     let scale = builder.detach(scale);
     let scale = builder.ceil(scale);
+    scaled(builder, state, scale)
+}
+
+/// `state * exp(scale)`.
+fn scaled(builder: &mut Builder<'_>, state: ValueId, scale: ValueId) -> ValueId {
+    let axes: Axes = builder.ty(state).axes.clone();
+    let dtype: DType = builder.ty(state).dtype;
     let part = builder.constant(1.0 / FACTORS as f64, dtype);
     let part = builder.mul(scale, part);
     let bound = builder.constant(FINITE, dtype);

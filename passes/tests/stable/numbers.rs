@@ -468,6 +468,57 @@ fn zero_states_from_outside_have_no_scale() {
 }
 
 #[test]
+fn zero_states_from_outside_have_gradients() {
+    for (text, zero) in [(cells::SLSTM_STATES, ["c0", "n0"]), (cells::MLSTM_LOG_FORGET, ["C0", "n0"])] {
+        let case =
+            Case { name: "", text, gates: &["i", "f"], positive: &["q", "k"], double: 1e-9, single: 5e-3 };
+        let (source, function) = module(text);
+        let (stable, _, _) = stable(text);
+        let (by_source, of_source) =
+            gradient(&source, function, &Options::default()).expect("it has outputs");
+        let (by_stable, of_stable) =
+            gradient(&stable, function, &Options::default()).expect("it has outputs");
+        let graph = &by_source[of_source].graph;
+        for gates in [Gates::Within(1.0), Gates::Within(20.0), Gates::Within(300.0)] {
+            for length in [1, 7] {
+                let mut values = inputs(&case, &source, function, length, gates);
+                values = without(&source, function, &zero, values);
+                // No reset before the first step.
+                for (input, values) in source[function].graph.inputs.iter().zip(&mut values) {
+                    if input.ty.dtype == DType::Bool {
+                        values.iter_mut().for_each(|r| *r = 0.0);
+                    }
+                }
+                let outputs =
+                    run::<Extended>(&source, function, &tensors(&source, function, length, &values));
+                for (place, output) in outputs.iter().enumerate() {
+                    let cotangent = if place == 0 { 1.0 } else { 0.0 };
+                    values.push(vec![cotangent; output.to_f64().len()]);
+                }
+                let arguments = tensors(&by_source, of_source, length, &values);
+                let exact = run::<Extended>(&by_source, of_source, &arguments);
+                let found =
+                    run::<f64>(&by_stable, of_stable, &tensors(&by_source, of_source, length, &values));
+                let single =
+                    run::<f32>(&by_stable, of_stable, &tensors(&by_source, of_source, length, &values));
+                for place in outputs.len()..exact.len() {
+                    let name = graph.outputs[place].name.as_str();
+                    let wanted = exact[place].to_f64();
+                    let error = worst(&found[place].to_f64(), &wanted, 1e290);
+                    assert!(error < 1e-9, "{gates:?} {length} {name}: {error}");
+                    let single = worst(&single[place].to_f64(), &wanted, 1e30);
+                    // At larger gates some of these derivatives are below what f32 holds.
+                    assert!(single < 1e-2 || gates == Gates::Within(300.0), "{gates:?} {name}: {single}");
+                    if name == format!("grad.{}", zero[0]) && gates == Gates::Within(1.0) {
+                        assert!(wanted.iter().any(|x| x.abs() > 1e-3), "{name} is felt");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_decay_of_zero_has_a_gradient_of_zero() {
     let case =
         Case { name: "", text: cells::RWKV4, gates: &["k"], positive: &[], double: 1e-9, single: 5e-3 };

@@ -302,13 +302,13 @@ fn range_of(terms: &Terms, term: &Term) -> Interval {
     let same = |a: usize, b: usize| terms.find(operands[a]) == terms.find(operands[b]);
     let known = operation_range(&op, &range, &same);
     // Differences from a maximum are bounded, whatever the ranges are.
-    let bound = match *op {
-        Op::Sub => is_below(terms, operands[0], operands[1]).then_some(0.0),
-        Op::Add => {
-            let [a, b] = [operands[0], operands[1]];
-            gated_part(terms, a, b).or_else(|| gated_part(terms, b, a))
-        }
-        _ => None,
+    let bound = if let Op::Sub = *op {
+        is_below(terms, operands[0], operands[1]).then_some(0.0)
+    } else if let Op::Add = *op {
+        let [a, b] = [operands[0], operands[1]];
+        gated_part(terms, a, b).or_else(|| gated_part(terms, b, a))
+    } else {
+        None
     };
     bound.map_or(known, |bound| known.meet(Interval::new(f64::NEG_INFINITY, bound)))
 }

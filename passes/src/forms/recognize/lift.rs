@@ -416,11 +416,12 @@ impl<'a, 'm> Lift<'a, 'm> {
         }
         let outer = self.b.span;
         self.b.span = if node.span.is_known() { node.span } else { outer };
-        let made = match &node.op {
-            Op::Scan { .. } if values.iter().any(|v| varies(self.b, *v)) => {
-                Ok(self.step_by_step(node, &values))
-            }
-            op => self.b.try_push(op.clone(), &values),
+        let made = if let Op::Scan { .. } = node.op
+            && values.iter().any(|v| varies(self.b, *v))
+        {
+            Ok(self.step_by_step(node, &values))
+        } else {
+            self.b.try_push(node.op.clone(), &values)
         };
         self.b.span = outer;
         match made {

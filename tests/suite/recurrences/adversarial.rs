@@ -107,7 +107,7 @@ fn check(
 fn extreme_gates_are_finite_and_right_in_every_form() {
     let mut wrong = Vec::new();
     for row in ROWS.iter().filter(|row| !row.gates.is_empty()) {
-        let recurrence = row.from_empty();
+        let recurrence = row.without_states();
         for gates in GATES {
             for steps in [1, 20, 70] {
                 let what = format!("{}, {gates:?}, {steps} steps", row.name);
@@ -142,11 +142,11 @@ fn queries_that_see_nothing_are_finite_and_right_in_every_form() {
     // Without a clamp a query of zero divides zero by zero.
     let clamped = ["mlstm", "mlstm_exp", "two_memories", "per_key"];
     for row in ROWS.iter().filter(|row| clamped.contains(&row.name)) {
-        let recurrence = row.from_empty();
+        let recurrence = row.without_states();
         for gates in [1.0, 120.0] {
             for steps in [1, 20, 70] {
                 let gate = |name: &str, place: usize| {
-                    let sign = if (place * 7 + name.len()) % 3 == 0 { -1.0 } else { 1.0 };
+                    let sign = if (place * 7 + name.len()).is_multiple_of(3) { -1.0 } else { 1.0 };
                     row.gates.contains(&name).then_some(gates * sign * (1.0 + 0.01 * (place % 5) as f64))
                 };
                 let zero = |name: &str, place: usize| if name == "q" { Some(0.0) } else { gate(name, place) };

@@ -1,6 +1,6 @@
 //! Published recurrences, one row each: what the derivation finds in them, and that every form computes them.
 
-use super::data::{Sizes, with};
+use super::data::{Draw, Sizes, with};
 use super::program::{Errors, Law, Recurrence, Tolerance, Way, module};
 use super::transcriptions::{self, Given, Transcription};
 use carousel_passes::forms::{Class, Stratum};
@@ -66,7 +66,7 @@ impl Row {
     }
 
     /// The function that starts from empty memory, mapped over a batch.
-    pub(crate) fn from_empty(&self) -> Recurrence {
+    pub(crate) fn without_states(&self) -> Recurrence {
         self.mapped(self.name)
     }
 
@@ -102,7 +102,7 @@ fn check(row: &Row, recurrence: &Recurrence, steps: u64, way: Way) -> [Errors; 2
     // Few elements where there are many steps.
     let batch = if steps <= 64 { 2 } else { 1 };
     let sizes = row.sizes(batch, steps);
-    let draws: [&dyn Fn(&str) -> (f64, f64); 2] = [&|input| row.positive(input), &signed];
+    let draws: [Draw<'_>; 2] = [&|input| row.positive(input), &signed];
     [0, 1].map(|at| {
         let inputs = recurrence.inputs(&sizes, 3, draws[at]);
         let law = recurrence.law::<Law>(&inputs);
@@ -127,7 +127,7 @@ fn check_all(row: &Row, lengths: &[u64], is_tried: impl Fn(Way) -> bool) {
 #[test]
 fn the_derivation_finds_what_the_table_says() {
     for row in &ROWS {
-        for recurrence in [row.with_states(), row.from_empty()] {
+        for recurrence in [row.with_states(), row.without_states()] {
             let name = row.name;
             let scans = &recurrence.derived.stable.scans;
             assert_eq!(
@@ -169,7 +169,7 @@ fn sources_are_what_their_transcriptions_compute() {
     for row in &ROWS {
         let recurrence = Recurrence::new(&row.text(), &format!("{}_from", row.name), &BTreeMap::new());
         let sizes = row.sizes(1, 9);
-        for (seed, draw) in [(1, (&|i: &str| row.positive(i)) as &dyn Fn(&str) -> (f64, f64)), (2, &signed)] {
+        for (seed, draw) in [(1, (&|i: &str| row.positive(i)) as Draw<'_>), (2, &signed)] {
             let inputs = recurrence.inputs(&sizes, seed, draw);
             let wanted = recurrence.named(recurrence.law::<f64>(&inputs));
             let graph = &recurrence.source().graph;

@@ -7,7 +7,9 @@
 pub mod families;
 pub mod manifest;
 pub mod metric;
+mod places;
 pub mod run;
+mod training;
 pub mod vectors;
 
 use std::path::PathBuf;

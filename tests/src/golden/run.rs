@@ -1,16 +1,18 @@
 //! Computing a case on a target and comparing every tensor that was recorded.
 
-use super::families::{Loops, Precision, Program, Slot};
+use super::families::{Loops, Precision, Program};
 use super::manifest::Case;
+use super::places::{Place, Places, put, shape};
 use super::vectors::Vector;
-use super::{GoldenError, metric, vectors};
+use super::{GoldenError, metric, training, vectors};
 use crate::compiled::{Compiled, canonical};
 use carousel_autodiff::gradient;
 use carousel_ir::text::{Options, elaborate, parse_program};
-use carousel_ir::{DType, Function, FunctionId, Graph, Input, Module, Name, RenderStyle, Role};
+use carousel_ir::{Axis, DType, FunctionId, Input, Module, RenderStyle};
 use carousel_models::compile::{derived, in_forms};
-use carousel_models::external::{Axed, Placement};
 use carousel_models::library::Cells;
+use carousel_models::model::LOGITS;
+use carousel_passes::carry::{FRESH, STATE, carry};
 use carousel_passes::forms::{Form, expand, recognize};
 use carousel_reference::{Scalar, Tensor, evaluate};
 use std::collections::BTreeMap;
@@ -39,6 +41,8 @@ pub enum Loop {
     Chosen,
     /// Those of the paper's cells, made stable, in the form that the compiler chooses.
     Derived,
+    /// As they are written, of a language model that reads token by token.
+    Steps,
 }
 
 /// An engine, and how it is given loops.
@@ -65,14 +69,25 @@ const FORMS: [Loop; 7] = [
 
 impl Target {
     /// Every target of programs with such loops.
-    pub fn all(loops: Loops) -> Vec<Target> {
+    pub fn all(loops: &Loops) -> Vec<Target> {
+        let exactly = |loops, engines: &[Engine]| -> Vec<Target> {
+            engines.iter().map(|engine| Target { engine: *engine, loops }).collect()
+        };
+        let two = &[Engine::Reference64, Engine::Cpu32];
         let forms: &[Loop] = match loops {
             Loops::Linear => &FORMS,
+            Loops::Training(_) => return exactly(Loop::Written, two),
             Loops::Sequential | Loops::None => &[],
-            Loops::Model => &[Loop::Derived],
+            Loops::Model | Loops::LanguageModel => &[Loop::Derived],
         };
         let ways = std::iter::once(Loop::Written).chain(forms.iter().copied());
-        ways.flat_map(|loops| ENGINES.map(|engine| Target { engine, loops })).collect()
+        let mut targets: Vec<Target> =
+            ways.flat_map(|loops| ENGINES.map(|engine| Target { engine, loops })).collect();
+        match loops {
+            Loops::LanguageModel => targets.extend(exactly(Loop::Steps, two)),
+            Loops::Linear | Loops::Sequential | Loops::Model | Loops::Training(_) | Loops::None => {}
+        }
+        targets
     }
 
     /// What messages call it.
@@ -90,6 +105,7 @@ impl Target {
             Loop::Form(Form::TwoLevel(outer, inner)) => format!("chunkwise-{outer}-{inner} {engine}"),
             Loop::Chosen => format!("chosen-form {engine}"),
             Loop::Derived => format!("derived {engine}"),
+            Loop::Steps => format!("step-by-step {engine}"),
         }
     }
 
@@ -104,8 +120,9 @@ impl Target {
     /// The module as this target takes it, before and after differentiation.
     fn simplified(self, module: &Module) -> Result<Module, GoldenError> {
         match (self.loops, self.engine) {
-            (Loop::Written, Engine::Reference64 | Engine::Reference32) => Ok(module.clone()),
-            (Loop::Written, Engine::Cpu32) | (Loop::Form(_) | Loop::Chosen | Loop::Derived, _) => {
+            (Loop::Written | Loop::Steps, Engine::Reference64 | Engine::Reference32) => Ok(module.clone()),
+            (Loop::Written | Loop::Steps, Engine::Cpu32)
+            | (Loop::Form(_) | Loop::Chosen | Loop::Derived, _) => {
                 canonical(module).map_err(GoldenError::Program)
             }
         }
@@ -114,7 +131,7 @@ impl Target {
     /// The module with its loops as linear scans, if this target wants them.
     fn recognized(self, module: Module) -> Result<Module, GoldenError> {
         match self.loops {
-            Loop::Written => Ok(module),
+            Loop::Written | Loop::Steps => Ok(module),
             Loop::Derived => Ok(derived(&module)),
             Loop::Form(_) | Loop::Chosen => {
                 let (module, found) = recognize(&module);
@@ -130,7 +147,7 @@ impl Target {
     /// The differentiated module as this target computes it.
     fn in_form(self, module: &Module) -> Result<Module, GoldenError> {
         match self.loops {
-            Loop::Written => self.simplified(module),
+            Loop::Written | Loop::Steps => self.simplified(module),
             Loop::Form(form) => self.simplified(&expand(&self.simplified(module)?, &form).0),
             Loop::Chosen | Loop::Derived => self.simplified(&in_forms(&self.simplified(module)?)),
         }
@@ -167,7 +184,7 @@ impl Target {
             Precision::Single => float32_tolerance(case, recorded, key),
         };
         match self.loops {
-            Loop::Written | Loop::Form(_) | Loop::Chosen => recorded,
+            Loop::Written | Loop::Form(_) | Loop::Chosen | Loop::Steps => recorded,
             Loop::Derived => recorded.max(WITHOUT_EPS),
         }
     }
@@ -175,7 +192,7 @@ impl Target {
     /// The cells of the models that it computes.
     fn cells(self) -> Cells {
         match self.loops {
-            Loop::Written | Loop::Form(_) | Loop::Chosen => Cells::Published,
+            Loop::Written | Loop::Form(_) | Loop::Chosen | Loop::Steps => Cells::Published,
             Loop::Derived => Cells::Paper,
         }
     }
@@ -235,8 +252,19 @@ pub fn run(folder: &Path, case: &Case, program: &Program, target: Target) -> Res
     if let Some(directory) = &case.directory {
         file.extend(vectors::checkpoint(&folder.join(directory))?);
     }
-    let (forward, root) = compile(program, target.cells())?;
+    let entry = if target.loops == Loop::Steps { LOGITS } else { program.entry };
+    let (forward, root) = compile(program, entry, target.cells())?;
     let places = Places::new(program, &forward[root].graph)?;
+    if let Loops::Training(training) = &program.loops {
+        let results =
+            training::train(program, training, (&forward, root), &places, &file, target.precision())?;
+        return compare(case, program, &file, &results, target, &|_| true);
+    }
+    if target.loops == Loop::Steps {
+        let logits = steps(program, &forward, root, &places, &file, target)?;
+        let results = BTreeMap::from([(STEP_LOGITS.to_string(), logits)]);
+        return compare(case, program, &file, &results, target, &|key| key == STEP_LOGITS);
+    }
     let forward = target.recognized(target.simplified(&forward)?)?;
     let (module, function) = gradient(&forward, root, &carousel_autodiff::Options::default())
         .map_err(|d| GoldenError::Program(d.iter().map(|d| format!("{d}\n")).collect()))?;
@@ -261,125 +289,57 @@ pub fn run(folder: &Path, case: &Case, program: &Program, target: Target) -> Res
         };
         let (key, place) =
             place.ok_or_else(|| GoldenError::Case(format!("`{name}` is no tensor of the case")))?;
-        let Some(recorded) = file.get(&key) else { continue };
-        let whole = results.entry(key).or_insert_with(|| vec![f64::NAN; recorded.values.len()]);
-        for (at, value) in place.elements(values.len()).zip(values) {
-            if let Some(element) = whole.get_mut(at) {
-                *element = value;
-            }
-        }
+        put(&key, place, values, &file, &mut results);
     }
-    compare(case, program, &file, &results, target)
+    compare(case, program, &file, &results, target, &|key| key != STEP_LOGITS)
 }
 
-/// Where the inputs of a program lie in the tensors of a case.
-struct Places {
-    parameters: BTreeMap<Name, (String, Placement)>,
-}
+/// The key of the logits token by token.
+const STEP_LOGITS: &str = "out.step_logits";
 
-/// Where one input lies.
-#[derive(Clone, Copy)]
-enum Place<'a> {
-    Slot(&'a Slot),
-    /// A parameter: the key, without what it begins with.
-    Parameter(&'a str, &'a Placement),
-}
-
-impl Place<'_> {
-    fn under(self, prefix: &str) -> (String, Self) {
-        let key = match self {
-            Place::Slot(slot) => slot.key,
-            Place::Parameter(key, _) => key,
-        };
-        (format!("{prefix}{key}"), self)
-    }
-
-    /// The places of its elements in the tensor; it has `count` of them.
-    fn elements(&self, count: usize) -> Box<dyn Iterator<Item = usize> + '_> {
-        match self {
-            Place::Slot(slot) => Box::new(slot.part.0 * count..(slot.part.0 + 1) * count),
-            Place::Parameter(_, placement) => Box::new(placement.places()),
-        }
-    }
-
-    /// How many elements the tensor should have.
-    fn whole(&self, count: usize) -> usize {
-        match self {
-            Place::Slot(slot) => slot.part.1 * count,
-            Place::Parameter(_, placement) => placement.shape.iter().product(),
-        }
-    }
-}
-
-impl Places {
-    fn new(program: &Program, graph: &Graph) -> Result<Places, GoldenError> {
-        let Some(of) = &program.parameters else { return Ok(Places { parameters: BTreeMap::new() }) };
-        let is_parameter = |i: &&Input| matches!(i.role, Role::Parameter { .. });
-        let inputs: Vec<&Input> = graph.inputs.iter().filter(is_parameter).collect();
-        let paths: Vec<String> = inputs.iter().map(|i| format!("{}{}", of.ours, i.name)).collect();
-        let axes = |input: &Input| -> Vec<(&'static str, usize)> {
-            let size = |axis| graph.axes.size(axis).known().expect("sizes of parameters are known") as usize;
-            input.ty.axes.iter().map(|axis| (axis.as_str(), size(axis))).collect()
-        };
-        let axed: Vec<Axed<'_>> =
-            inputs.iter().zip(&paths).map(|(i, path)| Axed { path, axes: axes(i) }).collect();
-        let placements = of.names.placements(&axed, of.section);
-        let placements = placements.map_err(|error| GoldenError::Case(error.to_string()))?;
-        let key = |placement: &Placement| {
-            let key = placement.tensor.strip_prefix(&of.theirs);
-            key.map(str::to_string)
-                .ok_or_else(|| GoldenError::Case(format!("`{}` is no tensor of the case", placement.tensor)))
-        };
-        let parameters = inputs.iter().zip(placements);
-        let parameters = parameters.map(|(input, p)| Ok((input.name, (key(&p)?, p))));
-        Ok(Places { parameters: parameters.collect::<Result<_, GoldenError>>()? })
-    }
-
-    fn of<'a>(&'a self, program: &'a Program, input: &str) -> Option<Place<'a>> {
-        let slot = program.inputs.iter().find(|slot| slot.name == input).map(Place::Slot);
-        let parameter = || self.parameters.get(&Name::new(input)).map(|(key, p)| Place::Parameter(key, p));
-        slot.or_else(parameter)
-    }
-
-    /// An input of the derived function: a part of a tensor, or what stands for a missing one.
-    fn input(
-        &self,
-        program: &Program,
-        function: &Function,
-        file: &BTreeMap<String, Vector>,
-        declared: &Input,
-    ) -> Result<Tensor<f64>, GoldenError> {
-        let name = declared.name.as_str();
-        let place = match name.strip_prefix("cot.") {
-            Some(output) => {
-                program.outputs.iter().find(|s| s.name == output).map(|s| Place::Slot(s).under("in.cot."))
-            }
-            None => self.of(program, name).map(|place| match place {
-                Place::Slot(slot) => place.under(slot.prefix),
-                Place::Parameter(..) => place.under("param."),
-            }),
-        };
-        let (key, place) =
-            place.ok_or_else(|| GoldenError::Program(format!("no tensor is the input `{name}`")))?;
-        let shape = shape(program, &function.graph, declared)?;
-        let elements: usize = shape.iter().product();
-        let values: Vec<f64> = match (file.get(&key), place) {
-            (None, Place::Slot(slot)) => vec![slot.absent; elements],
-            (None, Place::Parameter(..)) => {
-                return Err(GoldenError::Case(format!("there is no tensor `{key}`")));
-            }
-            (Some(vector), place) if vector.values.len() != place.whole(elements) => {
-                let message = format!("`{key}` has the shape {:?}, `{name}` {shape:?}", vector.shape);
-                return Err(GoldenError::Case(message));
-            }
-            (Some(vector), place) => place.elements(elements).map(|at| vector.values[at]).collect(),
-        };
-        Ok(if declared.ty.dtype.is_float() {
-            Tensor::floats(&shape, values)
+/// The logits of a language model that reads token by token.
+fn steps(
+    program: &Program,
+    forward: &Module,
+    root: FunctionId,
+    places: &Places,
+    file: &BTreeMap<String, Vector>,
+    target: Target,
+) -> Result<Vec<f64>, GoldenError> {
+    let forward = target.simplified(forward)?;
+    let carried = carry(&forward, root, Axis::new("s"));
+    let (module, root) =
+        carried.map_err(|d| GoldenError::Program(d.iter().map(|d| format!("{d}\n")).collect()))?;
+    let module = target.simplified(&module)?;
+    let function = &module[root];
+    let own = |input: &Input| {
+        let name = input.name.as_str();
+        name == FRESH || name == "tokens" || name.starts_with(STATE)
+    };
+    let mut given = Vec::new();
+    for input in &function.graph.inputs {
+        given.push(if own(input) {
+            // Tokens and `fresh` are set at each step; what the states are before the first one does not matter.
+            let shape = shape(program, &function.graph, input)?;
+            Tensor::floats(&shape, std::iter::repeat_n(f64::NAN, shape.iter().product()))
         } else {
-            Tensor::integers(&shape, values.into_iter().map(|x| x as i64))
-        })
+            places.input(program, function, file, input)?
+        });
     }
+    let states = function.graph.inputs.iter().filter(|i| i.name.as_str().starts_with(STATE)).count();
+    let tokens = file.get("in.tokens").ok_or_else(|| GoldenError::Case("there are no tokens".to_string()))?;
+    let compiled = match target.engine {
+        Engine::Cpu32 => Some(Compiled::new(&module, root, 2).map_err(GoldenError::Program)?),
+        Engine::Reference64 | Engine::Reference32 => None,
+    };
+    let read = |inputs: &[Tensor<f64>]| match &compiled {
+        Some(compiled) => {
+            let outputs = compiled.run(inputs).map_err(GoldenError::Program)?;
+            Ok(outputs.into_iter().map(|output| output.values).collect())
+        }
+        None => evaluated(&module, root, inputs),
+    };
+    training::step_by_step(&read, &function.graph.inputs, given, tokens, states)
 }
 
 fn compare(
@@ -388,6 +348,7 @@ fn compare(
     file: &BTreeMap<String, Vector>,
     results: &BTreeMap<String, Vec<f64>>,
     target: Target,
+    is_asked: &dyn Fn(&str) -> bool,
 ) -> Result<Report, GoldenError> {
     let largest = |kind: &str| {
         let of_kind = file.iter().filter(|(key, _)| key.starts_with(kind));
@@ -397,7 +358,7 @@ fn compare(
     let mut comparisons = Vec::new();
     for (key, vector) in file {
         let Some((_, largest)) = kinds.iter().find(|(kind, _)| key.starts_with(kind)) else { continue };
-        if program.left_out.iter().any(|left_out| key.starts_with(left_out)) {
+        if !is_asked(key) || program.left_out.iter().any(|left_out| key.starts_with(left_out)) {
             continue;
         }
         let values = results.get(key).map(Vec::as_slice).unwrap_or_default();
@@ -418,12 +379,16 @@ fn compare(
 }
 
 /// The module of a program and its root.
-fn compile(program: &Program, cells: Cells) -> Result<(Module, FunctionId), GoldenError> {
+fn compile(program: &Program, entry: &str, cells: Cells) -> Result<(Module, FunctionId), GoldenError> {
     let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/xl"));
     let load = |path: &str| {
-        let path = match (cells, program.loops, path.strip_prefix("cells/")) {
-            (Cells::Published, Loops::Model, Some(cell)) => format!("reference/{cell}"),
-            _ => path.to_string(),
+        let of_a_model = match &program.loops {
+            Loops::Model | Loops::LanguageModel | Loops::Training(_) => path.strip_prefix("cells/"),
+            Loops::Linear | Loops::Sequential | Loops::None => None,
+        };
+        let path = match (cells, of_a_model) {
+            (Cells::Published, Some(cell)) => format!("reference/{cell}"),
+            (Cells::Published | Cells::Paper, _) => path.to_string(),
         };
         std::fs::read_to_string(root.join(path)).map_err(|e| e.to_string())
     };
@@ -436,19 +401,9 @@ fn compile(program: &Program, cells: Cells) -> Result<(Module, FunctionId), Gold
         config: program.config.clone(),
         ..Options::default()
     };
-    let module = elaborate(&parsed, &[program.entry], &options)
+    let module = elaborate(&parsed, &[entry], &options)
         .map_err(|d| GoldenError::Program(parsed.sources.render(&d, RenderStyle::Plain)))?;
-    let root = module
-        .find(program.entry)
-        .ok_or_else(|| GoldenError::Program(format!("there is no function `{}`", program.entry)))?;
+    let root =
+        module.find(entry).ok_or_else(|| GoldenError::Program(format!("there is no function `{entry}`")))?;
     Ok((module, root))
-}
-
-fn shape(program: &Program, graph: &Graph, input: &Input) -> Result<Vec<usize>, GoldenError> {
-    let size = |axis: carousel_ir::Axis| {
-        let known = graph.axes.size(axis).known();
-        let size = known.or_else(|| program.sizes.get(axis.as_str()).copied()).map(|size| size as usize);
-        size.ok_or_else(|| GoldenError::Case(format!("the case does not tell the size of `{axis}`")))
-    };
-    input.ty.axes.iter().map(size).collect()
 }

@@ -60,7 +60,7 @@ impl LanguageModel {
 /// The program of a case.
 pub(super) fn program(config: &LanguageModel, precision: Precision) -> Program {
     Program {
-        loops: Loops::Model,
+        loops: Loops::LanguageModel,
         recorded: "float32",
         source: include_str!("lm.xl"),
         entry: "logits_and_loss",
@@ -75,6 +75,6 @@ pub(super) fn program(config: &LanguageModel, precision: Precision) -> Program {
             ours: String::new(),
             theirs: String::new(),
         }),
-        left_out: &["out.step_logits"],
+        left_out: &[],
     }
 }

@@ -11,6 +11,7 @@ mod linear_rnn;
 mod lm;
 mod mlstm_core;
 mod slstm_core;
+pub mod train;
 
 use super::GoldenError;
 use super::manifest::Case;
@@ -97,7 +98,7 @@ pub struct Parameters {
 }
 
 /// What the loops of a program are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Loops {
     /// All of them have to become linear scans, which are then computed in every form.
     Linear,
@@ -106,12 +107,13 @@ pub enum Loops {
     /// They are those of a model's cells: the published ones as they are written, and the paper's equations by the way of
     /// every compilation.
     Model,
+    /// The same of a language model, which also reads token by token.
+    LanguageModel,
+    /// Those of a language model that is trained.
+    Training(Box<train::Training>),
     /// There are none.
     None,
 }
-
-/// Families that are not computed yet.
-const LATER: [&str; 1] = ["train"];
 
 /// How precisely a target computes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,18 +136,18 @@ impl Precision {
     }
 }
 
-/// The program of a case; none if its family is not handled yet.
-pub fn program(case: &Case, precision: Precision) -> Result<Option<Program>, GoldenError> {
+/// The program of a case.
+pub fn program(case: &Case, precision: Precision) -> Result<Program, GoldenError> {
     match case.family.as_str() {
-        "mlstm_core" => mlstm_core::program(configuration(case)?, precision).map(Some),
-        "components" => components::program(case).map(Some),
-        "blocks" => blocks::program(case, configuration(case)?, precision).map(Some),
-        "lm" => Ok(Some(lm::program(&configuration(case)?, precision))),
-        "hf" => hf::program(case, &configuration(case)?).map(Some),
-        "flashrnn" => Ok(Some(flashrnn::program(configuration(case)?))),
-        "linear_rnn" => linear_rnn::program(&case.name, configuration(case)?).map(Some),
-        "slstm_core" => slstm_core::program(configuration(case)?).map(Some),
-        later if LATER.contains(&later) => Ok(None),
+        "mlstm_core" => mlstm_core::program(configuration(case)?, precision),
+        "components" => components::program(case),
+        "blocks" => blocks::program(case, configuration(case)?, precision),
+        "lm" => Ok(lm::program(&configuration(case)?, precision)),
+        "hf" => hf::program(case, &configuration(case)?),
+        "flashrnn" => Ok(flashrnn::program(configuration(case)?)),
+        "linear_rnn" => linear_rnn::program(&case.name, configuration(case)?),
+        "slstm_core" => slstm_core::program(configuration(case)?),
+        "train" => Ok(train::program(&configuration(case)?, configuration(case)?, precision)),
         other => Err(GoldenError::Case(format!("`{}` is of the unknown family `{other}`", case.name))),
     }
 }

@@ -59,10 +59,12 @@ pub fn stabilize_traced(module: &Module, options: &StableOptions<'_>) -> (Module
     (pass.module(module), pass.report, pass.trace)
 }
 
+/// A loop, and the ranges of what comes into it.
+type LoopKey = (Scan, Vec<(u64, u64, bool)>);
+
 struct Pass<'o> {
     options: &'o StableOptions<'o>,
-    /// By loop, and the ranges of what comes into it.
-    known: HashMap<(Scan, Vec<(u64, u64, bool)>), Derivation>,
+    known: HashMap<LoopKey, Derivation>,
     report: StableReport,
     tracing: Tracing,
     trace: Trace,

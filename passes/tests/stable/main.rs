@@ -2,5 +2,6 @@
 
 mod cells;
 mod derivation;
+mod memory;
 mod numbers;
 mod support;

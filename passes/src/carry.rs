@@ -9,7 +9,7 @@
 
 use carousel_ir::{
     Attribute, Axes, Axis, AxisTable, Builder, DType, Diagnostic, Direction, Function, FunctionId, Graph,
-    Module, Op, Role, Size, Type, ValueId,
+    Module, Op, OpKind, Role, Size, Type, ValueId,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -285,19 +285,26 @@ fn looks_elsewhere(op: &Op, along: Axis) -> Option<&'static str> {
             | Attribute::Function(_) => false,
         })
     };
-    match op {
-        Op::Scan { scan } if scan.axis == along && scan.direction == Direction::Reverse => {
-            Some("runs backwards through the sequence")
-        }
-        Op::Shift { axis, by } if *axis == along && *by < 0 => Some("looks ahead in the sequence"),
-        Op::Scan { .. } | Op::Shift { .. } | Op::Broadcast { .. } | Op::Call { .. } => None,
-        Op::Sum { .. } | Op::ReduceMax { .. } | Op::Dot { .. } if mentions() => {
-            Some("looks at the whole sequence at once")
-        }
-        Op::Iota { .. } | Op::SizeOf { .. } | Op::Uniform { .. } if mentions() => {
-            Some("depends on places in the sequence")
-        }
-        _ if mentions() => Some("takes the sequence apart"),
-        _ => None,
+    if let Op::Scan { scan } = op
+        && scan.axis == along
+        && scan.direction == Direction::Reverse
+    {
+        return Some("runs backwards through the sequence");
+    }
+    if let Op::Shift { axis, by } = op
+        && *axis == along
+        && *by < 0
+    {
+        return Some("looks ahead in the sequence");
+    }
+    let is_one_of = |kinds: &[OpKind]| kinds.contains(&op.kind());
+    if !mentions() || is_one_of(&[OpKind::Scan, OpKind::Shift, OpKind::Broadcast, OpKind::Call]) {
+        None
+    } else if is_one_of(&[OpKind::Sum, OpKind::ReduceMax, OpKind::Dot]) {
+        Some("looks at the whole sequence at once")
+    } else if is_one_of(&[OpKind::Iota, OpKind::SizeOf, OpKind::Uniform]) {
+        Some("depends on places in the sequence")
+    } else {
+        Some("takes the sequence apart")
     }
 }

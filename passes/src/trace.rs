@@ -81,10 +81,14 @@ fn label(terms: &Terms, term: &Term) -> String {
         Head::Leaf(leaf) => bank::attribute(leaf),
         Head::Virtual(what) => what.name().to_string(),
         Head::Op(kind) => kind.mnemonic().to_string(),
-        Head::Opaque(number) => match terms.analysis.opaque_op(*number) {
-            Op::Input { index } => format!("input {index}"),
-            op => format!("{} #{number}", op.kind()),
-        },
+        Head::Opaque(number) => {
+            let op = terms.analysis.opaque_op(*number);
+            if let Op::Input { index } = op {
+                format!("input {index}")
+            } else {
+                format!("{} #{number}", op.kind())
+            }
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+//! Wide numbers against f64, against each other, and against digits from the literature.
+
 use super::*;
 use crate::Scalar;
 

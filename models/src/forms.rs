@@ -10,6 +10,8 @@ use carousel_core::{Target, lower};
 use carousel_ir::{FunctionId, Module, Name, Size};
 use carousel_passes::forms::{Certainty, Expected, Price, PriceForms, SearchOptions, Wanted};
 
+use crate::compile::simplified;
+
 /// How forms are chosen.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FormOptions {
@@ -66,7 +68,8 @@ impl PriceForms for FormOptions {
         function: FunctionId,
         lengths: &BTreeSet<Name>,
     ) -> Result<Price, String> {
-        let program = lower(module, function, &Target::default())
+        // As it will be compiled: what rules take away is not to be paid for.
+        let program = lower(&simplified(module), function, &Target::default())
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
         let symbol = |name: Name| {
             let guess = if lengths.contains(&name) { self.length } else { self.other };

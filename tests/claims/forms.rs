@@ -22,22 +22,13 @@ struct Cell {
     widths: &'static [u64],
 }
 
-const CELLS: [Cell; 2] = [
-    Cell {
-        file: "cells/mlstm.xl",
-        function: "mlstm",
-        inputs: &["q", "k", "v", "i", "f"],
-        state: |d| vec![("dk", d), ("dv", d)],
-        widths: &[16, 32, 64, 128, 256],
-    },
-    Cell {
-        file: "cells/slstm.xl",
-        function: "slstm_unmixed",
-        inputs: &["z", "i", "f", "o"],
-        state: |d| vec![("h", 1), ("d", d)],
-        widths: &[8, 64, 256],
-    },
-];
+const CELLS: [Cell; 1] = [Cell {
+    file: "cells/mlstm.xl",
+    function: "mlstm",
+    inputs: &["q", "k", "v", "i", "f"],
+    state: |d| vec![("dk", d), ("dv", d)],
+    widths: &[16, 32, 64, 128, 256],
+}];
 
 const LENGTHS: [u64; 6] = [1, 16, 64, 256, 1024, 4096];
 const BATCHES: [u64; 2] = [1, 16];

@@ -31,13 +31,6 @@ const MATRIX: Cell = Cell {
     state: |d| vec![("dk", d), ("dv", d)],
 };
 
-const VECTOR: Cell = Cell {
-    file: "cells/slstm.xl",
-    function: "slstm_unmixed",
-    inputs: &["z", "i", "f", "o"],
-    state: |d| vec![("h", 1), ("d", d)],
-};
-
 /// The choice for states of width `d`, sequences of `s` steps and a batch of `b`; the latter two come when it runs.
 fn report(cell: &Cell, pass: Pass, profile: &Profile, [d, s, b]: [u64; 3]) -> FormReport {
     let text = bundled(cell.file).expect("it is built in");
@@ -83,11 +76,6 @@ fn table(cell: &Cell, profile: &str, widths: &[u64]) -> String {
 #[test]
 fn matrix_memories() {
     insta::assert_snapshot!(table(&MATRIX, "x86-avx512", &[16, 64, 128, 256]));
-}
-
-#[test]
-fn vector_memories() {
-    insta::assert_snapshot!(table(&VECTOR, "x86-avx512", &[8, 64, 256]));
 }
 
 #[test]

@@ -298,6 +298,12 @@ fn range_of(terms: &Terms, term: &Term) -> Interval {
     }
     let Some((op, count)) = operation(terms, term) else { return Interval::ANY };
     let operands = &term.children[count..];
+    // Integers wrap around, so that nothing follows from what they are computed of.
+    let of_integers =
+        operands.first().and_then(|o| terms[*o].data.ty()).is_some_and(|t| t.dtype.is_integer());
+    if of_integers && !matches!(*op, Op::Cast { .. }) {
+        return Interval::ANY;
+    }
     let range = |place: usize| terms[operands[place]].data.range;
     let same = |a: usize, b: usize| terms.find(operands[a]) == terms.find(operands[b]);
     let known = operation_range(&op, &range, &same);

@@ -16,8 +16,9 @@ pub(crate) fn range(graph: &Graph, value: ValueId, known: &mut HashMap<ValueId, 
         let node = &graph[next];
         let found = if let Op::Const { value, .. } = node.op {
             Interval::new(value.get(), value.get())
-        } else if node.types.len() != 1 || !node.ty().dtype.is_float() {
-            // Tuples have none, and integers wrap around.
+        } else if node.types.len() != 1 || !(node.ty().dtype.is_float() || matches!(node.op, Op::Iota { .. }))
+        {
+            // Tuples have none, and integers that are computed with wrap around.
             Interval::ANY
         } else {
             let waiting: Vec<ValueId> =

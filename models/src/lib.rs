@@ -25,6 +25,7 @@ pub mod optimizer;
 pub mod parameters;
 pub mod philox;
 pub mod piece;
+pub mod presets;
 pub mod progress;
 pub mod reference_target;
 pub mod sample;

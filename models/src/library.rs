@@ -100,7 +100,7 @@ pub struct ModelSource {
 }
 
 impl ModelSource {
-    /// The built-in model, or the one in `model`; with the cell in `cell` in place of the built-in one of that name.
+    /// The built-in language model, or the one in `model`, which may be the path of a built-in file; with the cell in `cell` in place of the built-in one of that name.
     ///
     /// A user's model may use its own files, relative to its folder, and built-in ones.
     pub fn load(model: Option<&Path>, cell: Option<&Path>) -> Result<ModelSource, SourceError> {
@@ -109,7 +109,11 @@ impl ModelSource {
         };
         let root = match model {
             None => SourceFile { path: LANGUAGE_MODEL.into(), text: builtin_text(LANGUAGE_MODEL) },
-            Some(path) => SourceFile { path: path.display().to_string(), text: read(path)? },
+            Some(path) => {
+                let built_in = path.to_str().filter(|_| !path.exists()).and_then(bundled);
+                let text = built_in.map_or_else(|| read(path), |text| Ok(text.to_string()))?;
+                SourceFile { path: path.display().to_string(), text }
+            }
         };
         let folder = model.and_then(Path::parent).map(Path::to_path_buf);
         let replaced = cell.map(|path| Ok((replaced_files(path, &read(path)?)?, read(path)?))).transpose()?;

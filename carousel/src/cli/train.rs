@@ -18,7 +18,7 @@ use super::{forms, generate};
                         carousel train --cell my_mlstm.xl\n  carousel train --resume --out runs/mine"
 )]
 pub(super) struct Arguments {
-    /// A configuration file; the built-in one if not given.
+    /// A configuration file, or a preset: xlstm-125m, xlstm[7:1], xlstm-7b. The built-in one if not given.
     config: Option<PathBuf>,
     /// Change one key of the configuration, `learning_rate.max=0.001`.
     #[arg(long, value_name = "KEY=VALUE")]

@@ -2,7 +2,8 @@
 
 use crate::support::{folder, run_in};
 
-const COMMANDS: [&str; 8] = ["check", "print", "explain", "run", "train", "generate", "eval", "bench"];
+const COMMANDS: [&str; 10] =
+    ["check", "print", "explain", "run", "train", "generate", "eval", "bench", "logits", "info"];
 
 #[test]
 fn every_command_has_an_example() {

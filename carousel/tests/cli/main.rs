@@ -4,6 +4,7 @@
 
 mod benches;
 mod explaining;
+mod external;
 mod forms;
 mod help;
 mod programs;

@@ -11,12 +11,16 @@ use toml::{Table, Value};
 
 use super::TrainingConfig;
 use super::validate::{Problem, problems};
+use crate::presets;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {}: {source}", path.display())]
+    #[error(
+        "cannot read the configuration {}: {source}; give a file or one of {}",
+        path.display(), presets::names().collect::<Vec<_>>().join(", ")
+    )]
     Unreadable {
         /// Path of the file.
         path: PathBuf,
@@ -60,9 +64,13 @@ fn list(problems: &[Problem]) -> String {
 }
 
 impl TrainingConfig {
-    /// Reads a file, or starts from the defaults; then applies overrides `key=value` in their order.
+    /// Reads a file, or the preset of that name, or starts from the defaults; then applies overrides `key=value` in their order.
     pub fn load(file: Option<&Path>, overrides: &[String]) -> Result<TrainingConfig, ConfigError> {
         let Some(path) = file else { return TrainingConfig::parse("", "defaults", overrides) };
+        let preset = path.to_str().filter(|_| !path.exists()).and_then(presets::preset);
+        if let Some(text) = preset {
+            return TrainingConfig::parse(text, &path.display().to_string(), overrides);
+        }
         let text = fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
         TrainingConfig::parse(&text, &path.display().to_string(), overrides)

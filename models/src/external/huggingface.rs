@@ -80,7 +80,7 @@ pub fn configuration(
     let (qk_factor, v_factor) = (fields.float("qk_dim_factor", 0.5), fields.float("v_dim_factor", 1.0));
     let mut head_dim = |field: &str, factor: f64| {
         let whole = (width as f64 * factor) as u64;
-        if whole == 0 || whole % heads != 0 {
+        if whole == 0 || !whole.is_multiple_of(heads) {
             let message = format!(
                 "`{field}` makes {whole} of `hidden_size` {width}, which cannot be divided among {heads} heads"
             );

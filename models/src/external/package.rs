@@ -99,7 +99,7 @@ pub fn configuration(json: &Map<String, Value>) -> Result<Configuration, Vec<Str
     m.only(&[MLSTM]);
     let inner = projected(&mut m, width, 2.0);
     let heads = m.positive("num_heads", Some(4));
-    if inner % heads != 0 {
+    if !inner.is_multiple_of(heads) {
         m.problems
             .push(format!("its {heads} heads cannot share {inner} units (`mlstm_block.mlstm.num_heads`)"));
     }
@@ -120,7 +120,7 @@ pub fn configuration(json: &Map<String, Value>) -> Result<Configuration, Vec<Str
         s.problems.push(format!("`slstm_block.slstm.function` is {function}; only \"slstm\" is supported"));
     }
     let slstm_heads = s.positive("num_heads", Some(4));
-    if has_slstm && width % slstm_heads != 0 {
+    if has_slstm && !width.is_multiple_of(slstm_heads) {
         s.problems
             .push(format!("{slstm_heads} heads cannot share {width} units (`slstm_block.slstm.num_heads`)"));
     }

@@ -251,9 +251,12 @@ impl Learner for Compiled<'_> {
     }
 }
 
+/// Evaluates a function on its inputs.
+type Evaluate<'a> = dyn Fn(&[Tensor<f64>]) -> Result<Vec<Vec<f64>>, GoldenError> + 'a;
+
 /// The logits of a language model that reads token by token, as `out.step_logits`.
 pub(super) fn step_by_step(
-    read: &dyn Fn(&[Tensor<f64>]) -> Result<Vec<Vec<f64>>, GoldenError>,
+    read: &Evaluate<'_>,
     inputs: &[carousel_ir::Input],
     first: Vec<Tensor<f64>>,
     tokens: &Vector,

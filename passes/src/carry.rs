@@ -270,10 +270,6 @@ impl Pieces {
 }
 
 /// What an operation does that a piece of the sequence does not suffice for.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "an operation that names the axis is refused unless it is known to look back"
-)]
 fn looks_elsewhere(op: &Op, along: Axis) -> Option<&'static str> {
     let mentions = || {
         op.attributes().iter().any(|attribute| match attribute {

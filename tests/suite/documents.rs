@@ -108,8 +108,8 @@ fn rules_do_what_is_said_of_them() {
         unstable
     };
     assert_eq!(with(None), Vec::<String>::new());
-    for place in 0..rules.len() {
-        assert!(!with(Some(place)).is_empty(), "{} is for nothing", rules[place].place);
+    for (place, rule) in rules.iter().enumerate() {
+        assert!(!with(Some(place)).is_empty(), "{} is for nothing", rule.place);
     }
 }
 

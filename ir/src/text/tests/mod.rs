@@ -42,7 +42,8 @@ fn round_trip(module: &Module) {
 fn model_files_elaborate() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/xl");
     for folder in std::fs::read_dir(&root).expect("the models are there").flatten() {
-        for file in std::fs::read_dir(folder.path()).expect("a folder").flatten() {
+        let files = std::fs::read_dir(folder.path()).expect("a folder").flatten();
+        for file in files.filter(|f| f.path().extension().is_some_and(|e| e == "xl")) {
             let name = file.path().strip_prefix(&root).expect("inside").display().to_string();
             let program = parse_program(&name, &model_files(&name).expect("readable"), &model_files)
                 .unwrap_or_else(|f| panic!("{f}"));

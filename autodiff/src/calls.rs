@@ -173,16 +173,10 @@ fn with_own_axes(module: &Module, graph: &Graph, original: &Graph, function: Nam
     rename_axes(graph, &|a| if fixed.contains(a) { a } else { outside(function, &own, a) })
 }
 
-/// The axes of a saved value that do not have their outside name inside, each with that name.
-fn renames(
-    module: &Module,
-    joint: &Joint,
-    original: &Graph,
-    axes: &Axes,
-    function: Name,
-) -> Vec<(Axis, Axis)> {
+/// The axes of a saved value that do not have their outside name inside, each with that name; `calls` are those of calls.
+fn renames(calls: &Axes, original: &Graph, axes: &Axes, function: Name) -> Vec<(Axis, Axis)> {
     let own = signature(original);
-    let inside = axes.intersection(&axes_of_calls(module, &joint.graph));
+    let inside = axes.intersection(calls);
     inside.iter().map(|a| (a, outside(function, &own, a))).filter(|(a, b)| a != b).collect()
 }
 
@@ -242,11 +236,12 @@ fn forward_graph(
     for (output, &value) in original.outputs.iter().zip(&joint.outputs) {
         b.output_as(output.name.as_str(), value, output.axes.clone());
     }
+    let calls = axes_of_calls(module, &joint.graph);
     for (n, &value) in saved.iter().enumerate().filter(|(_, v)| !joint.outputs.contains(v)) {
         let taken = |name| b.graph().outputs.iter().any(|o| o.name == name);
         let name = crate::free_name(&format!("saved.{n}"), taken);
         let mut value = value;
-        for (from, to) in renames(module, joint, original, &joint.graph.ty(value).axes, function) {
+        for (from, to) in renames(&calls, original, &joint.graph.ty(value).axes, function) {
             let size = b.axes().size(from).clone();
             b.axis(to.as_str(), size);
             value = b.rename(value, from, to);
@@ -267,12 +262,13 @@ fn backward_graph(
     let old = &joint.graph;
     let mut b = Builder::with_axes(module, old.axes.clone());
     let mut made: Vec<Option<ValueId>> = vec![None; old.nodes.len()];
+    let calls = axes_of_calls(module, old);
     // Saved values first, then all inputs of the joint graph: the function's own, then the cotangents.
     for (n, value) in saved.iter().enumerate() {
         let taken = |name| old.inputs.iter().any(|i| i.name == name);
         let name = crate::free_name(&format!("saved.{n}"), taken);
         let ty = old.ty(*value);
-        let renames = renames(module, joint, original, &ty.axes, function);
+        let renames = renames(&calls, original, &ty.axes, function);
         for (from, to) in &renames {
             b.axis(to.as_str(), old.axes.size(*from).clone());
         }

@@ -294,6 +294,11 @@ pub(crate) fn same_op(a: &Op, b: &Op) -> bool {
         (Op::Scan { scan: a }, Op::Scan { scan: b }) => {
             a == b && a.body.nodes.iter().zip(&b.body.nodes).all(|(a, b)| same_op(&a.op, &b.op))
         }
+        // A model has as many inputs, and its gradient as many results, as there are parameters: these are told apart
+        // without making lists of attributes.
+        (Op::Input { index: a }, Op::Input { index: b }) | (Op::Proj { index: a }, Op::Proj { index: b }) => {
+            a == b
+        }
         (a, b) => {
             a.kind() == b.kind()
                 && match (leaves(a), leaves(b)) {

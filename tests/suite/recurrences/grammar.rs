@@ -10,6 +10,7 @@ use super::program::{Law, Recurrence, Tolerance, Way};
 use carousel_passes::forms::Stratum;
 use carousel_tests::random::Choices;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -228,8 +229,16 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// The same cases each time, as a test that fails now and then tells nobody what they broke; others where someone asks
+/// for a number of cases.
+fn config() -> ProptestConfig {
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    let rng_seed = if asked { RngSeed::Random } else { RngSeed::Fixed(1) };
+    ProptestConfig { max_shrink_iters: 200, rng_seed, ..crate::random::config(100, 0) }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..crate::random::config(100, 0) })]
+    #![proptest_config(config())]
 
     #[test]
     fn made_up_recurrences_are_their_equations_in_every_form(case in cases()) {

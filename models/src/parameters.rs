@@ -43,7 +43,8 @@ impl Parameter {
 }
 
 impl Layout {
-    /// The layout of the parameters of a graph; refused if there are more numbers than any computer could train.
+    /// The layout of the parameters of a graph; refused if one of them has no numbers, or all of them more than any computer
+    /// could train.
     ///
     /// # Panics
     /// If a parameter has an axis whose size is not known when compiled; the elaborator refuses that.
@@ -59,6 +60,9 @@ impl Layout {
                     graph.axes.size(axis).known().expect("sizes of parameters are known when compiled")
                 };
                 let shape: Vec<usize> = input.ty.axes.iter().map(|a| size(a) as usize).collect();
+                if let Some(empty) = input.ty.axes.iter().find(|a| size(*a) == 0) {
+                    return Err(no_elements(input, &empty.to_string()));
+                }
                 let start = layout.elements;
                 let count = shape.iter().try_fold(1usize, |count, n| count.checked_mul(*n));
                 layout.elements = count
@@ -148,4 +152,10 @@ fn too_many(input: &Input, shape: &[usize]) -> Diagnostic {
         input.name
     );
     Diagnostic::error("limit", Span::default(), message)
+}
+
+fn no_elements(input: &Input, axis: &str) -> Diagnostic {
+    let message = format!("the parameter `{}` has no elements: its axis `{axis}` has the size 0", input.name);
+    Diagnostic::error("size", Span::default(), message)
+        .with_help("the sizes of a model follow from its configuration")
 }

@@ -113,7 +113,7 @@ fn configurations_that_do_not_fit_are_refused_with_their_place() {
     config("batch = 2\nstesp = 3\n", &["bad.toml:2:1", "stesp", "steps"]);
     config("steps = \"many\"\n", &["bad.toml:1:9"]);
     config("batch = 0\nheld_back = 0.9\n", &["`batch` is 0", "`held_back` is 0.9"]);
-    config("[model]\nwidth = 0\n", &["standard deviation"]);
+    config("[model]\nwidth = 0\n", &["layer.0.mlstm", "no elements", "`d` has the size 0"]);
     config("[model]\nwidth = 1000000000\n", &["more than 68719476736 parameters"]);
     config("[model]\nwidth = 4611686018427387904\n", &["more than 68719476736 parameters"]);
     config("[model]\nlayers = 2.5\n", &["layers"]);

@@ -54,6 +54,8 @@ pub(crate) struct Facts {
     opaque: Vec<(Op, Types)>,
     /// The opaque operations that are scales carried by a loop.
     pub(crate) scales: BTreeSet<u32>,
+    /// The axes along which what is small beside the rest matters too.
+    pub(crate) fine: Axes,
     /// How many steps a chunk has, of the axes that are to be cut into chunks.
     pub(crate) chunks: BTreeMap<Axis, u64>,
     /// Which rule made which term, where someone wants to know.
@@ -73,6 +75,7 @@ impl Facts {
             axes,
             opaque: Vec::new(),
             scales: BTreeSet::new(),
+            fine: Axes::none(),
             chunks: BTreeMap::new(),
             origins: None,
             input_ranges: Vec::new(),

@@ -38,6 +38,8 @@ pub(crate) struct Growth {
     pub(crate) scale: Scale,
     /// Whether it depends on an input.
     pub(crate) varies: bool,
+    /// Whether a factor of it is an exponential or a sigmoid that varies: the rules give it a scale, however bounded it is.
+    pub(crate) gated: bool,
     /// Whether no gradient flows through it, for all that it is made of is detached or constant.
     pub(crate) frozen: bool,
 }
@@ -53,7 +55,7 @@ pub(crate) fn exponential_overflows(range: Interval) -> bool {
 impl Growth {
     /// Of an attribute.
     pub(crate) fn of_attribute() -> Growth {
-        Growth { size: Reach::Plain, scale: Scale::None, varies: false, frozen: true }
+        Growth { size: Reach::Plain, scale: Scale::None, varies: false, gated: false, frozen: true }
     }
 
     /// Of a term.
@@ -64,23 +66,26 @@ impl Growth {
         let varies = children.iter().any(|g| g.varies);
         let frozen = children.iter().all(|g| g.frozen);
         let behind = largest.min(Reach::Maybe);
+        let gated = is_gated(terms, term, varies);
         match term.head {
             Head::Leaf(_) => Growth::of_attribute(),
             Head::Virtual(Virtual::Scaled) => {
-                Growth { size: Reach::Scaled, scale: Scale::None, varies, frozen }
+                Growth { size: Reach::Scaled, scale: Scale::None, varies, gated, frozen }
             }
-            Head::Virtual(Virtual::Gexp) => Growth { size: Reach::Plain, scale: Scale::None, varies, frozen },
+            Head::Virtual(Virtual::Gexp) => {
+                Growth { size: Reach::Plain, scale: Scale::None, varies, gated, frozen }
+            }
             Head::Opaque(number) => {
                 let is_scale = terms.analysis.scales.contains(&number);
                 let scale = if is_scale { Scale::Raw } else { Scale::None };
-                Growth { size: behind, scale, varies: true, frozen: is_scale }
+                Growth { size: behind, scale, varies: true, gated, frozen: is_scale }
             }
             Head::Op(OpKind::Detach) => {
                 let settled = if scale == Scale::None { Scale::None } else { Scale::Settled };
-                Growth { size: largest, scale: settled, varies, frozen: true }
+                Growth { size: largest, scale: settled, varies, gated, frozen: true }
             }
             Head::Op(kind) => {
-                Growth { size: reach(terms, kind, &term.children, behind), scale, varies, frozen }
+                Growth { size: reach(terms, kind, &term.children, behind), scale, varies, gated, frozen }
             }
         }
     }
@@ -91,8 +96,32 @@ impl Growth {
             size: self.size.min(other.size),
             scale: self.scale.min(other.scale),
             varies: self.varies && other.varies,
+            gated: self.gated && other.gated,
             frozen: self.frozen || other.frozen,
         }
+    }
+}
+
+/// Whether the rules find a scale for a term by its gates alone.
+fn is_gated(terms: &Terms, term: &Term, varies: bool) -> bool {
+    let gated = |class: &Id| terms[*class].data.growth.gated;
+    let is_zero = |class: &Id| terms[*class].data.constant.is_some_and(|n| n.get() == 0.0);
+    let children = &term.children;
+    match term.head {
+        Head::Op(OpKind::Exp | OpKind::Sigmoid) => varies,
+        Head::Op(OpKind::Neg | OpKind::Abs | OpKind::Sqrt) => gated(&children[0]),
+        Head::Op(OpKind::Mul | OpKind::Div) => children.iter().any(gated),
+        Head::Op(OpKind::Sum | OpKind::Dot | OpKind::ReduceMax | OpKind::Broadcast) => {
+            children[1..].iter().any(gated)
+        }
+        Head::Op(OpKind::Rename) => gated(&children[2]),
+        Head::Op(OpKind::Add | OpKind::Sub | OpKind::Min | OpKind::Max) => children.iter().all(gated),
+        Head::Op(OpKind::Select) => {
+            let values = &children[1..];
+            values.iter().all(|v| gated(v) || is_zero(v)) && values.iter().any(gated)
+        }
+        Head::Virtual(Virtual::Scaled) => gated(&children[0]) || terms[children[1]].data.growth.varies,
+        Head::Op(_) | Head::Opaque(_) | Head::Virtual(Virtual::Gexp) | Head::Leaf(_) => false,
     }
 }
 

@@ -100,7 +100,7 @@ fn axes_attribute(terms: &mut Terms, expr: &Expr, subst: &Subst) -> Option<Vec<A
         Expr::Axes(function, arguments) => {
             let arguments: Option<Vec<Vec<Axis>>> =
                 arguments.iter().map(|a| axes_attribute(terms, a, subst)).collect();
-            compute(*function, &arguments?)
+            compute(*function, &arguments?, &terms.analysis.fine)
         }
         Expr::Leaf(leaf) => leaf.axes(),
         Expr::Line(..) => leaf(terms, expr, subst)?.axes(),
@@ -117,14 +117,18 @@ fn line_attribute(terms: &mut Terms, expr: &Expr, subst: &Subst) -> Option<Line>
     if let Leaf::Line(line) = leaf(terms, expr, subst)? { Some(line) } else { None }
 }
 
-fn compute(function: AxisFunction, arguments: &[Vec<Axis>]) -> Option<Vec<Axis>> {
+fn compute(function: AxisFunction, arguments: &[Vec<Axis>], fine: &Axes) -> Option<Vec<Axis>> {
     let first = &arguments[0];
+    let is_new = |a: &&Axis| !arguments[1].contains(a);
     Some(match function {
         AxisFunction::Union => {
             let fresh = arguments[1].iter().filter(|a| !first.contains(a));
             first.iter().chain(fresh).copied().collect()
         }
-        AxisFunction::Minus => first.iter().filter(|a| !arguments[1].contains(a)).copied().collect(),
+        AxisFunction::Minus => first.iter().filter(is_new).copied().collect(),
+        AxisFunction::Coarse => {
+            first.iter().filter(is_new).filter(|a| !fine.contains(**a)).copied().collect()
+        }
         AxisFunction::Meet => first.iter().filter(|a| arguments[1].contains(a)).copied().collect(),
         AxisFunction::Replace => {
             let ([old], [new]) = (arguments[1].as_slice(), arguments[2].as_slice()) else { return None };

@@ -76,6 +76,13 @@ tests! {
     Settled = "settled" / 1;
     /// It depends on the scale of a state.
     Carried = "carried" / 1;
+    /// No factor of it is an exponential or a sigmoid that varies.
+    Ungated = "ungated" / 1;
+    /// The first is a scale of gates alone, the second one that is carried; the first has axes that the second lacks, and
+    /// along them only the largest element need be kept.
+    Wider = "wider" / 2;
+    /// Neither of the two is wider than the other.
+    Fits = "fits" / 2;
     /// The steps of the line are to be cut into chunks; saves terms, nothing depends on it.
     Long = "long" / 1;
     /// The two are not known to be equal; saves terms, nothing depends on it.
@@ -85,7 +92,7 @@ tests! {
 impl Test {
     /// Whether only stabilisation knows the answer.
     pub(crate) fn is_about_scales(self) -> bool {
-        matches!(self, Test::Raw | Test::Settled | Test::Carried)
+        matches!(self, Test::Raw | Test::Settled | Test::Carried | Test::Wider | Test::Fits)
     }
 }
 
@@ -129,10 +136,21 @@ impl Condition {
             Test::Raw => fact(0).growth.scale == Scale::Raw,
             Test::Settled => fact(0).growth.scale != Scale::Raw,
             Test::Carried => fact(0).growth.scale != Scale::None,
+            Test::Ungated => !fact(0).growth.gated,
+            Test::Wider => is_wider(terms, fact(0), fact(1)),
+            Test::Fits => !is_wider(terms, fact(0), fact(1)) && !is_wider(terms, fact(1), fact(0)),
             Test::Long => fact(0).leaf.as_ref().is_some_and(|leaf| terms.analysis.is_long(leaf)),
             Test::Differs => terms.find(subst[self.variables[0]]) != terms.find(subst[self.variables[1]]),
         }
     }
+}
+
+/// Whether one scale is carried and the other has more axes, which it need not have.
+fn is_wider(terms: &Terms, wide: &Fact, carried: &Fact) -> bool {
+    let is_carried = |fact: &Fact| fact.growth.scale != Scale::None;
+    let (axes, known) = (axes_of(wide).unwrap_or_default(), axes_of(carried).unwrap_or_default());
+    let is_spare = |axis: &Axis| !known.contains(axis) && !terms.analysis.fine.contains(*axis);
+    is_carried(carried) && !is_carried(wide) && axes.iter().any(is_spare)
 }
 
 /// The axes of a value, or those that an attribute names.

@@ -42,15 +42,18 @@ pub(crate) enum AxisFunction {
     Meet,
     /// The first, with the second replaced by the third.
     Replace,
+    /// Those of the first that the second lacks, but for those along which everything matters.
+    Coarse,
 }
 
 impl AxisFunction {
     /// All, with their names and arities.
-    pub(crate) const ALL: [(&'static str, AxisFunction, usize); 4] = [
+    pub(crate) const ALL: [(&'static str, AxisFunction, usize); 5] = [
         ("union", AxisFunction::Union, 2),
         ("minus", AxisFunction::Minus, 2),
         ("meet", AxisFunction::Meet, 2),
         ("replace", AxisFunction::Replace, 3),
+        ("coarse", AxisFunction::Coarse, 2),
     ];
 }
 

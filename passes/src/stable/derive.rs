@@ -8,14 +8,13 @@
 //! The body is the whole input: names are only looked at for messages, and the order of inputs only for ties.
 
 use super::body::{Body, Group};
-use super::describe;
 use super::emit::{Emitter, Style};
 use super::report::{Outcome, ScaleGroup};
 use super::search::{Partition, partitions};
+use super::{Given, describe, fine};
 use crate::analysis::Terms;
 use crate::extract::Selection;
 use crate::growth::Reach;
-use crate::interval::Interval;
 use crate::plain;
 use crate::proof::{self, Chosen, Claims, Proof};
 use crate::saturate::Stop;
@@ -79,16 +78,17 @@ struct Solved<'g> {
     notes: Vec<String>,
 }
 
-/// Derives the stable form of a loop whose inner loops are done; what comes into its body lies in `ranges`.
+/// Derives the stable form of a loop whose inner loops are done.
 pub(super) fn derive(
     scan: &Scan,
-    ranges: &[Interval],
+    given: &Given,
     options: &StableOptions<'_>,
     tracing: Tracing,
 ) -> (Derivation, Option<Picture>) {
     let stop = Stop::Saturated;
     let work = Work { attempts: 0, terms: 0, stop, alarms: 0, fired: BTreeMap::new() };
-    let mut search = Search { scan, ranges, options, tracing, last: None, blocked: None, work };
+    let fine = Axes::none();
+    let mut search = Search { scan, given, fine, options, tracing, last: None, blocked: None, work };
     let (outcome, solved) = search.run();
     let mut derivation = Derivation {
         outcome,
@@ -114,8 +114,10 @@ pub(super) fn derive(
 
 pub(super) struct Search<'s, 'o> {
     pub(super) scan: &'s Scan,
-    /// Where the inputs of the body lie.
-    ranges: &'s [Interval],
+    /// What is known of what comes into the body.
+    pub(super) given: &'s Given,
+    /// The axes along which scales follow every element.
+    fine: Axes,
     options: &'s StableOptions<'o>,
     tracing: Tracing,
     /// The e-graph of the last attempt that failed, if a trace is wanted.
@@ -127,7 +129,7 @@ pub(super) struct Search<'s, 'o> {
 impl<'s> Search<'s, '_> {
     fn run(&mut self) -> (Outcome, Option<Solved<'s>>) {
         let graph = &self.scan.body;
-        let source = Body::new(graph, &[], self.ranges);
+        let source = Body::new(graph, &[], &self.given.ranges);
         let risky: Vec<ValueId> = (0..graph.nodes.len() as u32)
             .map(ValueId)
             .filter(|v| source.terms[source.class(*v)].nodes.iter().any(|t| source.is_risky(t)))
@@ -137,6 +139,7 @@ impl<'s> Search<'s, '_> {
             return (Outcome::LeftAlone { reason }, None);
         };
         let growing = self.growing();
+        self.fine = fine::axes(&source, &growing);
         if growing.is_empty() {
             return match self.attempt(&[]) {
                 Ok(solved) if risks(self.scan, &solved).is_empty() => (Outcome::Rewritten, Some(solved)),
@@ -202,7 +205,7 @@ impl<'s> Search<'s, '_> {
         let mut growing: Vec<usize> = Vec::new();
         loop {
             let groups = alone(&growing);
-            let body = Body::new(graph, &groups, self.ranges);
+            let body = Body::new(graph, &groups, &self.given.ranges);
             let grows = |s: &usize| body.terms[body.output(*s)].data.growth.size == Reach::Scaled;
             let found: Vec<usize> =
                 (0..states).filter(|s| is_float(*s) && (growing.contains(s) || grows(s))).collect();
@@ -215,7 +218,8 @@ impl<'s> Search<'s, '_> {
 
     /// Saturates the body with these groups.
     fn saturated(&mut self, groups: &[Group]) -> Body<'s> {
-        let mut body = Body::new(&self.scan.body, groups, self.ranges);
+        let mut body = Body::new(&self.scan.body, groups, &self.given.ranges);
+        body.terms.analysis.fine = self.fine.clone();
         if self.tracing == Tracing::On {
             body.terms.analysis.instances = Some(Vec::new());
         }

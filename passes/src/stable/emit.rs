@@ -159,6 +159,11 @@ impl<'t, 'b> Emitter<'t, 'b> {
                 let operand = self.at_least_tiny(term.children[0]);
                 self.builder.sqrt(operand)
             }
+            // The logarithm of a gate for which no rule knows one.
+            Head::Op(OpKind::Log) if self.style == Style::Program && !self.origins.contains_key(&class) => {
+                let operand = self.at_least_tiny(term.children[0]);
+                self.builder.log(operand)
+            }
             // A sum of what is nowhere negative may be a divisor too.
             Head::Op(OpKind::Add)
                 if self.style == Style::Program

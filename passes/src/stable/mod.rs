@@ -5,14 +5,15 @@
 //! the scale that keeps every factor at most 1, and the reason why none exists otherwise. Every scale is detached: it
 //! is the compiler's own choice and its derivative is zero. A loop is known by its equations alone, no cell by name.
 //!
-//! Map: `derive` is the search for one body, `search` its groups, `body` the e-graph, `emit` the way back to a graph,
-//! `outer` the loop in its function. Each distinct body is derived once.
+//! Map: `derive` is the search for one body, `search` its groups, `fine` the axes of their scales, `body` the e-graph, `emit`
+//! the way back to a graph, `outer` the loop in its function. Each distinct body is derived once.
 
 mod body;
 mod decays;
 mod derive;
 pub(crate) mod describe;
 pub(crate) mod emit;
+mod fine;
 mod outer;
 mod report;
 mod search;
@@ -59,8 +60,8 @@ pub fn stabilize_traced(module: &Module, options: &StableOptions<'_>) -> (Module
     (pass.module(module), pass.report, pass.trace)
 }
 
-/// A loop, and the ranges of what comes into it.
-type LoopKey = (Scan, Vec<(u64, u64, bool)>);
+/// A loop, the ranges of what comes into it, and which states start at zero.
+type LoopKey = (Scan, Vec<(u64, u64, bool)>, Vec<bool>);
 
 struct Pass<'o> {
     options: &'o StableOptions<'o>,
@@ -110,7 +111,7 @@ impl<'o> Pass<'o> {
                 let name = format!("{name}/scan {}", value.0);
                 let (scan, operands) = self.inner(scan, &operands, builder.graph(), &name);
                 let derivation =
-                    self.derive(&scan, input_ranges(builder.graph(), &scan, &operands), &name, node.span);
+                    self.derive(&scan, given(builder.graph(), &scan, &operands), &name, node.span);
                 let used = used.get(&value).map_or(&[][..], Vec::as_slice);
                 // Axes that loops inside were given are known outside too.
                 for (axis, size) in scan.body.axes.iter() {
@@ -150,12 +151,13 @@ impl<'o> Pass<'o> {
         carousel_ir::scan::normalize(Scan { body, ..scan }, &operands)
     }
 
-    fn derive(&mut self, scan: &Scan, ranges: Vec<Interval>, name: &str, place: Span) -> Derivation {
-        let key = (scan.clone(), ranges.iter().map(|r| r.key()).collect::<Vec<_>>());
+    fn derive(&mut self, scan: &Scan, given: Given, name: &str, place: Span) -> Derivation {
+        let ranges = given.ranges.iter().map(|r| r.key()).collect::<Vec<_>>();
+        let key = (scan.clone(), ranges, given.zero.clone());
         let (derivation, again) = match self.known.get(&key) {
             Some(known) => (known.clone(), true),
             None => {
-                let (new, picture) = derive(scan, &ranges, self.options, self.tracing);
+                let (new, picture) = derive(scan, &given, self.options, self.tracing);
                 self.known.insert(key, new.clone());
                 if let Some(Picture { terms, proof }) = picture {
                     let dot = trace::dot(name, &terms);
@@ -189,13 +191,22 @@ impl<'o> Pass<'o> {
     }
 }
 
-/// Where the inputs of a loop's body lie: nothing is known of states.
-fn input_ranges(graph: &Graph, scan: &Scan, operands: &[ValueId]) -> Vec<Interval> {
+/// What is known of the operands of a loop.
+struct Given {
+    /// Where the inputs of its body lie: nothing is known of states.
+    ranges: Vec<Interval>,
+    /// Which states start at zero.
+    zero: Vec<bool>,
+}
+
+fn given(graph: &Graph, scan: &Scan, operands: &[ValueId]) -> Given {
     let mut known = HashMap::new();
-    let given = |(place, operand): (usize, &ValueId)| {
-        if place < scan.states as usize { Interval::ANY } else { range(graph, *operand, &mut known) }
+    let states = scan.states as usize;
+    let bounds = |(place, operand): (usize, &ValueId)| {
+        if place < states { Interval::ANY } else { range(graph, *operand, &mut known) }
     };
-    operands.iter().enumerate().map(given).collect()
+    let ranges = operands.iter().enumerate().map(bounds).collect();
+    Given { ranges, zero: operands[..states].iter().map(|v| outer::is_zero(graph, *v)).collect() }
 }
 
 /// Which results of loops are taken, by the loop.

@@ -73,7 +73,7 @@ pub(super) fn add(
 }
 
 /// Whether every element is known to be 0.
-fn is_zero(graph: &Graph, value: ValueId) -> bool {
+pub(super) fn is_zero(graph: &Graph, value: ValueId) -> bool {
     let node = &graph[value];
     if let Op::Const { value, dtype: _ } = node.op {
         return value.get() == 0.0;

@@ -31,7 +31,9 @@ pub(super) fn partitions(
             return Err(blocked);
         };
         let dtype = search.scan.body.inputs[group.states[0]].ty.dtype;
-        let key = format!("{dtype} {}", key(&body, &selection, scale, body.leaves[place]));
+        // The scale of what starts at zero starts lower than any other.
+        let is_zero = search.given.zero[group.states[0]];
+        let key = format!("{dtype} {is_zero} {}", key(&body, &selection, scale, body.leaves[place]));
         match keyed.iter_mut().find(|(k, g)| *k == key && g.axes == group.axes) {
             Some((_, known)) => known.states.extend(&group.states),
             None => keyed.push((key, group.clone())),

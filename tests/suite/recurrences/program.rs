@@ -137,6 +137,17 @@ impl Tolerance {
 impl Recurrence {
     /// Derives a function of a text. `map` says which inputs get which further axes.
     pub(crate) fn new(text: &str, function: &str, map: &BTreeMap<String, Vec<String>>) -> Recurrence {
+        Recurrence::with_law(text, text, function, map)
+    }
+
+    /// The same where `law` has the equations in another way, in which nothing cancels.
+    pub(crate) fn with_law(
+        text: &str,
+        law: &str,
+        function: &str,
+        map: &BTreeMap<String, Vec<String>>,
+    ) -> Recurrence {
+        let (law, _) = module(law, function, map);
         let (module, root) = module(text, function, map);
         let differentiated = |module: &Module| {
             let (module, gradient) =
@@ -147,7 +158,7 @@ impl Recurrence {
         let derived = derived_with_reports(&simplified(&module));
         let (backward, gradient) = differentiated(&derived.module);
         Recurrence {
-            written: differentiated(&module),
+            written: differentiated(&law),
             derived,
             backward: (backward, gradient),
             forms: RefCell::new(BTreeMap::new()),

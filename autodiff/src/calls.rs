@@ -15,7 +15,7 @@ use carousel_ir::{
     Axes, Axis, Builder, Class, Function, FunctionId, FunctionKind, Graph, Module, Name, Node, Op, Residuals,
     Role, Size, Type, Types, ValueId,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// What was derived of a function.
@@ -158,9 +158,11 @@ fn outside(function: Name, signature: &Axes, axis: Axis) -> Axis {
 
 /// The axes that a graph shares with functions that it calls, and that therefore keep their names in it.
 fn axes_of_calls(module: &Module, graph: &Graph) -> Axes {
-    let mut axes = Axes::none();
+    let (mut axes, mut seen) = (Axes::none(), HashSet::new());
     for node in &graph.nodes {
-        if let Op::Call { function } = node.op {
+        if let Op::Call { function } = node.op
+            && seen.insert(function)
+        {
             axes = axes.union(&signature(&module[function].graph));
         }
     }
@@ -173,11 +175,11 @@ fn with_own_axes(module: &Module, graph: &Graph, original: &Graph, function: Nam
     rename_axes(graph, &|a| if fixed.contains(a) { a } else { outside(function, &own, a) })
 }
 
-/// The axes of a saved value that do not have their outside name inside, each with that name; `calls` are those of calls.
-fn renames(calls: &Axes, original: &Graph, axes: &Axes, function: Name) -> Vec<(Axis, Axis)> {
-    let own = signature(original);
+/// The axes of a saved value that do not have their outside name inside, each with that name; `calls` are those of calls,
+/// `own` those of the function's signature.
+fn renames(calls: &Axes, own: &Axes, axes: &Axes, function: Name) -> Vec<(Axis, Axis)> {
     let inside = axes.intersection(calls);
-    inside.iter().map(|a| (a, outside(function, &own, a))).filter(|(a, b)| a != b).collect()
+    inside.iter().map(|a| (a, outside(function, own, a))).filter(|(a, b)| a != b).collect()
 }
 
 /// The forward values that the backward part uses and that are not cheap to make again.
@@ -236,12 +238,12 @@ fn forward_graph(
     for (output, &value) in original.outputs.iter().zip(&joint.outputs) {
         b.output_as(output.name.as_str(), value, output.axes.clone());
     }
-    let calls = axes_of_calls(module, &joint.graph);
+    let (own, calls) = (signature(original), axes_of_calls(module, &joint.graph));
     for (n, &value) in saved.iter().enumerate().filter(|(_, v)| !joint.outputs.contains(v)) {
         let taken = |name| b.graph().outputs.iter().any(|o| o.name == name);
         let name = crate::free_name(&format!("saved.{n}"), taken);
         let mut value = value;
-        for (from, to) in renames(&calls, original, &joint.graph.ty(value).axes, function) {
+        for (from, to) in renames(&calls, &own, &joint.graph.ty(value).axes, function) {
             let size = b.axes().size(from).clone();
             b.axis(to.as_str(), size);
             value = b.rename(value, from, to);
@@ -262,13 +264,13 @@ fn backward_graph(
     let old = &joint.graph;
     let mut b = Builder::with_axes(module, old.axes.clone());
     let mut made: Vec<Option<ValueId>> = vec![None; old.nodes.len()];
-    let calls = axes_of_calls(module, old);
+    let (own, calls) = (signature(original), axes_of_calls(module, old));
     // Saved values first, then all inputs of the joint graph: the function's own, then the cotangents.
     for (n, value) in saved.iter().enumerate() {
         let taken = |name| old.inputs.iter().any(|i| i.name == name);
         let name = crate::free_name(&format!("saved.{n}"), taken);
         let ty = old.ty(*value);
-        let renames = renames(&calls, original, &ty.axes, function);
+        let renames = renames(&calls, &own, &ty.axes, function);
         for (from, to) in &renames {
             b.axis(to.as_str(), old.axes.size(*from).clone());
         }

@@ -495,7 +495,9 @@ pub fn callee_sizes(
     callee: &Graph,
 ) -> Inferred<std::collections::BTreeMap<crate::Name, Size>> {
     let mut sizes = std::collections::BTreeMap::new();
-    for axis in callee.inputs.iter().flat_map(|i| i.ty.axes.iter()) {
+    // Each axis once: a model has as many inputs as there are parameters, and few axes.
+    let axes: Axes = callee.inputs.iter().flat_map(|i| i.ty.axes.iter()).collect();
+    for axis in axes.iter() {
         let inner = callee.axes.size(axis);
         let outer = caller.get(axis).ok_or_else(|| {
             TypeError::new(
@@ -508,7 +510,7 @@ pub fn callee_sizes(
             equal_sizes(axis, known, axis, outer)?;
         }
     }
-    for axis in callee.inputs.iter().flat_map(|i| i.ty.axes.iter()) {
+    for axis in axes.iter() {
         let inner = callee.axes.size(axis).substitute(&|name| sizes.get(&name).cloned());
         equal_sizes(axis, caller.size(axis), axis, &inner)?;
     }

@@ -3,19 +3,21 @@
 //!
 //! Invariant: every stage's output is verified before the next one sees it (always in builds with debug assertions).
 
+use std::collections::BTreeMap;
+
 use carousel_autodiff as autodiff;
 use carousel_core::backend::{Backend, Executable};
 use carousel_core::{Target, lower};
 use carousel_cpu::CpuBackend;
-use carousel_ir::{Axis, Diagnostic, FunctionId, Module, Span, verify};
+use carousel_ir::{Axis, Diagnostic, FunctionId, Module, Op, Span, verify};
 use carousel_passes::carry::carry;
-use carousel_passes::forms::{FormReport, Recognition, choose, expand, recognize};
+use carousel_passes::forms::{Chosen, FormReport, Recognition, SearchOptions, expand_cheapest, recognize};
 use carousel_passes::{
     Limits, Options, Report, RuleSet, RuleSets, SizeWeighted, StableOptions, StableReport, canonicalize_with,
     stabilize,
 };
 
-use crate::forms::FormOptions;
+use crate::forms::{FormOptions, Pricer};
 use crate::reference_target::ReferenceExecutable;
 
 /// What compiles functions.
@@ -101,10 +103,11 @@ impl Engine {
                 let passes = &self.passes;
                 let options =
                     StableOptions { rules: passes.rules.get(RuleSet::Stable), limits: passes.limits };
-                let (stable, _) = stabilize(&passes.simplified(module).0, &options);
-                let (module, function) = carry(&passes.simplified(&stable).0, function, axis)?;
+                let (module, _) = passes.simplified(module);
+                let (stable, _) = stabilize(&module, &options);
+                let (module, function) = carry(&passes.simplified_after(&stable, &module).0, function, axis)?;
                 assert_verified(&module, "the function of a piece");
-                Ok((passes.recognized(&module).0, function))
+                Ok((passes.recognized(&passes.simplified(&module).0).0, function))
             }
         }
     }
@@ -130,9 +133,10 @@ impl Engine {
                 Ok(CompiledFunction { executable, forms: FormReport::default() })
             }
             EngineTarget::Cpu(backend) => {
-                let (module, _) = self.passes.simplified(module);
-                let (module, forms) = in_forms_with_report(&module, &[function], &self.forms);
-                let (module, _) = self.passes.simplified(&module);
+                let (module, function) = reachable(module, function);
+                let (canonical, _) = self.passes.simplified(&module);
+                let (module, forms) = self.passes.in_forms(&canonical, &[function], &self.forms);
+                let (module, _) = self.passes.simplified_after(&module, &canonical);
                 let program = lower(&module, function, &Target::default())?;
                 let failed = |e| vec![Diagnostic::error("compile", Span::default(), format!("{e}"))];
                 Ok(CompiledFunction { executable: backend.compile(program).map_err(failed)?, forms })
@@ -167,8 +171,17 @@ pub struct Derived {
 impl PassOptions {
     /// The module in canonical form, checked, and what the rules did.
     pub fn simplified(&self, module: &Module) -> (Module, Report) {
+        self.simplify(module, None)
+    }
+
+    /// The same for what became of a module that was in canonical form; functions that have not changed stay.
+    pub fn simplified_after(&self, module: &Module, before: &Module) -> (Module, Report) {
+        self.simplify(module, Some(before))
+    }
+
+    fn simplify(&self, module: &Module, done: Option<&Module>) -> (Module, Report) {
         let rules = self.rules.get(RuleSet::Canonical);
-        let options = Options { rules, limits: self.limits, cost: &SizeWeighted::default() };
+        let options = Options { rules, limits: self.limits, cost: &SizeWeighted::default(), done };
         let (module, report) = canonicalize_with(module, options);
         assert_verified(&module, "canonical form");
         (module, report)
@@ -178,16 +191,69 @@ impl PassOptions {
     /// of a module that is in canonical form; with what was done and why.
     pub fn derived(&self, module: &Module) -> Derived {
         let options = StableOptions { rules: self.rules.get(RuleSet::Stable), limits: self.limits };
-        let (module, stable) = stabilize(module, &options);
-        let (module, linear) = self.recognized(&module);
+        let (stabilised, stable) = stabilize(module, &options);
+        let (module, linear) = self.recognized(&self.simplified_after(&stabilised, module).0);
         Derived { module, stable, linear }
     }
 
-    fn recognized(&self, module: &Module) -> (Module, Vec<Recognition>) {
-        let (module, linear) = recognize(&self.simplified(module).0);
-        assert_verified(&module, "the recognised linear scans");
-        (self.simplified(&module).0, linear)
+    /// The module with the linear scans of `roots`, and of what they call, in the cheapest forms, and why these.
+    pub fn in_forms(
+        &self,
+        module: &Module,
+        roots: &[FunctionId],
+        forms: &FormOptions,
+    ) -> (Module, FormReport) {
+        let (module, _, report) = self.chosen_forms(module, roots, forms);
+        (module, report)
     }
+
+    pub(crate) fn chosen_forms(
+        &self,
+        module: &Module,
+        roots: &[FunctionId],
+        forms: &FormOptions,
+    ) -> (Module, Chosen, FormReport) {
+        let pricer = Pricer::new(forms, self);
+        let rules = self.rules.get(RuleSet::Forms);
+        let options = SearchOptions { wanted: forms.wanted, memory_limit: forms.memory_limit, rules };
+        let (module, chosen, mut report) = expand_cheapest(module, roots, &pricer, &options);
+        report.limits.extend(pricer.limits());
+        assert_verified(&module, "the forms of linear scans");
+        (module, chosen, report)
+    }
+
+    /// The module with linear scans where recurrences are such, of one in canonical form, again in canonical form.
+    fn recognized(&self, module: &Module) -> (Module, Vec<Recognition>) {
+        let (recognised, linear) = recognize(module);
+        assert_verified(&recognised, "the recognised linear scans");
+        (self.simplified_after(&recognised, module).0, linear)
+    }
+}
+
+/// A function and those that it calls, as a module of their own: nothing is done for others.
+pub(crate) fn reachable(module: &Module, root: FunctionId) -> (Module, FunctionId) {
+    // Callees precede callers: what is behind the root is none of its business.
+    let mut called = vec![false; root.index() + 1];
+    called[root.index()] = true;
+    for place in (0..=root.index()).rev() {
+        for node in &module.functions[place].graph.nodes {
+            if let (Op::Call { function }, true) = (&node.op, called[place]) {
+                called[function.index()] = true;
+            }
+        }
+    }
+    let mut result = Module::default();
+    let mut moved: BTreeMap<FunctionId, FunctionId> = BTreeMap::new();
+    for (id, function) in module.iter().filter(|(id, _)| called.get(id.index()) == Some(&true)) {
+        let mut function = function.clone();
+        for node in &mut function.graph.nodes {
+            if let Op::Call { function } = &mut node.op {
+                *function = moved[function];
+            }
+        }
+        moved.insert(id, result.push(function));
+    }
+    (result, moved[&root])
 }
 
 /// The module in canonical form by the built-in rules, checked.
@@ -218,10 +284,7 @@ pub fn in_forms_with_report(
     roots: &[FunctionId],
     options: &FormOptions,
 ) -> (Module, FormReport) {
-    let (chosen, report) = choose(module, roots, options, &options.search());
-    let (module, _) = expand(module, &chosen);
-    assert_verified(&module, "the forms of linear scans");
-    (module, report)
+    PassOptions::default().in_forms(module, roots, options)
 }
 
 /// The module with the function that returns `loss` and the gradients of all parameters.

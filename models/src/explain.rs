@@ -6,17 +6,17 @@
 use carousel_ir::{FunctionId, Graph, Module, Op, Scan};
 use carousel_passes::forms::{
     Candidate, FormReport, GroupReport, Outcome as FormOutcome, Price, Recognition, Recurrence, Stratum,
-    recognize, recurrence,
+    expand_traced, recognize, recurrence,
 };
 use carousel_passes::{
     Equation, GraphTrace, Options, Outcome, Report, RuleSet, ScanReport, SizeWeighted, StableOptions, Stop,
-    canonicalize_traced, describe, stabilize_traced,
+    Trace, canonicalize_traced, describe, stabilize_traced,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::compile::{PassOptions, in_forms_with_report};
+use crate::compile::{PassOptions, reachable};
 use crate::forms::FormOptions;
 
 /// Everything that was derived for a module.
@@ -30,10 +30,19 @@ pub struct Explanation {
     pub scans: Vec<LinearScan>,
     /// The forms that these were given, and what the others would have cost.
     pub forms: FormReport,
-    /// The e-graphs, with proofs.
-    pub graphs: Vec<GraphTrace>,
+    /// The e-graphs, with proofs, in the order of the passes.
+    pub graphs: Vec<Traced>,
     /// Limits that were hit: more might have been found.
     pub limits: Vec<String>,
+}
+
+/// An e-graph of a pass.
+#[derive(Debug)]
+pub struct Traced {
+    /// What the pass makes.
+    pub stage: &'static str,
+    /// The e-graph.
+    pub graph: GraphTrace,
 }
 
 /// What became of a loop.
@@ -67,16 +76,36 @@ pub struct LinearScan {
 impl PassOptions {
     /// Everything that is derived for a function and what it calls.
     pub fn explained(&self, module: &Module, root: FunctionId, forms: &FormOptions) -> Explanation {
-        let module = &reachable(module, root);
+        let module = &reachable(module, root).0;
+        let (mut graphs, mut limits) = (Vec::new(), Vec::new());
+        let mut note = |stage: &'static str, trace: Trace, hit: Vec<String>| {
+            graphs.extend(trace.graphs.into_iter().map(|graph| Traced { stage, graph }));
+            limits.extend(hit);
+        };
         let cost = SizeWeighted::default();
-        let rules = self.rules.get(RuleSet::Canonical);
-        let canonical_options = Options { rules, limits: self.limits, cost: &cost };
-        let (module, canonical, trace) = canonicalize_traced(module, canonical_options);
-        let mut graphs = trace.graphs;
+        let simplified = |module: &Module, done: Option<&Module>| {
+            let rules = self.rules.get(RuleSet::Canonical);
+            canonicalize_traced(module, Options { rules, limits: self.limits, cost: &cost, done })
+        };
+        let hit = |report: &Report| report.limited().map(|g| format!("{}: {}", g.name, g.stop)).collect();
+
+        let (module, canonical, trace) = simplified(module, None);
+        note("canonical form", trace, hit(&canonical));
         let stable_options = StableOptions { rules: self.rules.get(RuleSet::Stable), limits: self.limits };
-        let (module, stable, trace) = stabilize_traced(&module, &stable_options);
-        graphs.extend(trace.graphs);
-        for graph in &mut graphs {
+        let (stabilised, stable, trace) = stabilize_traced(&module, &stable_options);
+        note("stable form", trace, stable.limited().map(|s| format!("{}: {}", s.name, s.stop)).collect());
+        let (module, report, trace) = simplified(&stabilised, Some(&module));
+        note("canonical form of stable loops", trace, hit(&report));
+        let (recognised, linear) = recognize(&module);
+        let (recognised, report, trace) = simplified(&recognised, Some(&module));
+        note("canonical form around linear scans", trace, hit(&report));
+        let all: Vec<FunctionId> = recognised.iter().map(|(id, _)| id).collect();
+        let (expanded, chosen, forms) = self.chosen_forms(&recognised, &all, forms);
+        let (_, trace) = expand_traced(&recognised, &chosen, self.rules.get(RuleSet::Forms));
+        note("form", trace, forms.limits.iter().cloned().collect());
+        let (_, report, trace) = simplified(&expanded, Some(&recognised));
+        note("canonical form of forms", trace, hit(&report));
+        for Traced { graph, .. } in &mut graphs {
             let rules = self.rules.get(graph.set);
             if let Some(Ok(proof)) = &graph.proof
                 && let Err(why) = proof.recheck(rules)
@@ -84,46 +113,10 @@ impl PassOptions {
                 graph.proof = Some(Err(why));
             }
         }
-        let (module, report) = self.simplified(&module);
-        let (recognised, linear) = recognize(&module);
-        let (recognised, last) = self.simplified(&recognised);
-        let all: Vec<FunctionId> = recognised.iter().map(|(id, _)| id).collect();
-        let (_, forms) = in_forms_with_report(&recognised, &all, forms);
-        let mut limits = Vec::new();
-        for report in [&canonical, &report, &last] {
-            limits.extend(report.limited().map(|g| format!("{}: {}", g.name, g.stop)));
-        }
-        limits.extend(stable.limited().map(|s| format!("{}: {}", s.name, s.stop)));
         let scans =
             recognised.functions.iter().flat_map(|f| linear_scans(f.name.as_str(), &f.graph)).collect();
         Explanation { canonical, loops: loops(&module, stable.scans, linear), scans, forms, graphs, limits }
     }
-}
-
-/// The function and those that it calls.
-fn reachable(module: &Module, root: FunctionId) -> Module {
-    // Callees precede callers: what is behind the root is none of its business.
-    let mut called = vec![false; root.index() + 1];
-    called[root.index()] = true;
-    for place in (0..=root.index()).rev() {
-        for node in &module.functions[place].graph.nodes {
-            if let (Op::Call { function }, true) = (&node.op, called[place]) {
-                called[function.index()] = true;
-            }
-        }
-    }
-    let mut result = Module::default();
-    let mut moved: BTreeMap<FunctionId, FunctionId> = BTreeMap::new();
-    for (id, function) in module.iter().filter(|(id, _)| called.get(id.index()) == Some(&true)) {
-        let mut function = function.clone();
-        for node in &mut function.graph.nodes {
-            if let Op::Call { function } = &mut node.op {
-                *function = moved[function];
-            }
-        }
-        moved.insert(id, result.push(function));
-    }
-    result
 }
 
 /// The loops with what the recogniser says of them: it looks at the outermost ones, in the same order.
@@ -236,18 +229,14 @@ impl fmt::Display for Explanation {
             write!(f, "\nforms\n\n{}", self.forms)?;
         }
         writeln!(f, "\nproofs")?;
-        for graph in &self.graphs {
-            let what = match graph.set {
-                RuleSet::Canonical => "canonical form",
-                RuleSet::Stable => "stable form",
-            };
+        for Traced { stage, graph } in &self.graphs {
             match &graph.proof {
                 None => {}
-                Some(Err(why)) => writeln!(f, "\n{}, {what}: NOT PROVED: {why}", graph.name)?,
+                Some(Err(why)) => writeln!(f, "\n{}, {stage}: NOT PROVED: {why}", graph.name)?,
                 Some(Ok(proof)) if proof.steps().is_empty() => {}
                 Some(Ok(proof)) => {
                     let steps = proof.steps().len();
-                    writeln!(f, "\n{}, {what}: {steps} steps, gone through again", graph.name)?;
+                    writeln!(f, "\n{}, {stage}: {steps} steps, gone through again", graph.name)?;
                     write!(f, "{proof}")?;
                 }
             }
@@ -278,7 +267,7 @@ impl Explanation {
 
     /// All e-graphs in the DOT language, one after the other.
     pub fn to_dot(&self) -> String {
-        let graphs: Vec<&str> = self.graphs.iter().map(|g| g.dot.as_str()).collect();
+        let graphs: Vec<&str> = self.graphs.iter().map(|g| g.graph.dot.as_str()).collect();
         graphs.join("\n")
     }
 }
@@ -345,12 +334,13 @@ fn group_json(group: &GroupReport) -> Value {
     })
 }
 
-fn proof_json(graph: &GraphTrace) -> Option<Value> {
+fn proof_json(Traced { stage, graph }: &Traced) -> Option<Value> {
     let equation = |e: &Equation, what: &str| json!({ what: e.name, "before": e.before, "after": e.after });
     Some(match graph.proof.as_ref()? {
-        Err(why) => json!({ "graph": graph.name, "rules": graph.set.name(), "problem": why }),
+        Err(why) => json!({ "graph": graph.name, "stage": stage, "rules": graph.set.name(), "problem": why }),
         Ok(proof) => json!({
             "graph": graph.name,
+            "stage": stage,
             "rules": graph.set.name(),
             "steps": proof.steps().iter().map(|e| equation(e, "rule")).collect::<Vec<_>>(),
             "claims": proof.claims().iter().map(|e| equation(e, "result")).collect::<Vec<_>>(),

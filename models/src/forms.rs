@@ -3,14 +3,16 @@
 //!
 //! Invariant: nothing here depends on the computer that compiles, nor on the number of threads.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use carousel_core::cost::{self, Profile};
+use carousel_core::program::Program;
 use carousel_core::{Target, lower};
 use carousel_ir::{FunctionId, Module, Name, Size};
-use carousel_passes::forms::{Certainty, Expected, Price, PriceForms, SearchOptions, Wanted};
+use carousel_passes::forms::{Certainty, Expected, Held, Price, PriceForms, Wanted};
 
-use crate::compile::simplified;
+use crate::compile::PassOptions;
 
 /// How forms are chosen.
 #[derive(Clone, PartialEq, Debug)]
@@ -19,7 +21,7 @@ pub struct FormOptions {
     pub wanted: Wanted,
     /// The machine.
     pub profile: Profile,
-    /// Bytes that a function may take beside its inputs and outputs.
+    /// Bytes that the program may take beside its inputs and outputs.
     pub memory_limit: Option<u64>,
     /// What symbols are taken for, by name.
     pub sizes: BTreeMap<String, u64>,
@@ -43,11 +45,6 @@ impl Default for FormOptions {
 }
 
 impl FormOptions {
-    /// What is searched.
-    pub fn search(&self) -> SearchOptions {
-        SearchOptions { wanted: self.wanted, memory_limit: self.memory_limit }
-    }
-
     /// The same with these values of symbols, where nothing else is said about them.
     pub fn expecting<'a>(mut self, sizes: impl IntoIterator<Item = (&'a str, u64)>) -> FormOptions {
         for (name, size) in sizes {
@@ -61,31 +58,64 @@ impl FormOptions {
     }
 }
 
-impl PriceForms for FormOptions {
+/// Prices of candidates as they would be compiled.
+pub(crate) struct Pricer<'a> {
+    forms: &'a FormOptions,
+    passes: &'a PassOptions,
+    /// Limits that were hit on the way.
+    limits: RefCell<BTreeSet<String>>,
+}
+
+impl<'a> Pricer<'a> {
+    pub(crate) fn new(forms: &'a FormOptions, passes: &'a PassOptions) -> Pricer<'a> {
+        Pricer { forms, passes, limits: RefCell::default() }
+    }
+
+    pub(crate) fn limits(self) -> BTreeSet<String> {
+        self.limits.into_inner()
+    }
+
+    /// The program: what rules take away is not to be paid for.
+    fn lowered(&self, module: &Module, root: FunctionId) -> Result<Program, String> {
+        let (module, report) = self.passes.simplified(module);
+        let hit = report.limited().map(|g| format!("{}, a form of it: {}", g.name, g.stop));
+        self.limits.borrow_mut().extend(hit);
+        lower(&module, root, &Target::default())
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    }
+
+    fn symbol(&self, name: Name, lengths: &BTreeSet<Name>) -> u64 {
+        let guess = if lengths.contains(&name) { self.forms.length } else { self.forms.other };
+        self.forms.said(name).unwrap_or(guess)
+    }
+}
+
+impl PriceForms for Pricer<'_> {
     fn price(
         &self,
         module: &Module,
         function: FunctionId,
         lengths: &BTreeSet<Name>,
     ) -> Result<Price, String> {
-        // As it will be compiled: what rules take away is not to be paid for.
-        let program = lower(&simplified(module), function, &Target::default())
-            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-        let symbol = |name: Name| {
-            let guess = if lengths.contains(&name) { self.length } else { self.other };
-            self.said(name).unwrap_or(guess)
-        };
-        let price = cost::price(&program, &symbol, &self.profile).map_err(|e| e.to_string())?;
+        let program = self.lowered(module, function)?;
+        let symbol = |name| self.symbol(name, lengths);
+        let price = cost::price(&program, &symbol, &self.forms.profile).map_err(|e| e.to_string())?;
         Ok(Price { seconds: price.seconds, bytes: price.bytes })
     }
 
     fn expected(&self, length: &Size) -> Expected {
+        let forms = self.forms;
         if let Some(length) = length.known() {
             return Expected { length, certainty: Certainty::Known };
         }
-        let is_said = length.symbols().into_iter().all(|name| self.said(name).is_some());
-        let value = length.evaluate(&|name| Some(self.said(name).unwrap_or(self.length)));
+        let is_said = length.symbols().into_iter().all(|name| forms.said(name).is_some());
+        let value = length.evaluate(&|name| Some(forms.said(name).unwrap_or(forms.length)));
         let certainty = if is_said { Certainty::Said } else { Certainty::Guessed };
-        Expected { length: value.unwrap_or(self.length), certainty }
+        Expected { length: value.unwrap_or(forms.length), certainty }
+    }
+
+    fn held(&self, module: &Module, root: FunctionId, lengths: &BTreeSet<Name>) -> Result<Held, String> {
+        let program = self.lowered(module, root)?;
+        cost::held(&program, &|name| self.symbol(name, lengths)).map_err(|e| e.to_string())
     }
 }

@@ -15,7 +15,7 @@ use carousel_ir::{Axes, Axis, AxisTable, DType, Node, Number, Op, OpKind, Span, 
 use egg::{DidMerge, Id};
 use smallvec::smallvec;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The e-graph of this crate.
 pub(crate) type Terms = egg::EGraph<Term, Facts>;
@@ -52,19 +52,19 @@ pub(crate) struct Facts {
     pub(crate) axes: AxisTable,
     /// Operations that rules do not look into, with their types.
     opaque: Vec<(Op, Types)>,
+    /// Their numbers by operation.
+    opaque_numbers: HashMap<Op, Vec<u32>>,
     /// The opaque operations that are scales carried by a loop.
     pub(crate) scales: BTreeSet<u32>,
     /// The axes along which what is small beside the rest matters too.
     pub(crate) fine: Axes,
     /// How many steps a chunk has, of the axes that are to be cut into chunks.
     pub(crate) chunks: BTreeMap<Axis, u64>,
-    /// Which rule made which term, where someone wants to know.
-    pub(crate) origins: Option<Vec<(Term, String)>>,
     /// Where inputs lie, by number, as far as that is known.
     pub(crate) input_ranges: Vec<Interval>,
     /// How often two terms were made equal whose ranges or constants exclude each other: a rule is unsound.
     pub(crate) alarms: usize,
-    /// The rules that were applied, if a proof is wanted.
+    /// The rules that were applied, where someone wants to know.
     pub(crate) instances: Option<Vec<Instance>>,
 }
 
@@ -74,10 +74,10 @@ impl Facts {
         Facts {
             axes,
             opaque: Vec::new(),
+            opaque_numbers: HashMap::new(),
             scales: BTreeSet::new(),
             fine: Axes::none(),
             chunks: BTreeMap::new(),
-            origins: None,
             input_ranges: Vec::new(),
             alarms: 0,
             instances: None,
@@ -86,7 +86,7 @@ impl Facts {
 
     /// What is known beside terms, for another e-graph with the same opaque operations.
     pub(crate) fn without_terms(&self) -> Facts {
-        Facts { alarms: 0, instances: None, origins: None, ..self.clone() }
+        Facts { alarms: 0, instances: None, ..self.clone() }
     }
 
     /// The opaque operations by number.
@@ -106,11 +106,18 @@ impl Facts {
 
     /// The number of an opaque operation.
     pub(crate) fn opaque(&mut self, op: &Op, types: &Types) -> u32 {
-        let known = self.opaque.iter().position(|(o, t)| same_op(o, op) && t == types);
-        known.unwrap_or_else(|| {
-            self.opaque.push((op.clone(), types.clone()));
-            self.opaque.len() - 1
-        }) as u32
+        let numbers = self.opaque_numbers.entry(op.clone()).or_default();
+        let is_same = |number: &u32| {
+            let (known, of) = &self.opaque[*number as usize];
+            same_op(known, op) && of == types
+        };
+        if let Some(known) = numbers.iter().copied().find(is_same) {
+            return known;
+        }
+        let number = self.opaque.len() as u32;
+        numbers.push(number);
+        self.opaque.push((op.clone(), types.clone()));
+        number
     }
 }
 
@@ -138,6 +145,11 @@ fn types(terms: &Terms, term: &Term) -> Option<Types> {
         Head::Virtual(_) => (Cow::Owned(Op::Mul), 0),
         Head::Op(_) | Head::Opaque(_) | Head::Leaf(_) => operation(terms, term)?,
     };
+    if let Op::Proj { index } = *op {
+        // Of a call with many results: their types are not copied.
+        let results = &terms[term.children[count]].data.types;
+        return results.get(index as usize).map(|ty| smallvec![ty.clone()]);
+    }
     let operands: Vec<Node> = term.children[count..]
         .iter()
         .map(|c| Node {

@@ -44,6 +44,14 @@ pub(crate) fn extract(
             }
         }
     }
+    if reachable.iter().all(|class| terms[*class].nodes.len() == 1) {
+        let only = |(class, costs): (&Id, &Vec<f64>)| {
+            let (own, term) = (costs[0], terms[*class].nodes[0].clone());
+            own.is_finite().then_some(Best { total: own, own, term, needs: Vec::new() })
+        };
+        let best: Vec<Option<Best>> = reachable.iter().zip(&costs).map(only).collect();
+        return select(terms, roots, &index, &best);
+    }
     let mut best: Vec<Option<Best>> = vec![None; reachable.len()];
     let mut queue: VecDeque<usize> = (0..reachable.len()).collect();
     let mut queued = vec![true; reachable.len()];

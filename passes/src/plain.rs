@@ -114,7 +114,7 @@ fn renumber(results: &mut Vec<u32>, new: BTreeMap<u32, u32>) {
 pub(crate) fn shared(module: &Module, graph: &Graph) -> Graph {
     let mut builder = like(module, graph);
     let mut made: Vec<ValueId> = Vec::with_capacity(graph.nodes.len());
-    let mut known: HashMap<(OpKind, Vec<ValueId>), Vec<ValueId>> = HashMap::new();
+    let mut known: HashMap<(OpKind, u32, Vec<ValueId>), Vec<ValueId>> = HashMap::new();
     for (_, node) in graph.iter() {
         let mut operands: Vec<ValueId> = node.operands.iter().map(|v| made[v.index()]).collect();
         let mut op = node.op.clone();
@@ -124,9 +124,9 @@ pub(crate) fn shared(module: &Module, graph: &Graph) -> Graph {
             let normal = carousel_ir::scan::normalize(Scan { body, ..(**scan).clone() }, &operands);
             (**scan, operands) = normal;
         }
-        let mut key = (op.kind(), operands.clone());
+        let mut key = (op.kind(), number(&op), operands.clone());
         if is_commutative(op.kind()) {
-            key.1.sort();
+            key.2.sort();
         }
         let same = known.entry(key).or_default();
         if let Some(found) = same.iter().find(|v| same_op(&builder.graph()[**v].op, &op)) {
@@ -146,6 +146,11 @@ pub(crate) fn shared(module: &Module, graph: &Graph) -> Graph {
         made.push(new);
     }
     finish(builder, graph, |v| made[v.index()])
+}
+
+/// A model has as many inputs, and its gradient as many results, as there are parameters: these are told apart by number.
+fn number(op: &Op) -> u32 {
+    if let Op::Input { index } | Op::Proj { index } = op { *index } else { 0 }
 }
 
 /// A builder that has the axes and inputs of `graph`, and no nodes.

@@ -81,10 +81,10 @@ pub(crate) fn saturate(terms: &mut Terms, rules: &Rules, limits: Limits) -> Outc
                     full = true;
                     break;
                 }
-                if apply(terms, rule, class, subst) {
+                if let Some(made) = apply(terms, rule, class, subst) {
                     outcome.fired[place] += 1;
                     if let Some(instances) = &mut terms.analysis.instances {
-                        instances.push(Instance { rule: place, pattern: order, subst: subst.clone() });
+                        instances.push(Instance { rule: place, pattern: order, subst: subst.clone(), made });
                     }
                     changed = true;
                 }

@@ -224,7 +224,7 @@ fn a_hit_limit_is_reported_and_harmless() {
         let inputs = common::inputs(&module.functions[0].graph, &mut random);
         let limits = Limits { nodes: 40 + 20 * seed as usize, rounds: 2 };
         let cost = SizeWeighted::default();
-        let options = Options { rules: Rules::builtin(), limits, cost: &cost };
+        let options = Options { rules: Rules::builtin(), limits, cost: &cost, done: None };
         let (canonical, report) = canonicalize_with(&module, options);
         hit += report.limited().count();
         assert_eq!(report.to_string().matches("limit of").count(), report.limited().count());

@@ -7,8 +7,8 @@ use carousel_ir::{
     Read, Residuals, Size, ValueId,
 };
 use carousel_passes::forms::{
-    Certainty, Chosen, Expected, Form, FormReport, Outcome, Price, PriceForms, SearchOptions, Wanted, choose,
-    expand,
+    Certainty, Chosen, Expected, Form, FormReport, Held, Outcome, Price, PriceForms, SearchOptions, Wanted,
+    choose, expand,
 };
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -61,6 +61,7 @@ struct Machine {
     chunk: f64,
     pairs: f64,
     bytes: fn(&Graph) -> u64,
+    held: u64,
     length: Expected,
     asked: RefCell<usize>,
 }
@@ -72,6 +73,7 @@ impl Default for Machine {
             chunk: 2.0,
             pairs: 3.0,
             bytes: |_| 10,
+            held: 0,
             length: Expected { length: 1024, certainty: Certainty::Said },
             asked: RefCell::new(0),
         }
@@ -103,6 +105,10 @@ impl PriceForms for Machine {
             Some(length) => Expected { length, certainty: Certainty::Known },
             None => self.length,
         }
+    }
+
+    fn held(&self, _: &Module, _: FunctionId, _: &BTreeSet<Name>) -> Result<Held, String> {
+        Ok(Held::from([(Name::new("f"), self.held)]))
     }
 }
 
@@ -203,9 +209,28 @@ fn memory_is_limited() {
     let report = with(99);
     assert_eq!(taken(&report), [Form::Recurrent]);
     let warnings = report.warnings();
-    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings.len(), 2, "of the function and of the program: {warnings:?}");
     assert!(warnings[0].contains("keeps the limit of 99 bytes"), "{}", warnings[0]);
     assert!(warnings[0].contains("`f`") && warnings[0].contains("`s`"), "{}", warnings[0]);
+    assert!(warnings[1].contains("`f` is planned to take 100 bytes"), "{}", warnings[1]);
+}
+
+#[test]
+fn what_callers_hold_is_not_left() {
+    let (module, f) = module(Size::symbol("s"), 1);
+    let large_without_loops = |graph: &Graph| {
+        let loops = count(graph, &|op| matches!(op, Op::Scan { .. })) as u64;
+        if loops == 0 { 5000 } else { 100 }
+    };
+    let with = |held| {
+        let machine = Machine { recurrent: 1e3, bytes: large_without_loops, held, ..Machine::default() };
+        let options = SearchOptions { memory_limit: Some(6000), ..SearchOptions::default() };
+        choose(&module, &[f], &machine, &options).1
+    };
+    assert_eq!(taken(&with(1000)), [Form::Parallel]);
+    assert_eq!(taken(&with(1001)), [Form::Chunkwise(16)]);
+    let warnings = with(5950).warnings();
+    assert!(warnings[0].contains("of which callers hold 5.8 KiB"), "{warnings:?}");
 }
 
 #[test]

@@ -6,7 +6,9 @@
 use carousel_ir::text::{Options, check, elaborate, parse_program};
 use carousel_ir::{RenderStyle, Severity, Sources};
 use carousel_models::compile::PassOptions;
+use carousel_models::forms::FormOptions;
 use carousel_models::trials::add_rules;
+use carousel_passes::forms::{Form, Wanted};
 use carousel_passes::{Outcome, RuleSets};
 use carousel_tests::filetest::load_library;
 use carousel_tests::workspace::{files, read, root};
@@ -73,30 +75,56 @@ fn programs_elaborate() {
     }
 }
 
+/// The blocks of one document.
+fn blocks_of(document: &str, language: &str) -> Vec<Block> {
+    blocks(language).into_iter().filter(|b| b.place.starts_with(document)).collect()
+}
+
+/// Our rules and those of the blocks, if they hold.
+fn accepted(blocks: &[Block]) -> Result<RuleSets, String> {
+    let (mut rules, mut sources) = (RuleSets::default(), Sources::default());
+    for block in blocks {
+        add_rules(&mut rules, &mut sources, &block.place, &block.text)
+            .map_err(|problems| sources.render(&problems, RenderStyle::Plain))?;
+    }
+    Ok(rules)
+}
+
+/// The recurrence in the document about forms takes the rule that stands below it, and only if it is there.
+#[test]
+fn rules_of_forms_do_what_is_said_of_them() {
+    let rules = accepted(&blocks_of("docs/forms.md", "rules")).unwrap_or_else(|why| panic!("{why}"));
+    let block = blocks_of("docs/forms.md", "xl").pop().expect("there is an example");
+    let program = parse_program(&block.place, &block.text, &load_library).expect("it is elaborated");
+    let name = program.definitions[0].name.name.to_string();
+    let module = elaborate(&program, &[&name], &Options::default()).expect("it is elaborated");
+    let root = module.find(&name).expect("it is there");
+    let taken = |rules: RuleSets| {
+        let passes = PassOptions { rules, ..PassOptions::default() };
+        let module = passes.derived(&passes.simplified(&module).0).module;
+        let forms = FormOptions { wanted: Wanted::Only(Form::Parallel), ..FormOptions::default() };
+        passes.in_forms(&module, &[root], &forms).1.groups[0].rules.clone()
+    };
+    assert!(taken(rules).contains(&"parallel-sum".to_string()));
+    assert_eq!(taken(RuleSets::default()), ["parallel-read", "parallel-state"]);
+}
+
 /// The rules in a document hold; those in blocks of `refused` do not. Every recurrence in the document about rules can be
 /// made stable with them, and with none of them left out.
 #[test]
 fn rules_do_what_is_said_of_them() {
-    let accepted = |blocks: &[Block]| {
-        let (mut rules, mut sources) = (RuleSets::default(), Sources::default());
-        for block in blocks {
-            add_rules(&mut rules, &mut sources, &block.place, &block.text)
-                .map_err(|problems| sources.render(&problems, RenderStyle::Plain))?;
-        }
-        Ok::<RuleSets, String>(rules)
-    };
     for block in blocks("refused") {
         let problem = accepted(std::slice::from_ref(&block)).expect_err("it is wrong");
         assert!(problem.contains("rule-wrong"), "{problem}");
     }
-    let rules = blocks("rules");
+    let rules = blocks_of("docs/rules.md", "rules");
     assert!(rules.len() > 1, "there are examples");
     let with = |skip: Option<usize>| {
-        let (mut all, mut unstable) = (blocks("rules"), Vec::new());
+        let (mut all, mut unstable) = (blocks_of("docs/rules.md", "rules"), Vec::new());
         skip.map(|place| all.remove(place));
         let rules = accepted(&all).unwrap_or_else(|why| panic!("{why}"));
         let passes = PassOptions { rules, ..PassOptions::default() };
-        for block in blocks("xl").iter().filter(|b| b.place.starts_with("docs/rules.md")) {
+        for block in blocks_of("docs/rules.md", "xl") {
             let program = parse_program(&block.place, &block.text, &load_library).expect("it is elaborated");
             let name = program.definitions[0].name.name.to_string();
             let module = elaborate(&program, &[&name], &Options::default()).expect("it is elaborated");

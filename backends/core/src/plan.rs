@@ -4,8 +4,9 @@
 //! are no larger, or the same unknown size times a smaller number. Offsets are multiples of 64 bytes. Inputs and
 //! outputs live with the caller and are not planned.
 
-use crate::program::{Home, Slot, aligned_bytes, total};
+use crate::program::{Home, Slot, aligned_bytes};
 use carousel_ir::Size;
+use std::collections::HashMap;
 
 /// The steps between which a slot holds a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,10 +18,40 @@ pub(crate) struct Lifetime {
 }
 
 struct Region {
-    bytes: Size,
+    /// Its bytes, as a number of a size.
+    size: usize,
     /// The last step that uses what is in it.
     busy_until: usize,
     slots: Vec<usize>,
+}
+
+/// The sizes that there are, each once: a model has thousands of slots, of few sizes.
+#[derive(Default)]
+struct Sizes {
+    sizes: Vec<Size>,
+    numbers: HashMap<Size, usize>,
+    /// Whether a region of the first holds the second.
+    holds: HashMap<(usize, usize), bool>,
+}
+
+impl Sizes {
+    fn number(&mut self, size: Size) -> usize {
+        *self.numbers.entry(size).or_insert_with_key(|size| {
+            self.sizes.push(size.clone());
+            self.sizes.len() - 1
+        })
+    }
+
+    fn holds(&mut self, have: usize, need: usize) -> bool {
+        let sizes = &self.sizes;
+        *self.holds.entry((have, need)).or_insert_with(|| holds(&sizes[have], &sizes[need]))
+    }
+
+    /// The sum of so many of each.
+    fn total(&self, counts: &[u64]) -> Size {
+        let parts = self.sizes.iter().zip(counts).filter(|(_, count)| **count > 0);
+        Size::sum(parts.map(|(size, count)| Size::product([Size::Known(*count), size.clone()])))
+    }
 }
 
 /// Gives every frame slot its offset and returns the bytes of the frame.
@@ -32,30 +63,35 @@ pub(crate) fn place(slots: &mut [Slot], lifetimes: &[Option<Lifetime>]) -> Size 
         .filter_map(|(i, l)| l.map(|l| (i, l)))
         .collect();
     order.sort_by_key(|(i, l)| (l.first, *i));
+    let mut sizes = Sizes::default();
     let mut regions: Vec<Region> = Vec::new();
     for (slot, life) in order {
-        let bytes = aligned_bytes(slots[slot].dtype, &slots[slot].elements);
-        let free = regions
-            .iter_mut()
-            .filter(|r| r.busy_until < life.first && holds(&r.bytes, &bytes))
-            // The tightest fit, as far as sizes are known.
-            .min_by_key(|r| (r.bytes != bytes, r.bytes.known()));
-        match free {
+        let size = sizes.number(aligned_bytes(slots[slot].dtype, &slots[slot].elements));
+        // The tightest fit, as far as sizes are known.
+        let mut best: Option<(bool, Option<u64>, usize)> = None;
+        for (place, region) in regions.iter().enumerate().filter(|(_, r)| r.busy_until < life.first) {
+            if sizes.holds(region.size, size) {
+                let fit = (region.size != size, sizes.sizes[region.size].known(), place);
+                best = Some(best.map_or(fit, |best| best.min(fit)));
+            }
+        }
+        match best.map(|(_, _, place)| &mut regions[place]) {
             Some(region) => {
                 region.busy_until = life.last;
                 region.slots.push(slot);
             }
-            None => regions.push(Region { bytes, busy_until: life.last, slots: vec![slot] }),
+            None => regions.push(Region { size, busy_until: life.last, slots: vec![slot] }),
         }
     }
-    let mut sizes = Vec::new();
+    let mut before = vec![0; sizes.sizes.len()];
     for region in regions {
+        let offset = sizes.total(&before);
         for slot in region.slots {
-            slots[slot].offset = total(&sizes);
+            slots[slot].offset = offset.clone();
         }
-        sizes.push(region.bytes);
+        before[region.size] += 1;
     }
-    total(&sizes)
+    sizes.total(&before)
 }
 
 /// Whether a region of `have` bytes certainly holds `need` bytes.

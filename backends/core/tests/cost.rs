@@ -1,6 +1,6 @@
 //! Prices of programs: what they see, and what they do not depend on.
 
-use carousel_core::cost::{Profile, ProgramPrice, price};
+use carousel_core::cost::{Profile, ProgramPrice, held, price};
 use carousel_core::{Target, lower};
 use carousel_ir::{
     Axis, Builder, DType, Direction, Edge, Function, FunctionKind, Graph, Line, Module, Name, Read,
@@ -183,4 +183,51 @@ fn profiles_are_checked() {
         assert!(wrong.problem().is_some());
     }
     assert_eq!(Profile::named("abacus"), None);
+}
+
+/// `y = (x w) w` as a function, called twice by one that keeps what it gives to it.
+fn called() -> Module {
+    let mut module = Module::default();
+    for name in ["inner", "outer"] {
+        let graph = {
+            let mut b = Builder::new(&module);
+            let s = b.axis("s", Size::symbol("s"));
+            let [k, v] = ["k", "v"].map(|axis| b.axis(axis, Size::Known(32)));
+            let x = b.argument("x", DType::F32, &[s, k]);
+            let w = b.argument("w", DType::F32, &[k, v]);
+            let mapped = |b: &mut Builder<'_>, x| {
+                let y = b.dot(x, w, k.into());
+                b.rename(y, v, k)
+            };
+            let first = mapped(&mut b, x);
+            let y = match module.find("inner") {
+                None => mapped(&mut b, first),
+                Some(inner) => {
+                    let once = b.call(inner, &[first, w])[0];
+                    let twice = b.call(inner, &[once, w])[0];
+                    let sum = b.add(once, twice);
+                    b.add(sum, first)
+                }
+            };
+            b.output("y", y);
+            b.finish().unwrap_or_else(|problems| panic!("{}", problems[0]))
+        };
+        let kind = FunctionKind::Block;
+        module.push(Function { name: name.into(), kind, residuals: Residuals::Save, graph });
+    }
+    module
+}
+
+#[test]
+fn callers_hold_what_is_not_left_for_the_function() {
+    let module = called();
+    let [inner, outer] = ["inner", "outer"].map(|name| {
+        let root = module.find(name).expect("it is there");
+        lower(&module, root, &Target::default()).expect("it lowers")
+    });
+    let bytes = |program| price(program, &|_| 100, &Profile::default()).expect("the sizes fit").bytes;
+    let held = held(&outer, &|_| 100).expect("the sizes fit");
+    assert_eq!(held[&Name::new("outer")], 0);
+    assert!(bytes(&inner) > 0 && held[&Name::new("inner")] >= 2 * 100 * 32 * 4, "{held:?}");
+    assert_eq!(held[&Name::new("inner")] + bytes(&inner), bytes(&outer));
 }

@@ -16,9 +16,9 @@ const MANY_TERMS: usize = 2000;
 pub(super) struct Arguments {
     /// The file.
     file: PathBuf,
-    /// The function.
+    /// The function; it need not be named if the file has no other.
     #[arg(long = "fn", value_name = "NAME")]
-    function: String,
+    function: Option<String>,
     /// Writes the e-graphs in the DOT language, with every class and every term.
     #[arg(long, value_name = "FILE.dot")]
     dot: Option<PathBuf>,
@@ -36,8 +36,19 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let passes = arguments.rules.passes()?;
     let source = Source::read(&arguments.file)?;
-    let options = source.options(&[&arguments.function], &arguments.program, &[])?;
-    let (module, root) = source.elaborated(&arguments.function, &options)?;
+    let function = match (&arguments.function, source.own_functions().as_slice()) {
+        (Some(name), _) => name.clone(),
+        (None, [only]) => only.clone(),
+        (None, []) => {
+            return Err(Failure::Input(format!("{} has no functions", arguments.file.display())));
+        }
+        (None, several) => {
+            let (file, names) = (arguments.file.display(), several.join(", "));
+            return Err(Failure::Input(format!("--fn NAME is missing: {file} has the functions {names}")));
+        }
+    };
+    let options = source.options(&[&function], &arguments.program, &[])?;
+    let (module, root) = source.elaborated(&function, &options)?;
     let explanation = passes.explained(&module, root, &arguments.forms.options()?);
     forms::warn(&explanation.forms);
     if let Some(path) = &arguments.dot {

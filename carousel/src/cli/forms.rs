@@ -17,10 +17,12 @@ pub(super) struct FormArguments {
     /// a chunk.
     #[arg(long, default_value = "auto", value_name = "FORM")]
     pub(super) form: Wanted,
-    /// The machine that forms are priced for: x86-avx512, x86-avx2, neon, or a file that `bench calibrate` wrote.
+    /// The machine that forms are priced for: x86-avx512, x86-avx2 and neon (both scaled from it, not measured), or a file that
+    /// `bench calibrate` wrote.
     #[arg(long, value_name = "NAME|FILE")]
     profile: Option<String>,
-    /// Memory that a function may take beside its inputs and outputs, `4GB`: forms that take more are turned down.
+    /// Memory that the program may take beside its inputs and outputs, `4GB`: forms with which it takes more are turned
+    /// down.
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     memory_limit: Option<u64>,
     /// What dynamic sizes are taken for when forms are priced, `s=4096,b=16`.

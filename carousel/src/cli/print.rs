@@ -9,7 +9,7 @@ use carousel_core::program::Program as Lowered;
 use carousel_core::{Target, lower};
 use carousel_ir::text::print;
 use carousel_ir::{FunctionId, Graph, Module};
-use carousel_models::compile::{PassOptions, in_forms_with_report};
+use carousel_models::compile::PassOptions;
 use clap::ValueEnum;
 
 use super::common::{Failure, ProgramOptions, RuleOptions, output_style, remark, tell};
@@ -126,7 +126,7 @@ fn after(arguments: &Arguments, stage: Stage, passes: &PassOptions) -> Result<St
     }
     if stage >= Stage::Forms {
         let options = arguments.forms.options()?;
-        let (expanded, report) = in_forms_with_report(&module, &roots, &options);
+        let (expanded, report) = passes.in_forms(&module, &roots, &options);
         forms::warn(&report);
         if arguments.report {
             remark(&format!("forms:\n{report}"));

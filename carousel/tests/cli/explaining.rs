@@ -43,12 +43,30 @@ fn a_derivation_is_proved_and_its_linear_scans_are_shown() {
     let forms = part(&text, "forms");
     assert!(forms.contains("chosen") && forms.contains("parallel") && forms.contains("recurrent"), "{forms}");
     let proofs = part(&text, "proofs");
-    for piece in ["stable form", "gone through again", "gate: ", "so h: dot[dk](q, next.C)"] {
+    for piece in [
+        "stable form",
+        "gone through again",
+        "gate: ",
+        "so h: dot[dk](q, next.C)",
+        "mlstm: linread along s, chunkwise:16, form: 3 steps, gone through again",
+        "parallel-read: proj[0](linread[step@s, ",
+        "so read: proj[0](linread[s, ",
+    ] {
         assert!(proofs.contains(piece), "`{piece}` is not in\n{proofs}");
     }
     assert!(!text.contains("NOT PROVED"), "{text}");
     assert_eq!(part(&text, "limits"), "none was hit");
     assert_eq!(text, explained(&model_file("cells/mlstm.xl"), "mlstm"), "it is the same every time");
+}
+
+#[test]
+fn one_function_need_not_be_named() {
+    let here = folder();
+    let (one, several) = (model_file("cells/mlstm.xl"), fixture("overflowing.xl"));
+    let text = run_in(here.path(), &["explain", &one]).ok().out;
+    assert_eq!(text, explained(&one, "mlstm"));
+    run_in(here.path(), &["explain", &several])
+        .refuses(&["--fn NAME is missing", "unnormalised, squashed, "]);
 }
 
 #[test]

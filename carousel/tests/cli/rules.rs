@@ -93,6 +93,35 @@ fn mistakes_in_a_file_have_their_places() {
 }
 
 #[test]
+fn a_rule_of_forms_says_which() {
+    let here = folder();
+    let sum = "(proj 1 (linread ?line ?K ?q ?x ?w ?l ?cut ?S)) => (add ?S (dot ?line ?x ?w))";
+    let write = |name: &str, text: &str| std::fs::write(here.path().join(name), text).expect("it is written");
+    write("nameless.rules", &format!("[forms]\nsum: {sum}  if zero ?l, zero ?cut  # real\n"));
+    write("wrong.rules", &format!("[forms]\nparallel-sum: {sum}  if zero ?cut  # real\n"));
+    let file = model_file("cells/mlstm.xl");
+    let print = |rules: &str| run_in(here.path(), &["print", &file, "--rules", rules]);
+    print("nameless.rules").refuses(&["nameless.rules:2:1", "rule-form", "`parallel-sum` or `chunk-sum`"]);
+    print("wrong.rules").refuses(&["wrong.rules:2:1", "rule `parallel-sum` is wrong", "linread"]);
+}
+
+#[test]
+fn a_rule_without_end_takes_no_form_away() {
+    let here = folder();
+    let endless = "[forms]\nsplit-exp: (exp ?x) => (mul (exp (sub ?x 1)) (exp 1))  # real\n";
+    std::fs::write(here.path().join("endless.rules"), endless).expect("it is written");
+    let file = model_file("cells/mlstm.xl");
+    let explained = |more: &[&str]| {
+        let arguments = [&["explain", &file, "--fn", "mlstm", "--form", "chunkwise:16"], more].concat();
+        run_in(here.path(), &arguments).ok().out
+    };
+    assert!(explained(&[]).ends_with("limits\n\nnone was hit\n"));
+    let text = explained(&["--rules", "endless.rules"]);
+    assert!(text.contains("\nlimits\n\nlinread along s, chunkwise:16: limit of "), "{text}");
+    assert!(text.contains("  by chunk-read, chunk-state, parallel-read\n"), "{text}");
+}
+
+#[test]
 fn approximate_rules_must_be_asked_for() {
     let here = folder();
     let rule = "drop-clamp: (max (abs ?x) 1) => (abs ?x)  # approx\n";

@@ -36,11 +36,17 @@ pub struct Options<'a> {
     pub limits: Limits,
     /// How equal terms are compared.
     pub cost: &'a dyn Cost,
+    /// What has been brought into canonical form so already: functions that are the same in it, by number, stay as they
+    /// are, and the report does not speak of them.
+    pub done: Option<&'a Module>,
 }
 
 /// The canonical form of every function and every scan's body of a verified module.
 pub fn canonicalize(module: &Module, rules: &Rules) -> (Module, Report) {
-    canonicalize_with(module, Options { rules, limits: Limits::default(), cost: &SizeWeighted::default() })
+    canonicalize_with(
+        module,
+        Options { rules, limits: Limits::default(), cost: &SizeWeighted::default(), done: None },
+    )
 }
 
 /// [`canonicalize`] with limits and costs.
@@ -57,7 +63,12 @@ pub fn canonicalize_traced(module: &Module, options: Options<'_>) -> (Module, Re
 
 fn canonicalize_logged(module: &Module, options: Options<'_>, log: &mut Log) -> Module {
     let mut result = Module::default();
-    for function in &module.functions {
+    for (place, function) in module.functions.iter().enumerate() {
+        let known = options.done.and_then(|done| done.functions.get(place));
+        if known.is_some_and(|known| plain::is_copy(&known.graph, &function.graph)) {
+            result.push(function.clone());
+            continue;
+        }
         let name = function.name.as_str();
         let graph = canonical_graph(&result, &function.graph, name, Inputs::Keep, options, log);
         result.push(Function { graph, ..function.clone() });
@@ -135,8 +146,13 @@ fn canonical_graph(
         terms.analysis.instances = Some(Vec::new());
     }
     let outcome = saturate(&mut terms, options.rules, options.limits);
-    let after = extract(&terms, &roots, &|class, term| price(&terms, class, term))
-        .expect("every value has its own term");
+    let is_changed = outcome.fired.iter().any(|count| *count > 0);
+    let after = if is_changed {
+        extract(&terms, &roots, &|class, term| price(&terms, class, term))
+            .expect("every value has its own term")
+    } else {
+        before.clone()
+    };
     let costs = (before.1, after.1);
     // Greedy choices need not be the best ones; what was given is a choice too.
     let selection: Selection = if costs.1 <= costs.0 { after.0 } else { original(&terms, &inserted) };

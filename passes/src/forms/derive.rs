@@ -3,7 +3,7 @@
 //! The scan, with its operands as inputs, is saturated with the rules of forms; then the candidate is taken that a plan
 //! describes: for each axis of a scan, which kind of rule took the scan away. One e-graph has chunks of one length (or
 //! of one per level). Invariants: work is done once per distinct scan, whatever function it is in; a candidate has the
-//! same outputs as the scan, and no linear scan in it.
+//! same outputs as the scan, and no linear scan in it; a user's rules take none of our own candidates away.
 
 use super::functions::steps_of;
 use super::policy::Form;
@@ -13,16 +13,48 @@ use crate::canonical::{Inserted, insert, rebuild_chosen};
 use crate::cost::{Cost, SizeWeighted};
 use crate::extract::{Selection, extract};
 use crate::language::{Head, Leaf, Term};
-use crate::rules::Rules;
+use crate::proof::{self, Chosen, Claims};
+use crate::rules::{Expr, Rule, RuleSet, Rules};
 use crate::saturate::{Limits, Stop, saturate};
+use crate::trace::{self, GraphTrace, Trace, Tracing};
 use carousel_ir::{
-    Axis, AxisTable, Builder, DType, Graph, Line, Number, Op, OpKind, Role, Size, Type, ValueId,
+    Axis, AxisTable, Builder, DType, Diagnostic, Graph, Line, Name, Number, Op, OpKind, Role, Size, Type,
+    ValueId,
 };
 use egg::Id;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// How far saturation goes; many times what a linear scan on three levels needs.
 const LIMITS: Limits = Limits { nodes: 60_000, rounds: 12 };
+
+/// The forms that rules give: the first word of a rule's name says which one it is for.
+const KINDS: [&str; 2] = ["parallel", "chunk"];
+
+/// What operands are called in proofs.
+const NAMES: [&str; 8] = ["q", "x", "w", "l", "cut", "S", "dy", "dS"];
+
+/// The form that a rule is for.
+fn kind(rule: &str) -> Option<&'static str> {
+    let word = rule.split('-').next().unwrap_or(rule);
+    KINDS.into_iter().find(|kind| *kind == word)
+}
+
+/// What is wrong with a rule of forms beside what trials find: no form is made of a scan by a rule that is for none.
+pub(crate) fn problem(rule: &Rule) -> Option<Diagnostic> {
+    let replaces_scan = match &rule.left {
+        Expr::Op(OpKind::LinReadDecay, _) => true,
+        Expr::Op(OpKind::Proj, parts) => matches!(parts.last(), Some(Expr::Op(OpKind::LinRead, _))),
+        Expr::Op(..) | Expr::Virtual(..) | Expr::Variable(_) | Expr::Number(_) | Expr::Truth(_) => false,
+        Expr::Axes(..) | Expr::Line(..) | Expr::Function(..) | Expr::Count(_) | Expr::Leaf(_) => false,
+    };
+    if !replaces_scan || kind(rule.name()).is_some() {
+        return None;
+    }
+    let message =
+        format!("`{}` replaces a linear scan, but its name does not say in which form", rule.name());
+    let forms = KINDS.map(|kind| format!("`{kind}-{}`", rule.name())).join(" or ");
+    Some(Diagnostic::error("rule-form", rule.span(), message).with_help(format!("call it {forms}")))
+}
 
 /// The steps of a chunk of the gradient by the decay, where everything else goes step by step. Running sums of q dq and
 /// -x dx over the whole sequence would need no chunks, but they cancel: in f32 they lose what a large early step leaves.
@@ -66,6 +98,12 @@ impl Scan {
         Scan { op: op.clone(), operands, sizes }
     }
 
+    /// What reports call it in that form.
+    fn name(&self, form: Form) -> String {
+        let axis = Line::of(&self.op).map_or(String::new(), |line| format!(" along {}", line.axis));
+        format!("{}{axis}, {form}", self.op.kind())
+    }
+
     /// A graph of this one operation, with an input for each operand.
     fn graph(&self) -> Graph {
         let mut axes = AxisTable::default();
@@ -76,7 +114,7 @@ impl Scan {
         let mut operands: Vec<ValueId> = Vec::new();
         for (place, operand) in self.operands.iter().enumerate() {
             let ty = Type::new(operand.dtype, operand.axes.iter().copied());
-            let input = b.input(&format!("operand.{place}"), ty.clone(), Role::Argument);
+            let input = b.input(NAMES[place], ty.clone(), Role::Argument);
             operands.push(match operand.constant {
                 Some(number) => {
                     let number = b.constant(number.get(), ty.dtype);
@@ -116,14 +154,36 @@ pub(super) struct Candidate {
     pub(super) stop: Stop,
 }
 
-/// What was derived so far.
-#[derive(Default)]
-pub(super) struct Candidates(HashMap<(Scan, Form), Candidate>);
+/// What was derived so far by some rules, each scan once in each form.
+pub(super) struct Candidates<'r> {
+    rules: &'r Rules,
+    tracing: Tracing,
+    known: HashMap<(Scan, Form), Candidate>,
+    /// The e-graphs with proofs of what was taken from them, if they are wanted.
+    pub(super) trace: Trace,
+}
 
-impl Candidates {
-    /// The scan in that form.
-    pub(super) fn get(&mut self, scan: Scan, form: Form) -> &Candidate {
-        self.0.entry((scan, form)).or_insert_with_key(|(scan, form)| derive(scan, *form))
+impl<'r> Candidates<'r> {
+    /// None yet.
+    pub(super) fn new(rules: &'r Rules, tracing: Tracing) -> Candidates<'r> {
+        Candidates { rules, tracing, known: HashMap::new(), trace: Trace::default() }
+    }
+
+    /// The scan in that form; `function` is where it was met.
+    pub(super) fn get(&mut self, scan: Scan, form: Form, function: Name) -> &Candidate {
+        let (rules, tracing, trace) = (self.rules, self.tracing, &mut self.trace);
+        self.known.entry((scan, form)).or_insert_with_key(|(scan, form)| {
+            let (candidate, graph) = derive(scan, *form, rules, tracing);
+            let named = |graph| GraphTrace { name: format!("{function}: {}", scan.name(*form)), ..graph };
+            trace.graphs.extend(graph.map(named));
+            candidate
+        })
+    }
+
+    /// The limits that were hit, of whatever candidate.
+    pub(super) fn limits(&self) -> BTreeSet<String> {
+        let hit = self.known.iter().filter(|(_, candidate)| candidate.stop != Stop::Saturated);
+        hit.map(|((scan, form), candidate)| format!("{}: {}", scan.name(*form), candidate.stop)).collect()
     }
 }
 
@@ -158,33 +218,47 @@ impl Plan {
 
     /// Whether a rule of that name takes away scans along `axis`.
     fn wants(&self, axis: Axis, rule: &str) -> bool {
-        let kind = rule.split('-').next().unwrap_or(rule);
-        self.kinds.get(&axis).is_some_and(|wanted| *wanted == kind)
+        self.kinds.get(&axis).copied().is_some_and(|wanted| kind(rule) == Some(wanted))
     }
 }
 
-fn derive(scan: &Scan, form: Form) -> Candidate {
+/// The scan in that form, and its e-graph if that is wanted, with a proof.
+fn derive(scan: &Scan, form: Form, rules: &Rules, tracing: Tracing) -> (Candidate, Option<GraphTrace>) {
     let graph = scan.graph();
     if form == Form::Recurrent && scan.op.kind() == OpKind::LinRead {
         let graph = with_used_axes(recurrent::lower(&graph));
-        return Candidate { graph, rules: Vec::new(), stop: Stop::Saturated };
+        return (Candidate { graph, rules: Vec::new(), stop: Stop::Saturated }, None);
     }
     let line = Line::of(&scan.op).expect("only linear scans are derived");
     let plan = Plan::new(scan.op.kind(), form, line.axis, graph.axes.size(line.axis));
     let mut terms = Terms::new(Facts::new(graph.axes.clone()));
     terms.analysis.chunks = plan.chunks.clone();
-    terms.analysis.origins = Some(Vec::new());
+    terms.analysis.instances = Some(Vec::new());
     let inserted = insert(&mut terms, &graph);
-    let outcome = saturate(&mut terms, Rules::forms(), LIMITS);
-    let space = Space::new(&terms, &plan);
+    let outcome = saturate(&mut terms, rules, LIMITS);
+    let space = Space::new(&terms, &plan, rules);
     let roots = roots(&graph, &inserted);
     let cost = |class, term: &Term| space.price(class, term);
-    let (selection, _) = extract(&terms, &roots, &cost)
-        .unwrap_or_else(|| panic!("no rules of forms make {} {form:?}: {}", scan.op.kind(), outcome.stop));
-    let rules = space.proof(&roots, &selection);
+    let Some((selection, _)) = extract(&terms, &roots, &cost) else {
+        // A user's rule without end was stopped by the limits before ours had made the form.
+        let is_ours = rules.iter().len() == Rules::forms().iter().len();
+        assert!(!is_ours, "no rules of forms make {} {form:?}: {}", scan.op.kind(), outcome.stop);
+        let (candidate, trace) = derive(scan, form, Rules::forms(), tracing);
+        return (Candidate { stop: outcome.stop, ..candidate }, trace);
+    };
+    let used = space.used(&roots, &selection);
+    let trace = (tracing == Tracing::On).then(|| {
+        let chosen = roots.iter().map(|root| Chosen::Class(*root)).collect();
+        let (more_inputs, inserted) = (Vec::new(), inserted.as_slice());
+        let claims = Claims { graph: &graph, inserted, selection: &selection, more_inputs, chosen };
+        let proof = Some(proof::build(&terms, rules, &claims));
+        let name = scan.name(form);
+        GraphTrace { dot: trace::dot(&name, &terms), name, set: RuleSet::Forms, proof }
+    });
     let graph = Graph { axes: terms.analysis.axes.clone(), ..graph };
     let graph = rebuild_chosen(&graph, &terms, &inserted, &selection);
-    Candidate { graph: with_used_axes(recurrent::lower(&graph)), rules, stop: outcome.stop }
+    let graph = with_used_axes(recurrent::lower(&graph));
+    (Candidate { graph, rules: used, stop: outcome.stop }, trace)
 }
 
 /// The graph without the axes of other candidates in its table.
@@ -222,7 +296,7 @@ struct Space<'a> {
 }
 
 impl<'a> Space<'a> {
-    fn new(terms: &'a Terms, plan: &'a Plan) -> Space<'a> {
+    fn new(terms: &'a Terms, plan: &'a Plan, rules: &'a Rules) -> Space<'a> {
         let mut scans = HashMap::new();
         for class in terms.classes() {
             if let Some(axis) = class.nodes.iter().find_map(|term| scanned(terms, term)) {
@@ -230,8 +304,10 @@ impl<'a> Space<'a> {
             }
         }
         let mut origins: HashMap<Term, Vec<&str>> = HashMap::new();
-        for (term, rule) in terms.analysis.origins.iter().flatten() {
-            origins.entry(settled(terms, term)).or_default().push(rule);
+        for instance in terms.analysis.instances.iter().flatten() {
+            for term in &instance.made {
+                origins.entry(settled(terms, term)).or_default().push(rules.get(instance.rule).name());
+            }
         }
         Space { terms, plan, scans, origins }
     }
@@ -266,7 +342,7 @@ impl<'a> Space<'a> {
     }
 
     /// The rules that were used, from the roots on.
-    fn proof(&self, roots: &[Id], selection: &Selection) -> Vec<String> {
+    fn used(&self, roots: &[Id], selection: &Selection) -> Vec<String> {
         let mut used: Vec<String> = Vec::new();
         let mut seen = HashSet::new();
         let mut queue: std::collections::VecDeque<Id> = roots.iter().map(|r| self.terms.find(*r)).collect();

@@ -7,7 +7,9 @@ use super::derive::{self, Candidates};
 use super::functions::origin;
 use super::policy::{ChooseForm, Form, Site};
 use super::recurrent::{first_six, written_axes};
+use crate::rules::Rules;
 use crate::saturate::Stop;
+use crate::trace::{Trace, Tracing};
 use carousel_ir::{Axes, Axis, AxisTable, Builder, Graph, Line, Module, Name, Op, Scan, Size, ValueId};
 use std::collections::HashMap;
 
@@ -30,18 +32,34 @@ pub struct Expanded {
 
 /// Replaces every linear scan by the form that `policy` chooses. The module is verified, and so is the result.
 pub fn expand(module: &Module, policy: &dyn ChooseForm) -> (Module, Vec<Expanded>) {
-    expand_among(&mut Candidates::default(), module, policy)
+    expand_with(module, policy, Rules::forms())
+}
+
+/// [`expand`] by these rules of forms.
+pub fn expand_with(module: &Module, policy: &dyn ChooseForm, rules: &Rules) -> (Module, Vec<Expanded>) {
+    expand_among(&mut Candidates::new(rules, Tracing::Off), module, policy)
+}
+
+/// [`expand_with`], with a proof of each form that was taken, and its e-graph.
+pub fn expand_traced(module: &Module, policy: &dyn ChooseForm, rules: &Rules) -> (Module, Trace) {
+    let mut candidates = Candidates::new(rules, Tracing::On);
+    let (module, _) = expand_among(&mut candidates, module, policy);
+    (module, candidates.trace)
 }
 
 /// The same, where forms that were derived before are taken from `candidates`.
 pub(super) fn expand_among(
-    candidates: &mut Candidates,
+    candidates: &mut Candidates<'_>,
     module: &Module,
     policy: &dyn ChooseForm,
 ) -> (Module, Vec<Expanded>) {
     let mut result = Module::default();
     let mut done = Vec::new();
     for function in &module.functions {
+        if !contains(&function.graph) {
+            result.push(function.clone());
+            continue;
+        }
         let (candidates, done) = (&mut *candidates, &mut done);
         let mut expansion = Expansion { policy, candidates, function: function.name, number: 0, done };
         let graph = expansion.graph(&result, &function.graph);
@@ -55,9 +73,9 @@ pub(super) fn expand_among(
     (result, done)
 }
 
-struct Expansion<'a> {
+struct Expansion<'a, 'r> {
     policy: &'a dyn ChooseForm,
-    candidates: &'a mut Candidates,
+    candidates: &'a mut Candidates<'r>,
     function: Name,
     /// How many linear scans of the function have been met.
     number: usize,
@@ -85,7 +103,7 @@ impl Names {
     }
 }
 
-impl Expansion<'_> {
+impl Expansion<'_, '_> {
     fn graph(&mut self, module: &Module, graph: &Graph) -> Graph {
         let empty = Graph { axes: graph.axes.clone(), inputs: graph.inputs.clone(), ..Graph::default() };
         let mut b = Builder::resume(module, empty);
@@ -158,7 +176,7 @@ impl Expansion<'_> {
         let site = Site { function, number, kind, line, length, key, written: &written, state: &state };
         let form = self.policy.choose(site);
         let (operation, length) = (kind.mnemonic(), length.to_string());
-        let candidate = self.candidates.get(derive::Scan::new(b, op, operands), form);
+        let candidate = self.candidates.get(derive::Scan::new(b, op, operands), form, function);
         let (rules, stop) = (candidate.rules.clone(), candidate.stop);
         self.done.push(Expanded { function: self.function, operation, length, form, rules, stop });
         let axes = &candidate.graph.axes;
@@ -192,7 +210,7 @@ impl Expansion<'_> {
 }
 
 /// Whether there are linear scans in the graph.
-fn contains(graph: &Graph) -> bool {
+pub(super) fn contains(graph: &Graph) -> bool {
     graph.nodes.iter().any(|n| {
         Line::of(&n.op).is_some() || if let Op::Scan { scan } = &n.op { contains(&scan.body) } else { false }
     })

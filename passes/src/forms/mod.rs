@@ -10,7 +10,7 @@
 //! `weights` what steps have of each other.
 
 mod classify;
-mod derive;
+pub(crate) mod derive;
 mod expand;
 pub(crate) mod functions;
 mod policy;
@@ -22,8 +22,10 @@ mod sites;
 mod weights;
 
 pub use classify::{Recurrence, recurrence};
-pub use expand::{Expanded, expand};
+pub use expand::{Expanded, expand, expand_traced, expand_with};
 pub use policy::{ChooseForm, Form, Site, Wanted};
 pub use recognize::{Class, Recognition, Refusal, Stratum, recognize};
-pub use report::{Candidate, FormReport, GroupReport, Outcome, SiteReport};
-pub use search::{Certainty, Chosen, Expected, Price, PriceForms, SearchOptions, choose};
+pub use report::{Candidate, FormReport, GroupReport, MemoryShare, Outcome, ProgramMemory, SiteReport};
+pub use search::{
+    Certainty, Chosen, Expected, Held, Price, PriceForms, SearchOptions, choose, expand_cheapest,
+};

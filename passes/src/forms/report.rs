@@ -3,6 +3,7 @@
 use super::policy::Form;
 use super::search::{Certainty, Expected, Price};
 use carousel_ir::{Axes, Axis, Line, Name};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The choices for all functions of a program.
@@ -12,6 +13,37 @@ pub struct FormReport {
     pub groups: Vec<GroupReport>,
     /// How many candidates were lowered and priced; functions that are equal are searched once.
     pub priced: usize,
+    /// What each root is planned to take, if memory is limited.
+    pub memory: Vec<ProgramMemory>,
+    /// Limits of the derivation that were hit, of whatever candidate: more might have been found.
+    pub limits: BTreeSet<String>,
+}
+
+/// What a program is planned to take beside its inputs and outputs, in the forms that were chosen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProgramMemory {
+    /// Its root.
+    pub root: Name,
+    /// Bytes of the plan.
+    pub bytes: u64,
+    /// What it may take.
+    pub limit: u64,
+}
+
+/// What a function may take of a program's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemoryShare {
+    /// What the program may take.
+    pub limit: u64,
+    /// What the function's callers hold while it runs, at most.
+    pub held: u64,
+}
+
+impl MemoryShare {
+    /// What is left for the function.
+    pub fn left(self) -> u64 {
+        self.limit.saturating_sub(self.held)
+    }
 }
 
 /// The choice for linear scans that share their decay and their cuts.
@@ -36,7 +68,7 @@ pub struct GroupReport {
     /// The rules that it was derived by, each of them once; none is needed step by step.
     pub rules: Vec<String>,
     /// The limit of memory that no candidate keeps, if that is so.
-    pub over_limit: Option<u64>,
+    pub over_limit: Option<MemoryShare>,
 }
 
 /// One linear scan.
@@ -92,25 +124,38 @@ impl FormReport {
     /// Choices that exceed the limit of memory because every candidate does, for people.
     pub fn warnings(&self) -> Vec<String> {
         let of = |g: &GroupReport| {
-            let limit = g.over_limit?;
+            let share = g.over_limit?;
             let price = g.candidates.iter().find_map(|c| match &c.outcome {
                 Outcome::Chosen(price) => Some(price),
                 Outcome::Slower(_) | Outcome::OverLimit(_) | Outcome::Excluded(_) | Outcome::Unpriced(_) => {
                     None
                 }
             })?;
+            let held = match share.held {
+                0 => String::new(),
+                held => format!(", of which callers hold {}", bytes(held)),
+            };
             Some(format!(
-                "`{}`: no form of the linear scans along `{}` keeps the limit of {}; the smallest one, {}, is planned \
-                 to take {} for a length of {}",
+                "`{}`: no form of the linear scans along `{}` keeps the limit of {}{held}; the smallest one, {}, is \
+                 planned to take {} for a length of {}",
                 g.function,
                 g.axis,
-                bytes(limit),
+                bytes(share.limit),
                 g.chosen,
                 bytes(price.bytes),
                 g.expected.length
             ))
         };
-        self.groups.iter().filter_map(of).collect()
+        let of_program = |m: &ProgramMemory| {
+            format!(
+                "`{}` is planned to take {} beside its inputs and outputs, more than the limit of {}",
+                m.root,
+                bytes(m.bytes),
+                bytes(m.limit)
+            )
+        };
+        let exceeding = self.memory.iter().filter(|m| m.bytes > m.limit).map(of_program);
+        self.groups.iter().filter_map(of).chain(exceeding).collect()
     }
 }
 
@@ -138,7 +183,10 @@ fn seconds(s: f64) -> String {
 
 impl fmt::Display for FormReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.groups.iter().try_for_each(|group| write!(f, "{group}"))
+        self.groups.iter().try_for_each(|group| write!(f, "{group}"))?;
+        self.memory.iter().try_for_each(|m| {
+            writeln!(f, "{}: planned to take {} of {}", m.root, bytes(m.bytes), bytes(m.limit))
+        })
     }
 }
 

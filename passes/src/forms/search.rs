@@ -5,11 +5,13 @@
 //! grow with depth. Prices come from outside: nothing is known of a machine here.
 
 use super::derive::Candidates;
-use super::expand::expand_among;
+use super::expand::{contains, expand_among};
 use super::policy::{ChooseForm, Form, Site, Wanted};
-use super::report::{Candidate, FormReport, GroupReport, Outcome};
+use super::report::{Candidate, FormReport, GroupReport, MemoryShare, Outcome, ProgramMemory};
 use super::sites::{Group, groups};
-use carousel_ir::{FunctionId, Graph, Module, Name, Op, Size};
+use crate::rules::Rules;
+use crate::trace::Tracing;
+use carousel_ir::{FunctionId, Graph, Line, Module, Name, Op, Size};
 use std::collections::{BTreeSet, HashMap};
 
 /// What a program takes.
@@ -50,15 +52,29 @@ pub trait PriceForms {
 
     /// What a length is taken for.
     fn expected(&self, length: &Size) -> Expected;
+
+    /// Bytes that the callers of each function hold while it runs, at most, when `root` is run; by the name of the function.
+    fn held(&self, module: &Module, root: FunctionId, lengths: &BTreeSet<Name>) -> Result<Held, String>;
 }
 
+/// Bytes by function.
+pub type Held = HashMap<Name, u64>;
+
 /// What is searched.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct SearchOptions {
+#[derive(Clone, Copy, Debug)]
+pub struct SearchOptions<'r> {
     /// Which forms are admitted.
     pub wanted: Wanted,
-    /// Bytes that a function may take beside its inputs and outputs.
+    /// Bytes that the program may take beside its inputs and outputs.
     pub memory_limit: Option<u64>,
+    /// The rules that forms are derived by.
+    pub rules: &'r Rules,
+}
+
+impl Default for SearchOptions<'_> {
+    fn default() -> Self {
+        SearchOptions { wanted: Wanted::Any, memory_limit: None, rules: Rules::forms() }
+    }
 }
 
 /// The lengths of chunks that are tried.
@@ -82,16 +98,44 @@ pub fn choose(
     module: &Module,
     roots: &[FunctionId],
     pricer: &dyn PriceForms,
-    options: &SearchOptions,
+    options: &SearchOptions<'_>,
+) -> (Chosen, FormReport) {
+    search(module, roots, pricer, options, &mut Candidates::new(options.rules, Tracing::Off))
+}
+
+/// [`choose`], and the module in the forms that were chosen.
+pub fn expand_cheapest(
+    module: &Module,
+    roots: &[FunctionId],
+    pricer: &dyn PriceForms,
+    options: &SearchOptions<'_>,
+) -> (Module, Chosen, FormReport) {
+    let mut derived = Candidates::new(options.rules, Tracing::Off);
+    let (chosen, report) = search(module, roots, pricer, options, &mut derived);
+    (expand_among(&mut derived, module, &chosen).0, chosen, report)
+}
+
+fn search(
+    module: &Module,
+    roots: &[FunctionId],
+    pricer: &dyn PriceForms,
+    options: &SearchOptions<'_>,
+    derived: &mut Candidates<'_>,
 ) -> (Chosen, FormReport) {
     let mut chosen = Chosen::default();
     let mut report = FormReport::default();
     let mut searched: HashMap<&Graph, (Name, usize)> = HashMap::new();
-    let mut derived = Candidates::default();
+    let held = match options.memory_limit {
+        Some(_) => held(module, roots, pricer, derived),
+        None => Held::new(),
+    };
     // Callees are in their forms when a caller is priced.
     let mut done = module.clone();
     for id in reachable(module, roots) {
         let function = &module[id];
+        if !contains(&function.graph) {
+            continue;
+        }
         let (part, members) = part(&done, id);
         let first = report.groups.len();
         if let Some((name, groups)) = searched.get(&function.graph) {
@@ -112,20 +156,22 @@ pub fn choose(
                 });
             }
             for group in &groups {
+                let held = held.get(&function.name).copied().unwrap_or(0);
                 let search = Search {
                     pricer,
                     options,
+                    memory: options.memory_limit.map(|limit| MemoryShare { limit, held }),
                     part: &part,
                     function: function.name,
                     group,
                     lengths: &lengths,
                 };
-                let found = search.run(&mut chosen, &mut derived, &mut report.priced);
+                let found = search.run(&mut chosen, derived, &mut report.priced);
                 report.groups.push(found);
             }
             searched.insert(&function.graph, (function.name, report.groups.len() - first));
         }
-        let (mut expanded, sites) = expand_among(&mut derived, &part, &chosen);
+        let (mut expanded, sites) = expand_among(derived, &part, &chosen);
         for group in &mut report.groups[first..] {
             let own = sites.iter().filter(|s| s.function == function.name && s.form == group.chosen);
             own.flat_map(|s| &s.rules).for_each(|rule| {
@@ -139,12 +185,59 @@ pub fn choose(
             done.functions[id.index()] = own;
         }
     }
+    if let Some(limit) = options.memory_limit {
+        for root in roots {
+            let (part, members) = part(&done, *root);
+            let last = FunctionId(members.len() as u32 - 1);
+            if let Ok(price) = pricer.price(&part, last, &steps(module)) {
+                report.memory.push(ProgramMemory { root: module[*root].name, bytes: price.bytes, limit });
+            }
+        }
+    }
+    report.limits = derived.limits();
     (chosen, report)
+}
+
+/// What callers hold while a function runs, with every linear scan step by step: what they hold in the forms that are
+/// chosen shows in the end.
+fn held(
+    module: &Module,
+    roots: &[FunctionId],
+    pricer: &dyn PriceForms,
+    derived: &mut Candidates<'_>,
+) -> Held {
+    let (loops, _) = expand_among(derived, module, &Form::Recurrent);
+    let steps = steps(module);
+    let mut all = Held::new();
+    for root in roots {
+        for (name, bytes) in pricer.held(&loops, *root, &steps).unwrap_or_default() {
+            let known = all.entry(name).or_default();
+            *known = bytes.max(*known);
+        }
+    }
+    all
+}
+
+/// The symbols that stand for numbers of steps of linear scans.
+fn steps(module: &Module) -> BTreeSet<Name> {
+    fn collect(graph: &Graph, found: &mut BTreeSet<Name>) {
+        for node in &graph.nodes {
+            if let Some(line) = Line::of(&node.op) {
+                found.extend(graph.axes.size(line.axis).symbols());
+            } else if let Op::Scan { scan } = &node.op {
+                collect(&scan.body, found);
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    module.functions.iter().for_each(|f| collect(&f.graph, &mut found));
+    found
 }
 
 struct Search<'a> {
     pricer: &'a dyn PriceForms,
-    options: &'a SearchOptions,
+    options: &'a SearchOptions<'a>,
+    memory: Option<MemoryShare>,
     part: &'a Module,
     function: Name,
     group: &'a Group,
@@ -153,7 +246,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// Tries all candidates for one group and enters the best one.
-    fn run(&self, chosen: &mut Chosen, derived: &mut Candidates, priced: &mut usize) -> GroupReport {
+    fn run(&self, chosen: &mut Chosen, derived: &mut Candidates<'_>, priced: &mut usize) -> GroupReport {
         let Group { axis, length, state, sites, numbers } = self.group;
         let expected = self.pricer.expected(length);
         let mut candidates: Vec<Candidate> = Vec::new();
@@ -166,7 +259,7 @@ impl Search<'_> {
                     *priced += 1;
                     let root = FunctionId(expanded.functions.len() as u32 - 1);
                     match self.pricer.price(&expanded, root, self.lengths) {
-                        Ok(price) if self.options.memory_limit.is_some_and(|limit| price.bytes > limit) => {
+                        Ok(price) if self.memory.is_some_and(|share| price.bytes > share.left()) => {
                             Outcome::OverLimit(price)
                         }
                         Ok(price) => Outcome::Slower(price),
@@ -243,7 +336,7 @@ impl Search<'_> {
     }
 
     /// The cheapest candidate within the limit; if there is none, the smallest one, and the limit.
-    fn best(&self, candidates: &[Candidate]) -> (Option<usize>, Option<u64>) {
+    fn best(&self, candidates: &[Candidate]) -> (Option<usize>, Option<MemoryShare>) {
         let mut fast: Option<(usize, f64)> = None;
         let mut small: Option<(usize, u64)> = None;
         for (at, candidate) in candidates.iter().enumerate() {
@@ -263,7 +356,7 @@ impl Search<'_> {
         }
         match (fast, small) {
             (Some((at, _)), _) => (Some(at), None),
-            (None, Some((at, _))) => (Some(at), self.options.memory_limit),
+            (None, Some((at, _))) => (Some(at), self.memory),
             (None, None) => (None, None),
         }
     }

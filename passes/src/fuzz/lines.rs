@@ -21,6 +21,7 @@ const AXES: [(&str, u64); 4] = [("b", 2), ("i", 1), ("k", 3), ("v", 2)];
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Part {
     Number,
+    State,
     Decay,
     Cut,
 }
@@ -62,7 +63,7 @@ pub(super) fn attempt(
 
 fn element(part: Part, random: &mut Random) -> f64 {
     match part {
-        Part::Number => (random.unit() - 0.5) * 4.0,
+        Part::Number | Part::State => (random.unit() - 0.5) * 4.0,
         Part::Cut => f64::from(u8::from(random.chance(0.15))),
         Part::Decay => match random.next() >> 40 & 15 {
             0 => -1e30,
@@ -94,9 +95,9 @@ fn operands(random: &mut Random, state: &Axes, key: &Axes) -> Vec<(Type, Part)> 
         (sequence(float, &w), Part::Number),
         (sequence(float, &l), Part::Decay),
         (sequence(DType::Bool, &cut), Part::Cut),
-        (Type { dtype: float, axes: state.clone() }, Part::Number),
+        (Type { dtype: float, axes: state.clone() }, Part::State),
         (sequence(float, &kept), Part::Number),
-        (Type { dtype: float, axes: state.clone() }, Part::Number),
+        (Type { dtype: float, axes: state.clone() }, Part::State),
     ]
 }
 
@@ -146,9 +147,15 @@ fn left_hand_side(rule: &Rule, random: &mut Random) -> Option<(Graph, Vec<Part>)
             && !assignment.values.contains_key(&var.to_string())
         {
             let name = var.to_string();
-            let input = b.input(&name[1..], ty, Role::Argument);
-            assignment.values.insert(name, input);
-            parts.push(part);
+            // Scans without decay, cuts or initial state are what rules may be about.
+            let value = if part != Part::Number && random.chance(0.3) {
+                let none = b.constant(0.0, ty.dtype);
+                b.broadcast(none, &ty.axes)
+            } else {
+                parts.push(part);
+                b.input(&name[1..], ty, Role::Argument)
+            };
+            assignment.values.insert(name, value);
         }
     }
     let root = build(&mut b, &rule.left, &assignment)?;

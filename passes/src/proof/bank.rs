@@ -60,7 +60,12 @@ impl Bank {
         if let Some(known) = made.get(&class) {
             return Some(*known);
         }
-        let mut term = selection.get(&class)?.clone();
+        let mut term = match (selection.get(&class), &terms[class].data.leaf) {
+            (Some(term), _) => term.clone(),
+            // A selection of the original terms speaks of values alone.
+            (None, Some(leaf)) => leaf.clone().term(),
+            (None, None) => return None,
+        };
         for place in 0..term.children.len() {
             term.children[place] = self.as_chosen(terms, selection, term.children[place], made)?;
         }

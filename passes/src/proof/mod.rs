@@ -15,17 +15,23 @@ mod check;
 pub(crate) use build::{Chosen, Claims, build};
 
 use crate::analysis::Facts;
+use crate::language::Term;
 use crate::rules::Rules;
 use bank::{Bank, Names, text};
 use egg::Id;
 use std::fmt;
 
-/// A rule that was applied: its place among the rules, which of its patterns, and what the variables stood for.
+/// A rule that was applied.
 #[derive(Clone, Debug)]
 pub(crate) struct Instance {
+    /// Its place among the rules.
     pub(crate) rule: usize,
+    /// Which of its patterns.
     pub(crate) pattern: usize,
+    /// What the variables stood for.
     pub(crate) subst: egg::Subst,
+    /// The terms of its right-hand side, before they were those of its left-hand side too.
+    pub(crate) made: Vec<Term>,
 }
 
 /// One rule applied to one term.

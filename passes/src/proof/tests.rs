@@ -24,7 +24,7 @@ fn traced(text: &str, function: &str) -> Trace {
     let program = parse_program("cell.xl", text, &|_| Err("there are no files".into())).unwrap();
     let module = elaborate(&program, &[function], &Elaboration::default()).unwrap();
     let cost = SizeWeighted::default();
-    let options = Options { rules: Rules::builtin(), limits: Limits::default(), cost: &cost };
+    let options = Options { rules: Rules::builtin(), limits: Limits::default(), cost: &cost, done: None };
     let (module, _, mut trace) = canonicalize_traced(&module, options);
     let (_, _, more) = stabilize_traced(&module, &StableOptions::default());
     trace.graphs.extend(more.graphs);

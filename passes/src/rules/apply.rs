@@ -5,26 +5,24 @@ use super::condition::axes_of;
 use super::pattern::{AxisFunction, Expr};
 use crate::analysis::{Terms, add_broadcast, add_constant, add_op, add_virtual};
 use crate::forms::functions;
-use crate::language::{Leaf, attribute_count, leaves};
+use crate::language::{Leaf, Term, attribute_count, leaves};
 use carousel_ir::{Axes, Axis, DType, Line, Number, Op, OpKind, Type};
 use egg::{Id, Subst};
 
-/// Applies `rule` where it matched. Whether two classes became one.
-pub(crate) fn apply(terms: &mut Terms, rule: &Rule, class: Id, subst: &Subst) -> bool {
+/// Applies `rule` where it matched. If two classes became one: the terms of the right-hand side, where instances are
+/// recorded.
+pub(crate) fn apply(terms: &mut Terms, rule: &Rule, class: Id, subst: &Subst) -> Option<Vec<Term>> {
     if !rule.conditions.iter().all(|c| c.holds(terms, subst)) {
-        return false;
+        return None;
     }
-    let Some(ty) = terms[class].data.ty().cloned() else { return false };
-    let Some(right) = value(terms, &rule.right, subst, &ty) else { return false };
-    let Some(right) = add_broadcast(terms, right, &ty.axes) else { return false };
+    let ty = terms[class].data.ty()?.clone();
+    let right = value(terms, &rule.right, subst, &ty)?;
+    let right = add_broadcast(terms, right, &ty.axes)?;
     if terms[right].data.ty() != Some(&ty) {
-        return false;
+        return None;
     }
-    if terms.analysis.origins.is_some() && terms.find(right) != terms.find(class) {
-        let made: Vec<_> = terms[right].nodes.iter().map(|t| (t.clone(), rule.name().to_string())).collect();
-        terms.analysis.origins.iter_mut().for_each(|origins| origins.extend(made.iter().cloned()));
-    }
-    terms.union(class, right)
+    let made = if terms.analysis.instances.is_some() { terms[right].nodes.clone() } else { Vec::new() };
+    terms.union(class, right).then_some(made)
 }
 
 /// The class of a side that is a value; `None` if it is ill-typed.

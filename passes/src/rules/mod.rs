@@ -20,8 +20,11 @@
 //! * `for` makes one rule of each operation listed; `$op` may stand in the name.
 //! * `(scaled ?a ?m)` is `a * exp(m)` and `(gexp ?a ?m)` is `exp(a - m)` with `a <= m`. They exist in e-graphs only;
 //!   the rules of stabilisation bring them in and take them away again.
-//! * A line `[canonical]` or `[stable]`, or with both names, says which sets the rules below it belong to
-//!   ([`RuleSet`]). Without one, rules that speak of scales are rules of stabilisation, all others of the canonical form.
+//! * A line `[canonical]`, `[stable]` or `[forms]`, or with several names, says which sets the rules below it belong to
+//!   ([`RuleSet`]). Without one, rules that speak of scales are rules of stabilisation, those of linear scans rules of
+//!   forms, all others of the canonical form.
+//! * A rule of forms that replaces a linear scan has a name that begins with the form that it gives, `parallel-` or
+//!   `chunk-`.
 //! * The line of a linear scan is one attribute, and stands for its axis where an axis is wanted. On the right there are
 //!   lines and axes made from it, `(steps ?line)`, `(chunks ?line)`, `(adjoint ?line)`, `(writes ?line)`, and values,
 //!   such as the weights `(between ?line ?l ?cut)`: see `forms.rules`.

@@ -5,6 +5,7 @@
 
 use super::parse::parse;
 use super::{Rule, Rules, Tag};
+use crate::forms;
 use crate::fuzz::{Evaluate, fuzz};
 use carousel_ir::{Diagnostic, Sources};
 use std::borrow::Cow;
@@ -17,17 +18,20 @@ pub enum RuleSet {
     Canonical,
     /// Recurrences without overflow.
     Stable,
+    /// Forms of linear scans.
+    Forms,
 }
 
 impl RuleSet {
     /// All of them.
-    pub const ALL: [RuleSet; 2] = [RuleSet::Canonical, RuleSet::Stable];
+    pub const ALL: [RuleSet; 3] = [RuleSet::Canonical, RuleSet::Stable, RuleSet::Forms];
 
     /// As headers in files write it.
     pub fn name(self) -> &'static str {
         match self {
             RuleSet::Canonical => "canonical",
             RuleSet::Stable => "stable",
+            RuleSet::Forms => "forms",
         }
     }
 
@@ -36,12 +40,19 @@ impl RuleSet {
         match self {
             RuleSet::Canonical => Rules::builtin(),
             RuleSet::Stable => Rules::stable(),
+            RuleSet::Forms => Rules::forms(),
         }
     }
 
     /// Where a rule belongs that stands below no header.
     pub(super) fn by_content(rule: &Rule) -> Vec<RuleSet> {
-        vec![if rule.speaks_of_scales() { RuleSet::Stable } else { RuleSet::Canonical }]
+        vec![if rule.speaks_of_scales() {
+            RuleSet::Stable
+        } else if rule.speaks_of_lines() {
+            RuleSet::Forms
+        } else {
+            RuleSet::Canonical
+        }]
     }
 }
 
@@ -103,6 +114,8 @@ impl RuleSets {
         }
         // A rule of two sets makes no two problems of one.
         problems.dedup();
+        let of_forms = rules.rules.iter().filter(|r| r.sets.contains(&RuleSet::Forms));
+        problems.extend(of_forms.filter_map(forms::derive::problem));
         problems.extend(refused(&rules, trials));
         if !problems.is_empty() {
             return Err(problems);

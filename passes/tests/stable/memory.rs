@@ -50,8 +50,12 @@ model deep(x: [s]) -> (y: [s]) {{
         module[root].graph.nodes.iter().filter(|n| matches!(n.op, Op::Call { .. })).count()
     };
     assert_eq!((module.functions.len(), calls(&module)), (2, 48));
-    let options =
-        Options { rules: Rules::builtin(), limits: Limits::default(), cost: &SizeWeighted::default() };
+    let options = Options {
+        rules: Rules::builtin(),
+        limits: Limits::default(),
+        cost: &SizeWeighted::default(),
+        done: None,
+    };
     let (module, report) = canonicalize_with(&module, options);
     assert_eq!(report.graphs.len(), 3, "the loop, the block and the model");
     let (module, report) = stabilize(&module, &StableOptions::default());
@@ -68,8 +72,12 @@ fn other(i: [s], f: [s], x: [s]) -> (y: [s]) {{ let y = cell(i, f, x) - 1 }}
     );
     let program = parse_program("m.xl", &text, &|_| Err("there are no files".into())).unwrap();
     let module = elaborate(&program, &["one", "other"], &carousel_ir::Options::default()).unwrap();
-    let options =
-        Options { rules: Rules::builtin(), limits: Limits::default(), cost: &SizeWeighted::default() };
+    let options = Options {
+        rules: Rules::builtin(),
+        limits: Limits::default(),
+        cost: &SizeWeighted::default(),
+        done: None,
+    };
     let (module, report, trace) = canonicalize_traced(&module, options);
     let again: Vec<&str> = report.graphs.iter().filter(|g| g.again).map(|g| g.name.as_str()).collect();
     assert!(again.len() == 1 && again[0].starts_with("other/scan "), "{report}");
@@ -101,16 +109,20 @@ fn limits_are_reported_and_what_was_found_is_right() {
         let (_, report) = stabilize(&module, &StableOptions { rules: Rules::stable(), limits });
         assert_eq!(report.limited().map(|s| s.stop).collect::<Vec<_>>(), [stop], "{report}");
         assert!(report.to_string().contains(&stop.to_string()), "{report}");
-        let (canonical, report, trace) =
-            canonicalize_traced(&module, Options { rules: Rules::builtin(), limits, cost: &cost });
+        let (canonical, report, trace) = canonicalize_traced(
+            &module,
+            Options { rules: Rules::builtin(), limits, cost: &cost, done: None },
+        );
         assert_eq!(carousel_ir::verify(&canonical), []);
         // A proof of what was found holds even then.
         for graph in &trace.graphs {
             assert!(matches!(&graph.proof, Some(Ok(_))), "{}", graph.name);
         }
         let tiny = Limits { nodes: 2, rounds: 1 };
-        let (_, report_of_tiny) =
-            canonicalize_with(&module, Options { rules: Rules::builtin(), limits: tiny, cost: &cost });
+        let (_, report_of_tiny) = canonicalize_with(
+            &module,
+            Options { rules: Rules::builtin(), limits: tiny, cost: &cost, done: None },
+        );
         assert!(report_of_tiny.limited().count() > 0 && report.graphs.len() == report_of_tiny.graphs.len());
     }
 }

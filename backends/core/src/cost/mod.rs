@@ -5,13 +5,16 @@
 //! fusion shows, which per-operation costs cannot see. Invariant: the estimate depends on the program, the sizes and the
 //! profile alone. It serves to compare programs that compute the same, not to predict a clock.
 //!
-//! Map: `profile` is the machine, `statement` and `rows` are what is computed, `traffic` what is moved.
+//! Map: `profile` is the machine, `statement` and `rows` are what is computed, `traffic` what is moved, `memory` what callers
+//! hold.
 
+mod memory;
 mod profile;
 mod rows;
 mod statement;
 mod traffic;
 
+pub use memory::held;
 pub use profile::{ElementRate, Level, Overhead, ProductRate, Profile};
 
 use crate::bind::{BindError, bind};

@@ -1,7 +1,7 @@
 //! Calls: local functions and `fn`s are expanded, `block`s and `model`s are called.
 
 use super::frame::Val;
-use super::function::{ArgumentAxes, FunctionInfo};
+use super::function::{ArgumentAxes, FunctionInfo, Specialised};
 use super::operation::{builtins, is_builtin};
 use super::random::path_number;
 use super::scope::{Binding, FunctionScope, Scope, Value};
@@ -10,7 +10,7 @@ use super::{Elaborator, Purpose, kind_name, placeholder, suggest};
 use crate::infer::callee_sizes;
 use crate::text::ast::{Call, Definition, LocalFunction};
 use crate::text::program::ConfigValue;
-use crate::{Axes, Axis, Diagnostic, FunctionId, FunctionKind, Name, Op, Role, Size, Span, Type};
+use crate::{Axes, Axis, Diagnostic, FunctionKind, Name, Op, Role, Size, Span, Type};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -358,9 +358,9 @@ impl<'a> Elaborator<'a> {
             return Value::Error;
         };
         let Some(component) = self.component(definition, call, span) else { return Value::Error };
-        let Some(function) = self.specialise(definition, config, axes, span) else { return Value::Error };
+        let Some(callee) = self.specialise(definition, config, axes, span) else { return Value::Error };
         self.function.path.extend(component.clone());
-        let result = self.place_call(function, &values, span);
+        let result = self.place_call(&callee, &values, span);
         if component.is_some() {
             self.function.path.pop();
         }
@@ -394,7 +394,9 @@ impl<'a> Elaborator<'a> {
         Some(Some(component))
     }
 
-    fn place_call(&mut self, function: FunctionId, values: &[Val], span: Span) -> Value {
+    fn place_call(&mut self, callee: &Specialised, values: &[Val], span: Span) -> Value {
+        let function = callee.function;
+        let roles = callee.roles.clone();
         let info: FunctionInfo = self.infos[function.index()].clone();
         let callee = &self.module[function].graph;
         let inputs = callee.inputs.clone();
@@ -420,11 +422,11 @@ impl<'a> Elaborator<'a> {
             self.declare_everywhere(axis, &size);
         }
         let mut operands = Vec::new();
-        for input in inputs {
-            let value = match (arguments(input.name), input.role) {
+        for (input, role) in inputs.into_iter().zip(roles.iter().copied()) {
+            let value = match (arguments(input.name), role) {
                 (Some(place), Role::Argument) => Value::Tensor(values[place]),
                 (_, Role::Parameter { .. }) => {
-                    self.add_parameter(input.name.as_str(), input.ty.clone(), input.role, span)
+                    self.add_parameter(input.name.as_str(), input.ty.clone(), role, span)
                 }
                 // Added for random numbers: the step is the caller's, the seed differs from call to call.
                 (None, Role::Argument) if input.name.as_str() == "step" => {
@@ -468,7 +470,7 @@ impl<'a> Elaborator<'a> {
         config: Vec<(Name, ConfigValue)>,
         axes: ArgumentAxes,
         span: Span,
-    ) -> Option<FunctionId> {
+    ) -> Option<Specialised> {
         let mut sizes: HashMap<Axis, Option<u64>> = HashMap::new();
         let all = axes.names.values().copied().chain(axes.extra.iter().flat_map(Axes::iter));
         for axis in all {
@@ -476,7 +478,7 @@ impl<'a> Elaborator<'a> {
         }
         let key = specialisation(definition, &config, &axes, &sizes);
         if let Some(known) = self.specialised.get(&key) {
-            return Some(*known);
+            return Some(known.clone());
         }
         self.active.push((definition.name.name, span));
         let name = match self.roots.get(&definition.name.name) {
@@ -487,9 +489,9 @@ impl<'a> Elaborator<'a> {
         };
         let made = self.make(definition, name, config, Some((axes, sizes)));
         self.active.pop();
-        let function = made?;
-        self.specialised.insert(key, function);
-        Some(function)
+        let made = self.shared(made?);
+        self.specialised.insert(key, made.clone());
+        Some(made)
     }
 
     /// The value of an output at the end of a body.

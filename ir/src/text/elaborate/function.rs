@@ -7,10 +7,11 @@ use super::{Elaborator, kind_name};
 use crate::text::ast::Definition;
 use crate::text::program::ConfigValue;
 use crate::{
-    Axes, Axis, Function, FunctionId, Graph, Name, Node, Op, Output, Role, Size, Span, Type, ValueId,
+    Axes, Axis, Function, FunctionId, Graph, Input, Name, Node, Op, Output, Role, Size, Span, Type, ValueId,
 };
 use smallvec::smallvec;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
 
 /// What elaboration knows of the function that it makes.
 #[derive(Clone, Default)]
@@ -31,12 +32,22 @@ pub(super) struct FunctionState<'a> {
 }
 
 /// What callers need to know of a function.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(super) struct FunctionInfo {
+    /// What it was made of.
+    pub(super) definition: Name,
     /// Inputs that the source declares, in order.
     pub(super) arguments: Vec<Name>,
     /// Axes of the outputs, by their names in the source.
     pub(super) exports: Vec<(Name, Axis)>,
+}
+
+/// A function for one configuration.
+#[derive(Clone, Debug)]
+pub(super) struct Specialised {
+    pub(super) function: FunctionId,
+    /// How its parameters start in this configuration; functions that differ in nothing else are one.
+    pub(super) roles: Rc<[Role]>,
 }
 
 /// Axes of arguments.
@@ -63,8 +74,28 @@ impl<'a> Elaborator<'a> {
         let made = self.make(definition, definition.name.name, config, None);
         self.active.pop();
         if let Some(function) = made {
-            self.specialised.insert(key, function);
+            let roles = self.module[function].graph.inputs.iter().map(|i| i.role).collect();
+            self.specialised.insert(key, Specialised { function, roles });
         }
+    }
+
+    /// The function that was made last, or an equal one before it: how parameters start is the caller's to say, and what
+    /// is computed of them does not depend on it.
+    pub(super) fn shared(&mut self, made: FunctionId) -> Specialised {
+        let graph = &self.module[made].graph;
+        let roles: Rc<[Role]> = graph.inputs.iter().map(|i| i.role).collect();
+        let is_same = |known: &FunctionId| {
+            let other = &self.module[*known].graph;
+            self.infos[known.index()] == self.infos[made.index()]
+                && other.inputs.len() == graph.inputs.len()
+                && *other == with_roles(graph, &other.inputs)
+        };
+        let known = (0..made.0).map(FunctionId).find(is_same);
+        if known.is_some() {
+            self.module.functions.truncate(made.index());
+            self.infos.truncate(made.index());
+        }
+        Specialised { function: known.unwrap_or(made), roles }
     }
 
     /// What a call would have to look like to mean this root.
@@ -130,6 +161,7 @@ impl<'a> Elaborator<'a> {
         let graph = inputs_first(state.frames.swap_remove(0).graph);
         let outputs = definition.outputs.iter().flat_map(|o| &o.ty.axes).map(|d| d.name.name);
         let info = FunctionInfo {
+            definition: definition.name.name,
             arguments: definition.inputs.iter().map(|t| t.name.name).collect(),
             exports: outputs.filter_map(|n| scope.axes.get(&n).map(|a| (n, *a))).collect(),
         };
@@ -236,6 +268,17 @@ impl<'a> Elaborator<'a> {
             self.error("output", definition.name.span, message);
         }
     }
+}
+
+/// The graph with parameters that start as those of `inputs` do.
+fn with_roles(graph: &Graph, inputs: &[Input]) -> Graph {
+    let mut graph = graph.clone();
+    for (own, other) in graph.inputs.iter_mut().zip(inputs) {
+        if let (Role::Parameter { .. }, Role::Parameter { .. }) = (own.role, other.role) {
+            own.role = other.role;
+        }
+    }
+    graph
 }
 
 /// The graph with all inputs as its first nodes, in order.

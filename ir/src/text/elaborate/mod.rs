@@ -1,7 +1,7 @@
 //! From the syntax tree to a module.
 //!
 //! `fn`s are expanded where they are used, `block`s and `model`s become functions, one per distinct configuration,
-//! static sizes and axes of arguments. What is wrong is noted and stands for [`Value::Error`], which nothing complains
+//! static sizes and axes of arguments; those that differ in how their parameters start are one. What is wrong is noted and stands for [`Value::Error`], which nothing complains
 //! about again, so that one mistake makes one message. Work is limited, so that every text is settled in bounded time.
 
 mod axes;
@@ -20,8 +20,8 @@ mod weak;
 
 use super::ast::{ConfigKind, Definition, Expr};
 use super::program::{ConfigValue, Options, Program};
-use crate::{Axis, DType, Diagnostic, FunctionId, FunctionKind, Module, Name, Size, Span};
-use function::{FunctionInfo, FunctionState};
+use crate::{Axis, DType, Diagnostic, FunctionKind, Module, Name, Size, Span};
+use function::{FunctionInfo, FunctionState, Specialised};
 pub(super) use operation::is_table_operation;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -131,7 +131,7 @@ struct Elaborator<'a> {
     module: Module,
     infos: Vec<FunctionInfo>,
     /// Functions by what they were made for.
-    specialised: HashMap<String, FunctionId>,
+    specialised: HashMap<String, Specialised>,
     /// Names that roots will have, and what they will be made for.
     roots: HashMap<Name, String>,
     /// Sizes that axes of functions have anywhere: axes that parameters carry meet in callers, and must not clash.

@@ -170,6 +170,37 @@ fn blocks_are_made_once_and_called() {
 }
 
 #[test]
+fn how_parameters_start_makes_no_function_of_its_own() {
+    let program = parsed(
+        "block inner<start: float>(x: [s]) -> (y: [s]) {
+           param bias: [] ~ constant(start) nodecay
+           let y = x + bias
+         }
+         block outer<start: float, power: float>(x: [s]) -> (y: [s]) {
+           param scale: [] ~ constant(power)
+           let y = scale * (inner(x) as inner)
+         }
+         model lm(x: [s]) -> (y: [s]) {
+           let y = x
+           repeat layer in 0..3 {
+             y = outer<start = 0.5 * layer, power = layer + 1>(y)
+           }
+         }",
+    );
+    let module = elaborated(&program, &["lm"], &Options::default());
+    let names: Vec<&str> = module.functions.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(names, ["inner", "outer", "lm"]);
+    let starts: Vec<String> = function(&module, "lm")
+        .graph
+        .inputs
+        .iter()
+        .filter_map(|i| if let Role::Parameter { init, .. } = i.role { Some(init.to_string()) } else { None })
+        .collect();
+    let wanted = [1.0, 0.0, 2.0, 0.5, 3.0, 1.0].map(|start: f64| format!("constant({start})"));
+    assert_eq!(starts, wanted, "scale and bias of each layer");
+}
+
+#[test]
 fn a_model_called_by_a_model_is_the_root_itself() {
     let program = parsed(MODEL);
     for entries in [["lm", "loss"], ["loss", "lm"]] {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub use error::{CheckpointError, TensorProblem};
 pub use folder::save;
 pub use manifest::{Manifest, SourceFile, Unlogged, VERSION};
-pub use tensor_file::{TensorFile, validated, write_tensors};
+pub use tensor_file::{TensorFile, TensorPlace, validated, write_tensors};
 
 /// Name of the file with the parameters.
 pub const MODEL_FILE: &str = "model.safetensors";

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use carousel_autodiff as autodiff;
 use carousel_core::backend::{Backend, Executable};
-use carousel_core::{Target, lower};
+use carousel_core::{Target, lower_stored};
 use carousel_cpu::CpuBackend;
-use carousel_ir::{Axis, Diagnostic, FunctionId, Module, Op, Span, verify};
+use carousel_ir::{Axis, DType, Diagnostic, FunctionId, Module, Name, Op, Span, verify};
 use carousel_passes::carry::carry;
 use carousel_passes::forms::{Chosen, FormReport, Recognition, SearchOptions, expand_cheapest, recognize};
 use carousel_passes::{
@@ -127,9 +127,19 @@ impl Engine {
         module: &Module,
         function: FunctionId,
     ) -> Result<CompiledFunction, Vec<Diagnostic>> {
+        self.compile_stored(module, function, &[])
+    }
+
+    /// The same with inputs that lie in memory in another dtype than they are computed with, and are read there.
+    pub fn compile_stored(
+        &self,
+        module: &Module,
+        function: FunctionId,
+        stored: &[(Name, DType)],
+    ) -> Result<CompiledFunction, Vec<Diagnostic>> {
         match &self.target {
             EngineTarget::Reference => {
-                let executable = Box::new(ReferenceExecutable::new(module.clone(), function));
+                let executable = Box::new(ReferenceExecutable::new(module.clone(), function).stored(stored));
                 Ok(CompiledFunction { executable, forms: FormReport::default() })
             }
             EngineTarget::Cpu(backend) => {
@@ -137,7 +147,7 @@ impl Engine {
                 let (canonical, _) = self.passes.simplified(&module);
                 let (module, forms) = self.passes.in_forms(&canonical, &[function], &self.forms);
                 let (module, _) = self.passes.simplified_after(&module, &canonical);
-                let program = lower(&module, function, &Target::default())?;
+                let program = lower_stored(&module, function, stored, &Target::default())?;
                 let failed = |e| vec![Diagnostic::error("compile", Span::default(), format!("{e}"))];
                 Ok(CompiledFunction { executable: backend.compile(program).map_err(failed)?, forms })
             }

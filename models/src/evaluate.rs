@@ -5,6 +5,7 @@ use carousel_core::backend::RunError;
 use crate::batch::{Extent, validation_batches};
 use crate::corpus::Part;
 use crate::model::{LanguageFunction, Predictor, Reading};
+use crate::weights::Weights;
 
 /// How well a model predicts a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,7 +47,7 @@ pub fn evaluate(
 /// remembers carried from one to the next.
 pub fn evaluate_carried(
     predictor: &Predictor,
-    parameters: &[f32],
+    parameters: &Weights<'_>,
     part: &Part,
 ) -> Result<Evaluation, RunError> {
     let (mut text, tokens) = (predictor.start(), part.tokens());

@@ -6,6 +6,7 @@ use crate::model::Predictor;
 use crate::sample::{SampleError, Sampler};
 use crate::tokenizer::{Tokenizer, UnknownToken};
 use crate::utf8::Utf8Stream;
+use crate::weights::Weights;
 
 /// Why no text comes out.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,7 @@ pub enum GenerateError {
 /// The prompt is read at once, and each token once: what the model remembers is carried on.
 pub fn continuation(
     predictor: &Predictor,
-    parameters: &[f32],
+    parameters: &Weights<'_>,
     prompt: &[i32],
     length: usize,
     sampler: &Sampler,
@@ -52,7 +53,7 @@ pub fn continuation(
 /// Writes `length` tokens after the prompt, giving text to `emit` as soon as it is whole characters.
 pub fn generate(
     predictor: &Predictor,
-    parameters: &[f32],
+    parameters: &Weights<'_>,
     tokenizer: &dyn Tokenizer,
     prompt: &str,
     length: usize,

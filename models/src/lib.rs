@@ -34,3 +34,4 @@ pub mod tokenizer;
 pub mod train;
 pub mod trials;
 pub mod utf8;
+pub mod weights;

@@ -7,7 +7,7 @@ use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
 use carousel_core::program::Port;
 use carousel_ir::text::{ConfigValue, Failed, Options, Program, elaborate};
 use carousel_ir::{Axis, Diagnostic, FunctionId, Module, Span};
-use carousel_passes::carry::NOT_IN_PIECES;
+use carousel_passes::carry::{NEXT, NOT_IN_PIECES};
 use carousel_passes::forms::FormReport;
 
 use crate::batch::Batch;
@@ -16,6 +16,7 @@ use crate::config::ParameterValue;
 use crate::library::ModelSource;
 use crate::parameters::Layout;
 use crate::piece::{Memory, Reader};
+use crate::weights::Weights;
 
 /// The function that gives logits\[b, s, vocab\] for tokens\[b, s\].
 pub const LOGITS: &str = "lm";
@@ -93,29 +94,33 @@ impl Model {
         self.function(|| engine.compile_loss_gradient(&self.module, self.find(LOSS), "loss"))
     }
 
-    /// Compiles the functions that give the logits of a text piece by piece.
-    pub fn reader(&self, engine: &Engine) -> Result<Reader, Failed> {
-        let compile = |module: &Module| {
+    /// Compiles the functions that read a text piece by piece, for parameters that are stored as these are.
+    pub fn reader(&self, engine: &Engine, parameters: &Weights<'_>) -> Result<Reader, Failed> {
+        let stored = parameters.stored(&self.layout);
+        let prepare = |module: &Module| {
             let root = module.find(LOGITS).expect("elaborated functions are there");
-            let (module, root) = engine.prepared_piece(module, root, Axis::new("s"))?;
-            engine.compile(&module, root)
+            engine.prepared_piece(module, root, Axis::new("s"))
         };
-        let single = || {
+        let compile = |module: &Module, root| engine.compile_stored(module, root, &stored);
+        let compiled = || -> Result<Reader, Vec<Diagnostic>> {
+            let (mut module, root) = prepare(self.in_use())?;
+            let any = compile(&module, root)?;
+            // What is remembered, without logits.
+            module[root].graph.outputs.retain(|output| output.name.as_str().starts_with(NEXT));
+            let remembers = !module[root].graph.outputs.is_empty();
+            let skim = remembers.then(|| compile(&module, root)).transpose()?;
             let sizes = BTreeMap::from([("s".to_string(), 1)]);
             let options = Options { config: self.config.clone(), sizes, ..Options::default() };
-            compile(&elaborate(&self.program, &[LOGITS], &options)?)
+            let (module, root) = prepare(&elaborate(&self.program, &[LOGITS], &options)?)?;
+            Ok(Reader::new(any, skim, compile(&module, root)?, &self.layout))
         };
-        let compiled = compile(self.in_use()).and_then(|any| Ok((any, single()?)));
-        match compiled {
-            Ok((any, one)) => Ok(Reader::new(any, one, self.layout.clone())),
-            Err(diagnostics) => Err(Failed { sources: self.program.sources.clone(), diagnostics }),
-        }
+        compiled().map_err(|diagnostics| Failed { sources: self.program.sources.clone(), diagnostics })
     }
 
     /// Compiles what predicts the next token: piece by piece if the model allows it, else from the whole text each time.
-    pub fn predictor(&self, engine: &Engine) -> Result<Predictor, Failed> {
-        match self.reader(engine) {
-            Ok(reader) => Ok(Predictor::Reader(reader)),
+    pub fn predictor(&self, engine: &Engine, parameters: &Weights<'_>) -> Result<Predictor, Failed> {
+        match self.reader(engine, parameters) {
+            Ok(reader) => Ok(Predictor::Reader(Box::new(reader))),
             Err(failed) if failed.diagnostics.iter().all(|d| d.code == NOT_IN_PIECES) => {
                 Ok(Predictor::Whole(self.logits(engine)?))
             }
@@ -149,7 +154,7 @@ impl Model {
 /// What predicts the next token of a text.
 pub enum Predictor {
     /// Reads each token once.
-    Reader(Reader),
+    Reader(Box<Reader>),
     /// Reads all of the text for each token.
     Whole(LanguageFunction),
 }
@@ -170,7 +175,7 @@ impl Predictor {
 
 impl Text<'_> {
     /// Reads on, and gives the logits of each token of the piece.
-    pub fn logits(&mut self, parameters: &[f32], piece: &[i32]) -> Result<Vec<f32>, RunError> {
+    pub fn logits(&mut self, parameters: &Weights<'_>, piece: &[i32]) -> Result<Vec<f32>, RunError> {
         let function = match self.predictor {
             Predictor::Reader(reader) => return reader.read(parameters, &mut self.memory, piece),
             Predictor::Whole(function) => function,
@@ -181,12 +186,17 @@ impl Text<'_> {
         let vocabulary = function.outputs()[0].sizes.last().and_then(|s| s.known()).unwrap_or_default();
         let mut logits = vec![0.0; context * vocabulary as usize];
         let reading = Reading { batch: &batch, seed: 0, step: 0 };
-        function.run(parameters, reading, &mut [DataMut::F32(&mut logits)])?;
+        function.run(&parameters.widened(&function.layout), reading, &mut [DataMut::F32(&mut logits)])?;
         Ok(logits.split_off((context - piece.len()) * vocabulary as usize))
     }
 
     /// Reads on, and gives the logits of the last token.
-    pub fn last_logits(&mut self, parameters: &[f32], piece: &[i32]) -> Result<Vec<f32>, RunError> {
+    pub fn last_logits(&mut self, parameters: &Weights<'_>, piece: &[i32]) -> Result<Vec<f32>, RunError> {
+        if let Predictor::Reader(reader) = self.predictor {
+            let mut logits = Vec::new();
+            reader.read_last(parameters, &mut self.memory, piece, &mut logits)?;
+            return Ok(logits);
+        }
         let mut logits = self.logits(parameters, piece)?;
         let vocabulary = logits.len() / piece.len().max(1);
         Ok(logits.split_off(logits.len() - vocabulary))

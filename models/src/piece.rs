@@ -3,18 +3,32 @@
 //! Invariant: whatever the cuts, the logits are those of the whole text, up to rounding. The memory is that of the compiled
 //! function: it never overflows, and means nothing to another function.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
 use carousel_core::program::Port;
-use carousel_ir::Name;
-use carousel_passes::carry::{FRESH, NEXT, STATE};
+use carousel_ir::{Name, Size};
+use carousel_passes::carry::{FRESH, NEXT};
+use carousel_passes::forms::FormReport;
+use smallvec::SmallVec;
 
+use crate::compile::CompiledFunction;
 use crate::parameters::Layout;
+use crate::weights::Weights;
 
-/// A compiled model that goes on where it stopped: one function for pieces of any length, one for single tokens.
+/// A compiled model that goes on where it stopped: functions for pieces of any length, and one for single tokens.
 pub struct Reader {
-    any: Box<dyn Executable>,
-    one: Box<dyn Executable>,
-    layout: Layout,
+    /// Logits of every token of a piece, and what is remembered after it.
+    any: Piece,
+    /// What is remembered after a piece, without logits; none if nothing is.
+    skim: Option<Piece>,
+    /// Logits of one token.
+    one: Piece,
+    forms: FormReport,
+    vocabulary: usize,
+    /// States of memories that have gone on, to be written to.
+    spare: Mutex<Vec<Vec<Vec<f32>>>>,
 }
 
 /// What a model remembers of a text.
@@ -38,86 +52,225 @@ impl Memory {
 }
 
 impl Reader {
-    /// Of the two functions: logits of a piece, with states in and out.
-    pub(crate) fn new(any: Box<dyn Executable>, one: Box<dyn Executable>, layout: Layout) -> Reader {
-        Reader { any, one, layout }
+    /// Of the functions of a piece, with states in and out: of every token's logits, of no logits, of one token.
+    pub(crate) fn new(
+        any: CompiledFunction,
+        skim: Option<CompiledFunction>,
+        one: CompiledFunction,
+        layout: &Layout,
+    ) -> Reader {
+        let logits = any.executable.outputs().iter().find(|port| !port.name.as_str().starts_with(NEXT));
+        let vocabulary = logits.and_then(|port| port.sizes.last()).and_then(Size::known).unwrap_or_default();
+        let (skim, forms) = skim.map(|skim| (Piece::new(skim.executable, layout), skim.forms)).unzip();
+        Reader {
+            forms: forms.unwrap_or(any.forms),
+            any: Piece::new(any.executable, layout),
+            skim,
+            one: Piece::new(one.executable, layout),
+            vocabulary: vocabulary as usize,
+            spare: Mutex::default(),
+        }
+    }
+
+    /// The forms in which long pieces are read.
+    pub fn forms(&self) -> &FormReport {
+        &self.forms
     }
 
     /// How many tokens there are.
     pub fn vocabulary(&self) -> usize {
-        self.any.outputs()[0].sizes.last().and_then(|size| size.known()).unwrap_or_default() as usize
+        self.vocabulary
     }
 
     /// The most memory that a run has needed beside parameters and states, in bytes.
     pub fn peak_bytes(&self) -> u64 {
-        self.any.peak_bytes().max(self.one.peak_bytes())
+        let pieces = [Some(&self.any), self.skim.as_ref(), Some(&self.one)];
+        pieces.into_iter().flatten().map(|piece| piece.executable.peak_bytes()).max().unwrap_or_default()
     }
 
     /// Reads the next piece of each text, row by row, and gives the logits of every token in it.
     pub fn read(
         &self,
-        parameters: &[f32],
+        parameters: &Weights<'_>,
         memory: &mut Memory,
         tokens: &[i32],
     ) -> Result<Vec<f32>, RunError> {
-        let length = tokens.len() / memory.rows;
-        let function = if length == 1 { &self.one } else { &self.any };
-        let size = |name: Name| match name.as_str() {
-            "b" => Some(memory.rows as u64),
-            "s" => Some(length as u64),
-            _ => None,
+        let mut logits = vec![0.0; tokens.len() * self.vocabulary];
+        let piece = if tokens.len() == memory.rows { &self.one } else { &self.any };
+        self.run(piece, parameters, memory, tokens, &mut logits)?;
+        Ok(logits)
+    }
+
+    /// Reads the next piece of each text, row by row, and writes the logits of the last token of each. Those of the others
+    /// are not computed.
+    pub fn read_last(
+        &self,
+        parameters: &Weights<'_>,
+        memory: &mut Memory,
+        tokens: &[i32],
+        logits: &mut Vec<f32>,
+    ) -> Result<(), RunError> {
+        let (rows, length) = (memory.rows, tokens.len() / memory.rows);
+        logits.resize(rows * self.vocabulary, 0.0);
+        if length == 1 {
+            return self.run(&self.one, parameters, memory, tokens, logits);
+        }
+        let Some(skim) = &self.skim else {
+            let all = self.read(parameters, memory, tokens)?;
+            let last = all.chunks_exact(self.vocabulary).skip(length - 1).step_by(length);
+            logits
+                .chunks_exact_mut(self.vocabulary)
+                .zip(last)
+                .for_each(|(to, from)| to.copy_from_slice(from));
+            return Ok(());
         };
-        let shape_of = |port: &Port| -> Result<Vec<u64>, RunError> {
-            let unknown = |size| RunError::Shape {
-                name: port.name,
-                message: format!("a language model has no axis of size {size} beside batch and sequence"),
-            };
-            port.sizes.iter().map(|s| s.evaluate(&size).ok_or_else(|| unknown(s))).collect()
-        };
-        let inputs = function.inputs();
-        let shapes: Vec<Vec<u64>> = inputs.iter().map(shape_of).collect::<Result<_, _>>()?;
-        let is_state = |port: &Port| port.name.as_str().starts_with(STATE);
+        let each = || tokens.chunks_exact(length);
+        let first: Vec<i32> = each().flat_map(|row| &row[..length - 1]).copied().collect();
+        let last: Vec<i32> = each().map(|row| row[length - 1]).collect();
+        self.run(skim, parameters, memory, &first, &mut [])?;
+        self.run(&self.one, parameters, memory, &last, logits)
+    }
+
+    /// Goes on with a piece. In steady state nothing is allocated.
+    fn run(
+        &self,
+        piece: &Piece,
+        parameters: &Weights<'_>,
+        memory: &mut Memory,
+        tokens: &[i32],
+        logits: &mut [f32],
+    ) -> Result<(), RunError> {
+        let shapes = piece.shapes(memory.rows, tokens.len() / memory.rows)?;
         let is_fresh = memory.states.is_empty();
         if is_fresh {
-            let states = inputs.iter().zip(&shapes).filter(|(port, _)| is_state(port));
-            memory.states = states.map(|(_, shape)| vec![0.0; elements(shape)]).collect();
+            memory.states = piece.states(&shapes);
         }
-        let fresh = [if is_fresh { -1 } else { 0 }];
-        let mut states = memory.states.iter();
-        let mut tensors = Vec::with_capacity(inputs.len());
-        for (port, shape) in inputs.iter().zip(&shapes) {
-            let parameter = self.layout.parameters().iter().find(|p| p.name == port.name);
-            let data = match (parameter, port.name.as_str()) {
-                (Some(parameter), _) => Data::F32(&parameters[parameter.range.clone()]),
-                (None, "tokens") => Data::I32(tokens),
-                (None, FRESH) => Data::Bool(&fresh),
-                // Of random streams that are not along the sequence.
-                (None, "seed" | "step") => Data::U32(&[0]),
-                (None, _) => Data::F32(states.next().map(Vec::as_slice).unwrap_or_default()),
-            };
-            tensors.push(Tensor { data, shape });
-        }
-        let outputs = function.outputs();
-        let mut logits = vec![0.0; tokens.len() * self.vocabulary()];
-        let mut next: Vec<Vec<f32>> = memory.states.iter().map(|state| vec![0.0; state.len()]).collect();
-        let mut into = next.iter_mut();
-        let mut whole = Some(&mut logits[..]);
-        let mut result = |port: &Port| {
-            let slot = if port.name.as_str().starts_with(NEXT) {
-                into.next().map(Vec::as_mut_slice)
-            } else {
-                whole.take()
-            };
-            DataMut::F32(slot.unwrap_or_default())
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |states: &Vec<Vec<f32>>| {
+            states.len() == memory.states.len()
+                && states.iter().zip(&memory.states).all(|(a, b)| a.len() == b.len())
         };
-        let mut results: Vec<DataMut<'_>> = outputs.iter().map(&mut result).collect();
-        function.run(&tensors, &mut results)?;
-        drop(results);
-        memory.states = next;
-        Ok(logits)
+        let taken = spare.iter().position(fits).map(|at| spare.swap_remove(at));
+        drop(spare);
+        let mut next = taken.unwrap_or_else(|| piece.states(&shapes));
+        piece.run(parameters, &shapes, is_fresh, tokens, &memory.states, &mut next, logits)?;
+        std::mem::swap(&mut memory.states, &mut next);
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < MOST_SPARE {
+            spare.push(next);
+        }
+        Ok(())
     }
 }
 
-fn elements(shape: &[u64]) -> usize {
-    shape.iter().product::<u64>() as usize
+/// How many sets of states are kept to be written to.
+const MOST_SPARE: usize = 4;
+
+/// One of the compiled functions.
+struct Piece {
+    executable: Box<dyn Executable>,
+    /// What each of its inputs is.
+    sources: Vec<Source>,
+    /// The shapes of its inputs as they were last.
+    known: Mutex<Known>,
+}
+
+/// What an input of the function of a piece is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Parameter(usize),
+    Tokens,
+    Fresh,
+    State(usize),
+    /// Seed or step of random streams that are not along the sequence.
+    Zero,
+}
+
+/// Shapes of the inputs for a number of texts and of tokens of each.
+#[derive(Default)]
+struct Known {
+    of: (usize, usize),
+    shapes: Arc<[Vec<u64>]>,
+}
+
+impl Piece {
+    fn new(executable: Box<dyn Executable>, layout: &Layout) -> Piece {
+        let places: HashMap<Name, usize> =
+            layout.parameters().iter().enumerate().map(|(at, parameter)| (parameter.name, at)).collect();
+        let mut states = 0..;
+        let source = |port: &Port| match (places.get(&port.name), port.name.as_str()) {
+            (Some(at), _) => Source::Parameter(*at),
+            (None, "tokens") => Source::Tokens,
+            (None, FRESH) => Source::Fresh,
+            (None, "seed" | "step") => Source::Zero,
+            (None, _) => Source::State(states.next().unwrap_or_default()),
+        };
+        let sources = executable.inputs().iter().map(source).collect();
+        Piece { executable, sources, known: Mutex::default() }
+    }
+
+    fn shapes(&self, rows: usize, length: usize) -> Result<Arc<[Vec<u64>]>, RunError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.of != (rows, length) {
+            let shapes = self.executable.inputs().iter().map(|port| shape_of(port, rows, length));
+            *known = Known { shapes: shapes.collect::<Result<_, _>>()?, of: (rows, length) };
+        }
+        Ok(known.shapes.clone())
+    }
+
+    /// States of these shapes, all 0.
+    fn states(&self, shapes: &[Vec<u64>]) -> Vec<Vec<f32>> {
+        let states = self.sources.iter().zip(shapes).filter(|(source, _)| matches!(source, Source::State(_)));
+        states.map(|(_, shape)| vec![0.0; shape.iter().product::<u64>() as usize]).collect()
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that the function reads and writes")]
+    fn run(
+        &self,
+        parameters: &Weights<'_>,
+        shapes: &[Vec<u64>],
+        is_fresh: bool,
+        tokens: &[i32],
+        states: &[Vec<f32>],
+        next: &mut [Vec<f32>],
+        logits: &mut [f32],
+    ) -> Result<(), RunError> {
+        let fresh = [if is_fresh { -1 } else { 0 }];
+        let mut tensors: SmallVec<[Tensor<'_>; ON_STACK]> = SmallVec::new();
+        for (source, shape) in self.sources.iter().zip(shapes) {
+            let data = match source {
+                Source::Parameter(at) => parameters.data(*at),
+                Source::Tokens => Data::I32(tokens),
+                Source::Fresh => Data::Bool(&fresh),
+                Source::State(at) => Data::F32(&states[*at]),
+                Source::Zero => Data::U32(&[0]),
+            };
+            tensors.push(Tensor { data, shape });
+        }
+        let (mut next, mut logits) = (next.iter_mut(), Some(logits));
+        let results = self.executable.outputs().iter().map(|port| {
+            let is_state = port.name.as_str().starts_with(NEXT);
+            let slot = if is_state { next.next().map(Vec::as_mut_slice) } else { logits.take() };
+            DataMut::F32(slot.unwrap_or_default())
+        });
+        let mut results: SmallVec<[DataMut<'_>; ON_STACK]> = results.collect();
+        self.executable.run(&tensors, &mut results)
+    }
+}
+
+/// So many inputs and outputs are listed on the stack.
+const ON_STACK: usize = 1024;
+
+/// The shape of an input for so many texts and tokens of each.
+fn shape_of(port: &Port, rows: usize, length: usize) -> Result<Vec<u64>, RunError> {
+    let size = |name: Name| match name.as_str() {
+        "b" => Some(rows as u64),
+        "s" => Some(length as u64),
+        _ => None,
+    };
+    let unknown = |size| RunError::Shape {
+        name: port.name,
+        message: format!("a language model has no axis of size {size} beside batch and sequence"),
+    };
+    port.sizes.iter().map(|s| s.evaluate(&size).ok_or_else(|| unknown(s))).collect()
 }

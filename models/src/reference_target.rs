@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
 use carousel_core::program::Port;
-use carousel_ir::{FunctionId, Module, Name, Size, Type};
+use carousel_ir::{DType, FunctionId, Module, Name, Size, Type};
 use carousel_reference as reference;
 
 /// A function that is evaluated node by node.
@@ -30,6 +30,16 @@ impl ReferenceExecutable {
             .map(|o| port(o.name, Type { dtype: graph.ty(o.value).dtype, axes: o.axes.clone() }));
         let outputs = outputs.collect();
         ReferenceExecutable { module, function, inputs, outputs }
+    }
+
+    /// The same with inputs that come in another dtype than they are computed with.
+    pub fn stored(mut self, stored: &[(Name, DType)]) -> ReferenceExecutable {
+        for port in &mut self.inputs {
+            if let Some((_, dtype)) = stored.iter().find(|(name, _)| *name == port.name) {
+                port.ty.dtype = *dtype;
+            }
+        }
+        self
     }
 }
 

@@ -10,6 +10,7 @@ use carousel_models::external::External;
 use carousel_models::library::Cells;
 use carousel_models::model::{Model, Reading};
 use carousel_models::piece::{Memory, Reader};
+use carousel_models::weights::Weights;
 use safetensors::{Dtype, SafeTensors};
 
 fn golden(name: &str) -> PathBuf {
@@ -36,19 +37,22 @@ fn recorded(folder: &Path) -> BTreeMap<String, Vec<f64>> {
 
 struct Loaded {
     model: Model,
-    parameters: Vec<f32>,
+    parameters: Weights<'static>,
     reader: Reader,
     recorded: BTreeMap<String, Vec<f64>>,
     rows: usize,
 }
 
 fn load(name: &str, cells: Cells, rows: usize) -> Loaded {
-    let folder = golden(name);
-    let external = External::open(&folder).unwrap().expect("a checkpoint of another program");
+    load_folder(&golden(name), cells, rows)
+}
+
+fn load_folder(folder: &Path, cells: Cells, rows: usize) -> Loaded {
+    let external = External::open(folder).unwrap().expect("a checkpoint of another program");
     let model = external.model(cells).unwrap();
-    let parameters = external.parameters(&model).unwrap();
-    let reader = model.reader(&Engine::cpu(Some(2))).unwrap_or_else(|failed| panic!("{failed}"));
-    Loaded { model, parameters, reader, recorded: recorded(&folder), rows }
+    let parameters = external.weights(&model).unwrap();
+    let reader = model.reader(&Engine::cpu(Some(2)), &parameters).unwrap_or_else(|failed| panic!("{failed}"));
+    Loaded { model, parameters, reader, recorded: recorded(folder), rows }
 }
 
 impl Loaded {
@@ -112,6 +116,40 @@ fn logits_do_not_depend_on_the_cuts() {
     }
 }
 
+/// Written by `tests/interop/run.py --fixture`: the configuration is what `dataclasses.asdict` gives.
+#[test]
+fn a_folder_of_the_package_gives_its_logits() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/interop/package");
+    let loaded = load_folder(&folder, Cells::Published, 1);
+    for lengths in [&[1][..], &[1000], &[3, 8]] {
+        let error = loaded.error(&loaded.in_pieces(lengths));
+        assert!(error < 1e-5, "in pieces of {lengths:?}: {error:e}");
+    }
+}
+
+#[test]
+fn the_last_logits_alone_are_those_among_all() {
+    for (name, rows) in [("single", 2), ("bf16", 1)] {
+        let loaded = load(name, Cells::Published, rows);
+        let (tokens, vocabulary) = (loaded.tokens(), loaded.reader.vocabulary());
+        let length = tokens.len() / rows;
+        let all = loaded.in_pieces(&[1000]);
+        let (mut memory, mut last) = (Memory::empty(rows), Vec::new());
+        loaded.reader.read_last(&loaded.parameters, &mut memory, &tokens, &mut last).unwrap();
+        let wanted = all.chunks_exact(vocabulary).skip(length - 1).step_by(length).flatten();
+        let worst = last.iter().zip(wanted).map(|(x, y)| (x - y).abs()).fold(0f32, f32::max);
+        assert!(last.len() == rows * vocabulary && worst < 1e-4, "{name}: {worst}");
+    }
+}
+
+#[test]
+fn weights_in_bf16_are_used_where_they_lie() {
+    let loaded = load("bf16", Cells::Published, 1);
+    let layout = loaded.model.layout();
+    assert_eq!(loaded.parameters.stored(layout).len(), layout.parameters().len());
+    assert_eq!(loaded.parameters.bytes(), 2 * layout.elements() as u64);
+}
+
 #[test]
 fn the_paper_s_cells_read_the_same_checkpoints() {
     for (name, rows) in [("single", 2), ("single_64", 1)] {
@@ -153,7 +191,9 @@ fn the_whole_text_at_once_gives_the_same() {
     let logits = loaded.model.logits(&Engine::cpu(Some(2))).unwrap_or_else(|failed| panic!("{failed}"));
     let mut found = vec![0.0; tokens.len() * loaded.reader.vocabulary()];
     let reading = Reading { batch: &batch, seed: 0, step: 0 };
-    logits.run(&loaded.parameters, reading, &mut [DataMut::F32(&mut found)]).unwrap();
+    logits
+        .run(&loaded.parameters.widened(loaded.model.layout()), reading, &mut [DataMut::F32(&mut found)])
+        .unwrap();
     assert!(loaded.error(&found) < 1e-5);
 }
 

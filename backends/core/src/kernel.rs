@@ -285,7 +285,8 @@ pub enum Statement {
         c: Matrix,
         /// Afresh or added.
         update: Update,
-        /// dtype of all three.
+        /// dtype of the sums and of `c`. A buffer of `a` or `b` may have another one, whose elements are converted as they
+        /// are read.
         dtype: DType,
     },
     /// At every point of `loops`: the running combination of `value` along `along`, stored at each of its points.

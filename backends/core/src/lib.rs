@@ -14,5 +14,5 @@ pub mod program;
 mod target;
 
 pub use bind::{BindError, bind};
-pub use lower::lower;
+pub use lower::{lower, lower_stored};
 pub use target::Target;

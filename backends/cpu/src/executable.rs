@@ -1,18 +1,19 @@
 //! Compiled programs on the CPU: a flat list of calls of machine code.
 //!
 //! Invariant: a run decides nothing but which thread does which grid points, and results do not depend on that; nothing
-//! is interpreted. Memory between kernels comes from workspaces that are kept, so that a run in steady state allocates
-//! almost nothing, and runs of one executable may overlap.
+//! is interpreted. Memory between kernels comes from workspaces that are kept, so that a run on one thread allocates nothing
+//! once the shapes are known, and runs of one executable may overlap.
 
 use crate::codegen::{HEADER_BYTES, STATUS_DIVISION};
 use crate::jit::{self, Code, Compiled};
-use crate::memory::Workspace;
+use crate::memory::{Addresses, Workspace};
 use carousel_core::backend::{Backend, CompileError, Data, DataMut, Executable, RunError, Tensor};
 use carousel_core::bind;
 use carousel_core::program::{Bound, Entry, Location, Port, Program};
 use carousel_ir::{DType, Name};
 use rayon::ThreadPool;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -63,14 +64,15 @@ impl Backend for CpuBackend {
     }
 }
 
-type Shapes = Vec<Vec<u64>>;
+/// Programs for shapes, by the hash of the shapes: a look-up makes no copy of them.
+type Bounds = HashMap<u64, Vec<(Vec<Vec<u64>>, Arc<Bound>)>>;
 
 /// A compiled program.
 pub struct CpuExecutable {
     program: Program,
     code: Code,
     backend: CpuBackend,
-    bounds: Mutex<HashMap<Shapes, Arc<Bound>>>,
+    bounds: Mutex<Bounds>,
     workspaces: Mutex<Vec<Workspace>>,
     peak: AtomicU64,
 }
@@ -145,13 +147,26 @@ impl CpuExecutable {
     }
 
     /// The program for inputs of these shapes.
-    fn bound(&self, shapes: &[&[u64]]) -> Result<Arc<Bound>, RunError> {
-        let key: Shapes = shapes.iter().map(|shape| shape.to_vec()).collect();
-        if let Some(bound) = lock(&self.bounds).get(&key) {
+    fn bound<'s>(
+        &self,
+        shapes: impl ExactSizeIterator<Item = &'s [u64]> + Clone,
+    ) -> Result<Arc<Bound>, RunError> {
+        let mut hasher = DefaultHasher::new();
+        shapes.clone().for_each(|shape| shape.hash(&mut hasher));
+        let key = hasher.finish();
+        let known = lock(&self.bounds);
+        let candidates = known.get(&key).into_iter().flatten();
+        let is_same = |known: &[Vec<u64>]| {
+            known.len() == shapes.len() && known.iter().zip(shapes.clone()).all(|(a, b)| a == b)
+        };
+        if let Some((_, bound)) = candidates.into_iter().find(|(known, _)| is_same(known)) {
             return Ok(bound.clone());
         }
-        let bound = Arc::new(bind(&self.program, shapes)?);
-        lock(&self.bounds).insert(key, bound.clone());
+        drop(known);
+        let shapes: Vec<&[u64]> = shapes.collect();
+        let bound = Arc::new(bind(&self.program, &shapes)?);
+        let shapes = shapes.iter().map(|shape| shape.to_vec()).collect();
+        lock(&self.bounds).entry(key).or_default().push((shapes, bound.clone()));
         Ok(bound)
     }
 
@@ -183,8 +198,7 @@ impl CpuExecutable {
         outputs: &mut [DataMut<'_>],
         observe: &mut (dyn FnMut(&Entry, f64) + Send),
     ) -> Result<(), RunError> {
-        let shapes: Vec<&[u64]> = inputs.iter().map(|tensor| tensor.shape).collect();
-        let bound = self.bound(&shapes)?;
+        let bound = self.bound(inputs.iter().map(|tensor| tensor.shape))?;
         self.check(&bound, inputs, outputs)?;
         let taken = lock(&self.workspaces).pop();
         let mut workspace = taken.unwrap_or_else(|| Workspace::new(self.backend.threads));
@@ -209,17 +223,21 @@ impl CpuExecutable {
                 return Err(RunError::TooLarge { bytes: Some(bytes) });
             }
         }
+        let [ins, outs, scratch, arguments] = &mut workspace.addresses;
+        ins.set(inputs.iter().map(|tensor| tensor.data.as_ptr().cast_mut()));
+        outs.set(outputs.iter_mut().map(DataMut::as_mut_ptr));
+        scratch.set(workspace.scratch.iter().map(crate::memory::Block::start));
         let launch = Launch {
             executable: self,
             bound,
-            inputs: inputs.iter().map(|tensor| tensor.data.as_ptr().cast_mut()).collect(),
-            outputs: outputs.iter_mut().map(DataMut::as_mut_ptr).collect(),
+            inputs: ins.get(),
+            outputs: outs.get(),
             arena: workspace.arena.start(),
-            scratch: workspace.scratch.iter().map(crate::memory::Block::start).collect(),
+            scratch: scratch.get(),
         };
         match &self.backend.pool {
-            Some(pool) => pool.install(|| launch.all(observe)),
-            None => launch.all(observe),
+            Some(pool) => pool.install(|| launch.all(arguments, observe)),
+            None => launch.all(arguments, observe),
         }
     }
 
@@ -237,10 +255,10 @@ impl CpuExecutable {
 struct Launch<'a> {
     executable: &'a CpuExecutable,
     bound: &'a Bound,
-    inputs: Vec<*mut u8>,
-    outputs: Vec<*mut u8>,
+    inputs: &'a [*mut u8],
+    outputs: &'a [*mut u8],
     arena: *mut u8,
-    scratch: Vec<*mut u8>,
+    scratch: &'a [*mut u8],
 }
 
 // SAFETY: whoever has the launch has the inputs, the outputs and the workspace for its time.
@@ -250,14 +268,16 @@ unsafe impl Sync for Launch<'_> {}
 
 impl Launch<'_> {
     /// All entries, one after the other.
-    fn all(&self, observe: &mut (dyn FnMut(&Entry, f64) + Send)) -> Result<(), RunError> {
+    fn all(
+        &self,
+        arguments: &mut Addresses,
+        observe: &mut (dyn FnMut(&Entry, f64) + Send),
+    ) -> Result<(), RunError> {
         let status = AtomicU32::new(0);
-        let mut buffers: Vec<*mut u8> = Vec::new();
         for entry in &self.bound.entries {
             let start = Instant::now();
-            buffers.clear();
-            buffers.extend(entry.buffers.iter().map(|location| self.address(*location)));
-            self.entry(entry, &Shared { buffers: &buffers, scratch: &self.scratch, status: &status });
+            arguments.set(entry.buffers.iter().map(|location| self.address(*location)));
+            self.entry(entry, &Shared { buffers: arguments.get(), scratch: self.scratch, status: &status });
             let bits = status.load(Ordering::Relaxed);
             if bits != 0 {
                 let kernel = self.executable.program.kernels[entry.kernel.0 as usize].name.clone();
@@ -347,7 +367,7 @@ impl Executable for CpuExecutable {
     }
 
     fn output_shapes(&self, input_shapes: &[&[u64]]) -> Result<Vec<Vec<u64>>, RunError> {
-        Ok(self.bound(input_shapes)?.output_sizes.clone())
+        Ok(self.bound(input_shapes.iter().copied())?.output_sizes.clone())
     }
 
     fn run(&self, inputs: &[Tensor<'_>], outputs: &mut [DataMut<'_>]) -> Result<(), RunError> {

@@ -73,12 +73,35 @@ pub(crate) struct Workspace {
     pub(crate) arena: Block,
     /// Scratch memory of each thread.
     pub(crate) scratch: Vec<Block>,
+    /// Room for addresses of inputs, outputs, scratch memory, and arguments of a kernel.
+    pub(crate) addresses: [Addresses; 4],
+}
+
+/// A list of addresses whose memory is used again.
+#[derive(Default)]
+pub(crate) struct Addresses(Vec<*mut u8>);
+
+// SAFETY: addresses mean something only during the run that put them there, which has what they point to.
+unsafe impl Send for Addresses {}
+
+impl Addresses {
+    /// Other addresses in place of what was there.
+    pub(crate) fn set(&mut self, addresses: impl Iterator<Item = *mut u8>) {
+        self.0.clear();
+        self.0.extend(addresses);
+    }
+
+    /// What is there.
+    pub(crate) fn get(&self) -> &[*mut u8] {
+        &self.0
+    }
 }
 
 impl Workspace {
     /// For that many threads.
     pub(crate) fn new(threads: usize) -> Workspace {
-        Workspace { arena: Block::empty(), scratch: (0..threads).map(|_| Block::empty()).collect() }
+        let scratch = (0..threads).map(|_| Block::empty()).collect();
+        Workspace { arena: Block::empty(), scratch, addresses: Default::default() }
     }
 
     /// All bytes of it.

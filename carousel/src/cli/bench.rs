@@ -1,5 +1,7 @@
 //! `carousel bench`: one case, warmed up and repeated.
 
+mod predict;
+
 use std::time::{Duration, Instant};
 
 use carousel::Values;
@@ -79,6 +81,10 @@ enum Case {
         #[command(flatten)]
         common: Common,
     },
+    /// A language model that reads a text token by token.
+    Decode(predict::Arguments),
+    /// A language model that reads a text at once, with the logits of its last token.
+    Prefill(predict::Arguments),
     /// Measure this computer and write a cost profile, for --profile.
     Calibrate(calibrate::Arguments),
     /// Compilation of the gradient of the built-in language model.
@@ -144,6 +150,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Case::TrainStep { blocks, dim, context, batch, slstm_every, common } => {
             train_step(*blocks, *dim, *context, *batch, *slstm_every, common)
         }
+        Case::Decode(arguments) => predict::run(arguments, predict::Reading::Decode),
+        Case::Prefill(arguments) => predict::run(arguments, predict::Reading::Prefill),
         Case::Calibrate(arguments) => calibrate::run(arguments),
         Case::Compile { blocks, dim, slstm_every, common } => compile(*blocks, *dim, *slstm_every, common),
     }

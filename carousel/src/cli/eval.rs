@@ -55,11 +55,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let likely = [("b", training.batch as u64), ("s", training.context as u64)];
     let engine = arguments.target.engine(&likely)?;
     let result = if arguments.carry {
-        evaluate_carried(&model.predictor(&engine)?, &parameters, &part)
+        evaluate_carried(&model.predictor(&engine, &parameters)?, &parameters, &part)
     } else {
         let loss = model.loss(&engine)?;
         forms::warn(loss.forms());
-        evaluate(&loss, &parameters, &part, training.batch, Extent::Whole)
+        evaluate(&loss, &parameters.widened(model.layout()), &part, training.batch, Extent::Whole)
     };
     let result = result.map_err(Failure::work)?;
     if arguments.json {

@@ -8,6 +8,7 @@ use carousel_models::generate::{GenerateError, continuation, generate};
 use carousel_models::model::Predictor;
 use carousel_models::sample::Sampler;
 use carousel_models::tokenizer::ByteTokenizer;
+use carousel_models::weights::Weights;
 
 use super::common::{Failure, TargetOptions, unwritten};
 use super::loaded::{Loaded, TokenList, tokens};
@@ -70,7 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => loaded.must_read_bytes(&arguments.checkpoint)?,
         Some(TokenList(tokens)) => loaded.must_know(tokens)?,
     }
-    let predictor = loaded.model.predictor(&arguments.target.engine(&[("b", 1)])?)?;
+    let predictor = loaded.model.predictor(&arguments.target.engine(&[("b", 1)])?, &loaded.parameters)?;
     match &arguments.tokens {
         None => write(&predictor, &loaded.parameters, &sample, arguments.seed),
         Some(TokenList(prompt)) => numbers(&predictor, &loaded.parameters, prompt, &sample, arguments.seed),
@@ -80,7 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// Writes the numbers of the tokens that follow to standard output, with commas between.
 fn numbers(
     predictor: &Predictor,
-    parameters: &[f32],
+    parameters: &Weights<'_>,
     prompt: &[i32],
     sample: &SampleConfig,
     seed: u64,
@@ -109,7 +110,7 @@ fn failure(error: GenerateError) -> Failure {
 /// Writes a sample to standard output, character by character.
 pub(super) fn write(
     predictor: &Predictor,
-    parameters: &[f32],
+    parameters: &Weights<'_>,
     sample: &SampleConfig,
     seed: u64,
 ) -> Result<(), Failure> {

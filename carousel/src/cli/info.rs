@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             "parameters": parameters,
             "vocabulary": loaded.vocabulary(),
             "flops_per_token": flops,
-            "weight_bytes": 4 * parameters,
+            "weight_bytes": loaded.parameters.bytes(),
             "file_bytes": files,
             "state_bytes": state.map(|elements| 4 * elements),
             "configuration": configuration,
@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(flops) = flops {
         text += &format!("operations a token      {flops}\n");
     }
-    text += &format!("weights in memory       {} bytes\n", 4 * parameters);
+    text += &format!("weights in memory       {} bytes\n", loaded.parameters.bytes());
     for (dtype, bytes) in files {
         text += &format!("weights in files        {bytes} bytes of {dtype}\n");
     }

@@ -6,14 +6,15 @@ use carousel_models::checkpoint::Checkpoint;
 use carousel_models::external::{External, ExternalError};
 use carousel_models::library::{Cells, ModelSource};
 use carousel_models::model::Model;
+use carousel_models::weights::Weights;
 
 use super::common::Failure;
 
 /// A model with its parameters.
 pub(super) struct Loaded {
     pub(super) model: Model,
-    /// As one arena.
-    pub(super) parameters: Vec<f32>,
+    /// Where they lie.
+    pub(super) parameters: Weights<'static>,
     /// What another program says of it.
     pub(super) external: Option<External>,
 }
@@ -23,13 +24,14 @@ impl Loaded {
     pub(super) fn open(folder: &Path) -> Result<Loaded, Failure> {
         if let Some(external) = External::open(folder).map_err(failure)? {
             let model = external.model(Cells::Published).map_err(failure)?;
-            let parameters = external.parameters(&model).map_err(failure)?;
+            let parameters = external.weights(&model).map_err(failure)?;
             return Ok(Loaded { model, parameters, external: Some(external) });
         }
         let checkpoint = Checkpoint::open(folder).map_err(Failure::input)?;
         let manifest = checkpoint.manifest();
         let model = Model::new(&ModelSource::from_files(manifest.sources.clone()), &manifest.parameters)?;
         let parameters = checkpoint.parameters(&model.layout().specs()).map_err(Failure::input)?.concat();
+        let parameters = Weights::of(model.layout(), parameters);
         Ok(Loaded { model, parameters, external: None })
     }
 

@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let TokenList(tokens) = &arguments.tokens;
     let loaded = Loaded::open(&arguments.checkpoint)?;
     loaded.must_know(tokens)?;
-    let predictor = loaded.model.predictor(&arguments.target.engine(&[("b", 1)])?)?;
+    let predictor = loaded.model.predictor(&arguments.target.engine(&[("b", 1)])?, &loaded.parameters)?;
     let mut text = predictor.start();
     let mut logits = Vec::with_capacity(tokens.len() * loaded.vocabulary() as usize);
     for piece in tokens.chunks(arguments.piece.map_or(tokens.len(), |n| n as usize)) {

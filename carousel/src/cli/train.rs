@@ -7,6 +7,7 @@ use carousel_models::config::TrainingConfig;
 use carousel_models::metrics::MetricsError;
 use carousel_models::progress::Display;
 use carousel_models::train::{CHECKPOINT_FOLDER, Start, TrainError, Trainer};
+use carousel_models::weights::Weights;
 
 use super::common::{Failure, TargetOptions, remark};
 use super::{forms, generate};
@@ -67,8 +68,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         out.join(CHECKPOINT_FOLDER).display()
     ));
     if sample.length > 0 {
-        let predictor = trainer.model().predictor(&engine).map_err(|e| failure(TrainError::Model(e)))?;
-        generate::write(&predictor, trainer.parameters(), &sample, 0)?;
+        let parameters = Weights::of(trainer.model().layout(), trainer.parameters());
+        let predictor = trainer.model().predictor(&engine, &parameters);
+        let predictor = predictor.map_err(|e| failure(TrainError::Model(e)))?;
+        generate::write(&predictor, &parameters, &sample, 0)?;
     }
     Ok(())
 }

@@ -51,6 +51,16 @@ fn models() {
 }
 
 #[test]
+fn reading() {
+    let small =
+        ["--blocks", "2", "--dim", "16", "--heads", "2", "--vocab", "11", "--threads", "1", "--tokens", "5"];
+    for more in [&["--model", "xlstm", "--slstm-every", "2"][..], &["--dtype", "bf16"]] {
+        measure("decode", "recurrent", &[&small[..], more].concat());
+        measure("prefill", "chunkwise:4", &[&small[..], more, &["--form", "chunkwise:4"]].concat());
+    }
+}
+
+#[test]
 fn sizes_that_cannot_be_are_refused() {
     let here = folder();
     for (case, size, part) in [
@@ -61,6 +71,8 @@ fn sizes_that_cannot_be_are_refused() {
         ("compile", "--blocks=0", "1..=100000"),
         ("train-step", "--dim=-3", "1..=1048576"),
         ("train-step", "--context=0", "`context` is 0"),
+        ("decode", "--heads=3", "--dim 512"),
+        ("prefill", "--tokens=0", "1..=16777216"),
         ("train-step", "--batch=0", "`batch` is 0"),
     ] {
         run_in(here.path(), &["bench", case, size, "--repeat", "1"]).refuses(&[part]);

@@ -20,6 +20,19 @@ use super::{TensorRef, TensorSpec};
 /// The format's own limit.
 const MAX_HEADER: u64 = 100_000_000;
 
+/// A tensor of a file.
+#[derive(Clone, Debug)]
+pub struct TensorPlace {
+    /// Its name.
+    pub name: String,
+    /// Sizes of its dimensions.
+    pub shape: Vec<usize>,
+    /// Type of its elements.
+    pub dtype: Dtype,
+    /// Where they lie in the file.
+    pub bytes: Range<usize>,
+}
+
 /// A safetensors file that has been checked.
 #[derive(Debug)]
 pub struct TensorFile {
@@ -97,10 +110,20 @@ impl TensorFile {
         &self.path
     }
 
-    /// The type and the bytes of each tensor.
-    pub fn bytes_by_dtype(&self) -> Vec<(String, u64)> {
-        let tensors = self.tensors().expect("the file was checked when it was opened");
-        tensors.iter().map(|(_, view)| (view.dtype().to_string(), view.data().len() as u64)).collect()
+    /// All of the file as it lies in memory.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Names, shapes, types and places of all tensors.
+    pub fn places(&self) -> Result<Vec<TensorPlace>, CheckpointError> {
+        let start = self.bytes.as_ptr() as usize;
+        let place = |(name, view): (&str, TensorView<'_>)| {
+            let from = view.data().as_ptr() as usize - start;
+            let bytes = from..from + view.data().len();
+            TensorPlace { name: name.to_string(), shape: view.shape().to_vec(), dtype: view.dtype(), bytes }
+        };
+        Ok(self.tensors()?.iter().map(place).collect())
     }
 
     /// Some elements of a tensor, row-major, as f32.

@@ -20,6 +20,7 @@ use crate::checkpoint::MANIFEST_FILE;
 use crate::config::ParameterValue;
 use crate::library::{Cells, ModelSource, SourceError};
 use crate::model::Model;
+use crate::weights::Weights;
 pub use names::{Axed, NameError, NameTable, Placement};
 pub use tensors::TensorFolder;
 
@@ -171,25 +172,34 @@ impl External {
         Model::new(&source, &self.configuration.parameters).map_err(ExternalError::Model)
     }
 
+    /// The parameters of its model where they lie in the files, as far as they can be used there.
+    pub fn weights(&self, model: &Model) -> Result<Weights<'static>, ExternalError> {
+        let mut weights = Weights::none();
+        for placement in self.placements(model)? {
+            self.tensors.add(&placement, &mut weights)?;
+        }
+        Ok(weights)
+    }
+
     /// The parameters of its model as one arena.
     pub fn parameters(&self, model: &Model) -> Result<Vec<f32>, ExternalError> {
+        Ok(self.weights(model)?.widened(model.layout()))
+    }
+
+    /// Where the parameters lie, in the order of the layout: of the layouts that such files have, the one that fits.
+    fn placements(&self, model: &Model) -> Result<Vec<Placement>, ExternalError> {
         let parameters = model.layout().parameters();
         let axed: Vec<Axed<'_>> = parameters
             .iter()
             .map(|p| Axed { path: p.name.as_str(), axes: p.axes().map(|(a, n)| (a.as_str(), n)).collect() })
             .collect();
         let names = self.format.names();
-        // Of the layouts that such files have, the one that fits.
         let mut first = None;
         for section in std::iter::once(None).chain(names.sections().map(Some)) {
             let placements = names.placements(&axed, section)?;
             let problems = self.tensors.misfits(&placements);
             if problems.is_empty() {
-                let mut arena = vec![0.0; model.layout().elements()];
-                for (parameter, placement) in parameters.iter().zip(&placements) {
-                    self.tensors.read(placement, &mut arena[parameter.range.clone()])?;
-                }
-                return Ok(arena);
+                return Ok(placements);
             }
             let is_closer = |best: &Vec<String>| problems.len() < best.len();
             if first.as_ref().is_none_or(is_closer) {

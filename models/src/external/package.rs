@@ -119,6 +119,7 @@ pub fn configuration(json: &Map<String, Value>) -> Result<Configuration, Vec<Str
     {
         s.problems.push(format!("`slstm_block.slstm.function` is {function}; only \"slstm\" is supported"));
     }
+    let slstm_norm = s.flag("group_norm_weight", true);
     let slstm_heads = s.positive("num_heads", Some(4));
     if has_slstm && !width.is_multiple_of(slstm_heads) {
         s.problems
@@ -146,12 +147,10 @@ pub fn configuration(json: &Map<String, Value>) -> Result<Configuration, Vec<Str
     let ffn_bias = f.flag("bias", false);
     problems.append(&mut f.problems);
 
-    let has_mlstm = layers as usize > parameters_at(&parameters);
-    if has_mlstm && ffn > 0 && mlstm_bias != ffn_bias {
-        problems.push("`mlstm_block.mlstm.bias` and `slstm_block.feedforward.bias` differ".to_string());
-    }
     let flags = [
-        ("bias", if has_mlstm { mlstm_bias } else { ffn_bias }),
+        ("bias", mlstm_bias),
+        ("ffn_bias", ffn_bias),
+        ("slstm_norm", slstm_norm),
         ("tied", fields.flag("tie_weights", false)),
         ("post_norm", fields.flag("add_post_blocks_norm", true)),
         ("decay_embedding", fields.flag("weight_decay_on_embedding", false)),
@@ -162,19 +161,6 @@ pub fn configuration(json: &Map<String, Value>) -> Result<Configuration, Vec<Str
     parameters.insert("dropout".to_string(), ParameterValue::Float(dropout));
     problems.append(&mut fields.problems);
     if problems.is_empty() { Ok(Configuration { model: "models/lm.xl", parameters }) } else { Err(problems) }
-}
-
-fn parameters_at(parameters: &std::collections::BTreeMap<String, ParameterValue>) -> usize {
-    match parameters.get("slstm_at") {
-        Some(ParameterValue::List(at)) => at.len(),
-        Some(
-            ParameterValue::Boolean(_)
-            | ParameterValue::Integer(_)
-            | ParameterValue::Float(_)
-            | ParameterValue::Text(_),
-        )
-        | None => 0,
-    }
 }
 
 /// `ceil(proj_factor * width / multiple) * multiple`.

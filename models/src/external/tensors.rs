@@ -4,12 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use carousel_ir::DType;
+use safetensors::Dtype;
 use serde_json::Value;
 
 use super::ExternalError;
 use super::names::Placement;
-use crate::checkpoint::{MODEL_FILE, TensorFile};
+use crate::checkpoint::{MODEL_FILE, TensorFile, TensorPlace};
+use crate::weights::Weights;
 
 /// Name of the list of shards.
 const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -17,9 +21,9 @@ const INDEX_FILE: &str = "model.safetensors.index.json";
 /// All tensors of a folder.
 #[derive(Debug)]
 pub struct TensorFolder {
-    files: Vec<TensorFile>,
-    /// The file and the shape of each tensor.
-    tensors: BTreeMap<String, (usize, Vec<usize>)>,
+    files: Vec<Arc<TensorFile>>,
+    /// The file of each tensor, and what it is there.
+    tensors: BTreeMap<String, (usize, TensorPlace)>,
 }
 
 impl TensorFolder {
@@ -34,28 +38,28 @@ impl TensorFolder {
                 message: error.to_string(),
             };
             let file = TensorFile::open(&path).map_err(damaged)?;
-            for spec in file.specs().map_err(damaged)? {
-                let place = (opened.files.len(), spec.shape);
-                if opened.tensors.insert(spec.name.clone(), place).is_some() {
-                    let message = format!("the tensor `{}` is in another file, too", spec.name);
+            for place in file.places().map_err(damaged)? {
+                let name = place.name.clone();
+                if opened.tensors.insert(name.clone(), (opened.files.len(), place)).is_some() {
+                    let message = format!("the tensor `{name}` is in another file, too");
                     return Err(ExternalError::File { path: path.clone(), message });
                 }
             }
-            opened.files.push(file);
+            opened.files.push(Arc::new(file));
         }
         Ok(opened)
     }
 
     /// The shape of a tensor, if there is such a one.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.tensors.get(name).map(|(_, shape)| shape.as_slice())
+        self.tensors.get(name).map(|(_, place)| place.shape.as_slice())
     }
 
     /// Bytes of all tensors by type.
     pub fn bytes_by_dtype(&self) -> BTreeMap<String, u64> {
         let mut bytes = BTreeMap::new();
-        for (dtype, count) in self.files.iter().flat_map(TensorFile::bytes_by_dtype) {
-            *bytes.entry(dtype).or_default() += count;
+        for (_, place) in self.tensors.values() {
+            *bytes.entry(place.dtype.to_string()).or_default() += place.bytes.len() as u64;
         }
         bytes
     }
@@ -83,6 +87,22 @@ impl TensorFolder {
         problems
     }
 
+    /// Adds a parameter: where it lies in its file, if its elements follow each other there and are of a type that is
+    /// computed with as it is; else as a copy in f32.
+    pub fn add(&self, placement: &Placement, weights: &mut Weights<'_>) -> Result<(), ExternalError> {
+        if let Some((file, place)) = self.tensors.get(&placement.tensor)
+            && placement.is_contiguous()
+            && let Some(dtype) = usable(place.dtype)
+        {
+            let size = place.bytes.len() / place.shape.iter().product::<usize>().max(1);
+            let start = place.bytes.start + placement.offset * size;
+            if weights.map(&self.files[*file], start..start + placement.elements() * size, dtype) {
+                return Ok(());
+            }
+        }
+        self.read(placement, weights.room(placement.elements()))
+    }
+
     /// The elements of a parameter.
     pub fn read(&self, placement: &Placement, into: &mut [f32]) -> Result<(), ExternalError> {
         let missing = || ExternalError::File {
@@ -105,6 +125,16 @@ impl TensorFolder {
         file.copy(&placement.tensor, range, &mut whole).map_err(damaged)?;
         into.iter_mut().zip(placement.places()).for_each(|(value, place)| *value = whole[place]);
         Ok(())
+    }
+}
+
+/// The dtype of elements that kernels read as they are.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum of another crate, which may grow")]
+fn usable(dtype: Dtype) -> Option<DType> {
+    match dtype {
+        Dtype::F32 => Some(DType::F32),
+        Dtype::BF16 => Some(DType::Bf16),
+        _ => None,
     }
 }
 

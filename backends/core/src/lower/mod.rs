@@ -24,7 +24,7 @@ use crate::plan::{self, Lifetime};
 use crate::program::{Home, KernelId, Port, Program, Routine, RoutineId, Slot, SlotId, Step};
 use crate::target::Target;
 use builder::{Built, KernelBuilder};
-use carousel_ir::{Axis, DType, Diagnostic, FunctionId, Graph, Module, Op, Size, Span, Type, ValueId};
+use carousel_ir::{Axis, DType, Diagnostic, FunctionId, Graph, Module, Name, Op, Size, Span, Type, ValueId};
 use frame::{Frame, label};
 use petgraph::graph::{DiGraph, NodeIndex};
 use settle::{Settling, Unit};
@@ -80,6 +80,17 @@ impl Context<'_> {
 
 /// Lowers `root` and everything that it calls. `module` is verified.
 pub fn lower(module: &Module, root: FunctionId, target: &Target) -> Result<Program, Vec<Diagnostic>> {
+    lower_stored(module, root, &[], target)
+}
+
+/// The same with inputs of the root that lie in memory in another dtype than they are computed with: kernels read them
+/// where they are, and convert each element as it is loaded. Nothing is ever stored in the narrower dtype.
+pub fn lower_stored(
+    module: &Module,
+    root: FunctionId,
+    stored: &[(Name, DType)],
+    target: &Target,
+) -> Result<Program, Vec<Diagnostic>> {
     if module.functions.get(root.index()).is_none() {
         let message = format!("there is no function number {}", root.0);
         return Err(vec![Diagnostic::error("call", Span::default(), message)]);
@@ -102,12 +113,10 @@ pub fn lower(module: &Module, root: FunctionId, target: &Target) -> Result<Progr
     if !unexpanded.is_empty() {
         return Err(unexpanded);
     }
-    for (function, _) in module.iter().filter(|(f, _)| reachable[f.index()]) {
-        let routine = lowering.function(function);
-        lowering.program.routines.push(routine);
-        let id = RoutineId(lowering.program.routines.len() as u32 - 1);
-        lowering.routines.insert(function, id);
-    }
+    let dtypes = module[root].graph.inputs.iter().map(|input| {
+        stored.iter().find(|(name, _)| *name == input.name).map_or(input.ty.dtype, |(_, dtype)| *dtype)
+    });
+    lowering.variant(root, dtypes.collect());
     Ok(lowering.program)
 }
 
@@ -156,7 +165,7 @@ struct Lowering<'m> {
     target: &'m Target,
     program: Program,
     kernels: HashMap<Kernel, KernelId>,
-    routines: HashMap<FunctionId, RoutineId>,
+    routines: HashMap<(FunctionId, Vec<DType>), RoutineId>,
 }
 
 /// A step with storages in place of slots.
@@ -166,7 +175,20 @@ enum Work {
 }
 
 impl<'m> Lowering<'m> {
-    fn function(&mut self, function: FunctionId) -> Routine {
+    /// The routine of a function whose inputs lie in memory in these dtypes, after the routines that it calls.
+    fn variant(&mut self, function: FunctionId, dtypes: Vec<DType>) -> RoutineId {
+        let key = (function, dtypes);
+        if let Some(made) = self.routines.get(&key) {
+            return *made;
+        }
+        let routine = self.function(function, &key.1);
+        self.program.routines.push(routine);
+        let id = RoutineId(self.program.routines.len() as u32 - 1);
+        self.routines.insert(key, id);
+        id
+    }
+
+    fn function(&mut self, function: FunctionId, dtypes: &[DType]) -> Routine {
         let graph = &self.module[function].graph;
         let mut cx = Context {
             module: self.module,
@@ -184,7 +206,7 @@ impl<'m> Lowering<'m> {
         for (index, input) in graph.inputs.iter().enumerate() {
             let elements = graph.axes.elements(&input.ty.axes);
             let name = input.name.to_string();
-            let storage = cx.storage(input.ty.dtype, elements, Whereabouts::Input(index as u32), name);
+            let storage = cx.storage(dtypes[index], elements, Whereabouts::Input(index as u32), name);
             if let Some(value) = values[index] {
                 let view = View::whole(storage, input.ty.axes.as_slice(), &graph.axes);
                 cx.frames[0].home[value.index()] = Some(view);
@@ -232,7 +254,16 @@ impl<'m> Lowering<'m> {
                 _ => grouped(&mut cx, &units, &group, &flow),
             });
         }
-        self.routine(cx, function, work)
+        // Callees are first in the program.
+        let called = work.iter().map(|step| match step {
+            Work::Launch(_) => None,
+            Work::Call { function, inputs, .. } => {
+                let dtypes = inputs.iter().map(|s| cx.storages[s.0 as usize].dtype).collect();
+                Some(self.variant(*function, dtypes))
+            }
+        });
+        let called = called.collect::<Vec<_>>();
+        self.routine(cx, function, dtypes, work.into_iter().zip(called).collect())
     }
 
     /// One unit as a kernel or a call.
@@ -270,7 +301,13 @@ impl<'m> Lowering<'m> {
     }
 
     /// The routine of a function: slots in their places, kernels shared.
-    fn routine(&mut self, cx: Context<'m>, function: FunctionId, work: Vec<Work>) -> Routine {
+    fn routine(
+        &mut self,
+        cx: Context<'m>,
+        function: FunctionId,
+        dtypes: &[DType],
+        work: Vec<(Work, Option<RoutineId>)>,
+    ) -> Routine {
         let graph = &self.module[function].graph;
         let mut slot_of: HashMap<StorageId, SlotId> = HashMap::new();
         let mut slots = Vec::new();
@@ -280,7 +317,7 @@ impl<'m> Lowering<'m> {
             .enumerate()
             .filter(|(_, s)| matches!(s.whereabouts, Whereabouts::Input(_) | Whereabouts::Output(_)));
         let mut order: Vec<StorageId> = ends.map(|(i, _)| StorageId(i as u32)).collect();
-        for step in &work {
+        for (step, _) in &work {
             match step {
                 Work::Launch(built) => order.extend(&built.arguments),
                 Work::Call { inputs, outputs, .. } => order.extend(inputs.iter().chain(outputs)),
@@ -306,7 +343,7 @@ impl<'m> Lowering<'m> {
         }
         let slot = |ids: &[StorageId]| -> Vec<SlotId> { ids.iter().map(|s| slot_of[s]).collect() };
         let mut steps = Vec::new();
-        for step in work {
+        for (step, routine) in work {
             steps.push(match step {
                 Work::Launch(built) => {
                     let (buffers, dims) = (slot(&built.arguments), built.dims);
@@ -319,7 +356,8 @@ impl<'m> Lowering<'m> {
                         .into_iter()
                         .collect();
                     let (inputs, outputs) = (slot(&inputs), slot(&outputs));
-                    Step::Call { routine: self.routines[&function], inputs, outputs, symbols }
+                    let routine = routine.expect("callees were lowered before");
+                    Step::Call { routine, inputs, outputs, symbols }
                 }
             });
         }
@@ -329,11 +367,14 @@ impl<'m> Lowering<'m> {
             let sizes = ty.axes.iter().map(|a| graph.axes.size(a).clone()).collect();
             Port { name, ty, sizes }
         };
+        let input = |(i, dtype): (&carousel_ir::Input, &DType)| {
+            port(i.name, Type { dtype: *dtype, axes: i.ty.axes.clone() })
+        };
         let output_type =
             |o: &carousel_ir::Output| Type { dtype: graph.ty(o.value).dtype, axes: o.axes.clone() };
         Routine {
             name: self.module[function].name,
-            inputs: graph.inputs.iter().map(|i| port(i.name, i.ty.clone())).collect(),
+            inputs: graph.inputs.iter().zip(dtypes).map(input).collect(),
             outputs: graph.outputs.iter().map(|o| port(o.name, output_type(o))).collect(),
             slots,
             frame_bytes,

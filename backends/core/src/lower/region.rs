@@ -4,25 +4,34 @@
 //! Where an operation yields zeros outside a range, the indices inside may be out of bounds: every load there is
 //! guarded by the range, and so is every index that comes from data.
 
+use super::Context;
 use super::builder::{Env, KernelBuilder, canonical};
 use super::frame::{Frame, view_of};
-use super::view::row_major;
+use super::view::{Storage, row_major};
 use crate::kernel::{Atom, Expr, ExprId, Guard, Linear, Region};
 use carousel_ir::philox::stream_hash;
 use carousel_ir::{Axis, DType, Number, Op, OpKind, Size, ValueId};
 use std::collections::HashMap;
 
+/// What a load gives as a value of dtype `to`, from memory whose elements are stored as `from`.
+pub(crate) fn loaded(region: &mut Region, load: Expr, from: DType, to: DType) -> ExprId {
+    let value = region.push(load, from);
+    if from == to { value } else { region.push(Expr::Cast { value, from, to }, to) }
+}
+
 /// Makes the region of one statement.
 pub(crate) struct Emitter<'a, 'm> {
     pub(crate) frames: &'a [Frame<'m>],
+    storages: &'a [Storage],
     pub(crate) kernel: &'a mut KernelBuilder,
     pub(crate) region: Region,
     memo: HashMap<(usize, ValueId, Vec<Linear>, Vec<Guard>), ExprId>,
 }
 
 impl<'a, 'm> Emitter<'a, 'm> {
-    pub(crate) fn new(frames: &'a [Frame<'m>], kernel: &'a mut KernelBuilder) -> Emitter<'a, 'm> {
-        Emitter { frames, kernel, region: Region::default(), memo: HashMap::new() }
+    pub(crate) fn new(cx: &'a Context<'m>, kernel: &'a mut KernelBuilder) -> Emitter<'a, 'm> {
+        let Context { frames, storages, .. } = cx;
+        Emitter { frames, storages, kernel, region: Region::default(), memo: HashMap::new() }
     }
 
     /// The value at the indices `env`.
@@ -35,10 +44,11 @@ impl<'a, 'm> Emitter<'a, 'm> {
         }
         let expr = match view_of(self.frames, frame, value) {
             Some(view) => {
-                let dtype = ty.dtype;
                 let buffer = self.kernel.buffer(view.storage);
                 let index = self.kernel.address(&view, env);
-                self.region.push(Expr::Load { buffer, index, guards: guards.to_vec() }, dtype)
+                let load = Expr::Load { buffer, index, guards: guards.to_vec() };
+                let (from, to) = (self.storages[view.storage.0 as usize].dtype, ty.dtype);
+                loaded(&mut self.region, load, from, to)
             }
             None => self.definition(frame, value, env, guards),
         };

@@ -14,7 +14,7 @@ use super::frame::{Frame, Origin, Outer, Start, is_statement, live, rearranges, 
 use super::settle::{Settling, Unit, dataflow, stable_order, unit_reads, unit_writes};
 use super::statement::{Site, copy, open, value as value_statements};
 use super::view::{View, Whereabouts};
-use super::{classify, frame};
+use super::{classify, frame, region};
 use crate::kernel::{Dim, Expr, Extent, Linear, Loop, Region, Statement, Store};
 use carousel_ir::{Axes, Axis, Class, Graph, Op, Scan, Size, ValueId};
 use petgraph::algo::has_path_connecting;
@@ -432,7 +432,8 @@ fn copy_view(
         index: kernel.address(from, &env),
         guards: Vec::new(),
     };
-    let value = region.push(load, ty.dtype);
+    let stored = |view: &View| cx.storages[view.storage.0 as usize].dtype;
+    let value = region::loaded(&mut region, load, stored(from), stored(to));
     let store = Store { buffer: kernel.buffer(to.storage), index: kernel.address(to, &env), value };
     Statement::Map { loops, region, stores: vec![store] }
 }

@@ -95,7 +95,7 @@ pub(crate) fn copy(
     let axes = loop_order(cx, site.frame, value, to);
     let mut env = site.grid.clone();
     let loops = open(cx, kernel, site, &axes, &mut env);
-    let mut emitter = Emitter::new(&cx.frames, kernel);
+    let mut emitter = Emitter::new(cx, kernel);
     let result = match start {
         Start::Definition => emitter.definition(site.frame, value, &env, &[]),
         Start::Value => emitter.value(site.frame, value, &env, &[]),
@@ -127,7 +127,7 @@ fn reduce(
     let mut env = site.grid.clone();
     let loops = open(cx, kernel, site, &order, &mut env);
     let over = open(cx, kernel, site, &memory_order(cx, site.frame, &node.operands, axes), &mut env);
-    let mut emitter = Emitter::new(&cx.frames, kernel);
+    let mut emitter = Emitter::new(cx, kernel);
     let operands: Vec<_> = node.operands.iter().map(|o| emitter.value(site.frame, *o, &env, &[])).collect();
     let dtype = node.ty().dtype;
     let result = match operands.as_slice() {
@@ -174,7 +174,7 @@ fn cumulative(
     let mut env = site.grid.clone();
     let loops = open(cx, kernel, site, &order, &mut env);
     let along = open(cx, kernel, site, &[axis], &mut env)[0];
-    let mut emitter = Emitter::new(&cx.frames, kernel);
+    let mut emitter = Emitter::new(cx, kernel);
     let result = emitter.value(site.frame, node.operands[0], &env, &[]);
     let region = emitter.region;
     let combine = if matches!(node.op, Op::CumMax { .. }) { Combine::Max } else { Combine::Sum };
@@ -205,7 +205,7 @@ fn scatter(
     let mut env = site.grid.clone();
     let loops = open(cx, kernel, site, &order, &mut env);
     let bound = kernel.dim(frame.graph.axes.size(axis));
-    let mut emitter = Emitter::new(&cx.frames, kernel);
+    let mut emitter = Emitter::new(cx, kernel);
     let row = emitter.value(site.frame, node.operands[1], &env, &[]);
     let result = emitter.value(site.frame, node.operands[0], &env, &[]);
     let region = emitter.region;

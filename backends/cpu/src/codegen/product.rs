@@ -1,7 +1,7 @@
 //! Matrix products: calls of the tile runtime.
 //!
-//! Invariant: one call a statement for f32 and f64, in which the runtime chooses the way; other dtypes, for which there
-//! is no fast path, become a reduction of products in generated code.
+//! Invariant: one call a statement for f32, also with one operand that is stored in bf16, and for f64, in which the runtime
+//! chooses the way; other dtypes, for which there is no fast path, become a reduction of products in generated code.
 
 use super::emitter::{Emitter, bytes_of};
 use super::nest::scaled;
@@ -20,12 +20,18 @@ pub(super) fn product(
     update: Update,
     dtype: DType,
 ) {
-    let name = match dtype {
-        DType::F32 => "gemm_f32",
-        DType::F64 => "gemm_f64",
-        DType::Bf16 | DType::I32 | DType::U32 | DType::Bool => {
-            return as_reduction(e, extents, matrices, update, dtype);
+    let [m, n, k] = extents;
+    let [a, b, c] = matrices;
+    let name = match (dtype, e.dtype(a.buffer), e.dtype(b.buffer)) {
+        (DType::F32, DType::F32, DType::F32) => "gemm_f32",
+        (DType::F64, DType::F64, DType::F64) => "gemm_f64",
+        (DType::F32, DType::Bf16, DType::F32) => "gemm_bf16",
+        (DType::F32, DType::F32, DType::Bf16) => {
+            // The stored matrix is the left one of a call: `c' = b' a'`.
+            let [a, b, c] = [b, a, c].map(|x| Matrix { row: x.column, column: x.row, ..x.clone() });
+            return product(e, [n, m, k], [&a, &b, &c], update, dtype);
         }
+        _ => return as_reduction(e, extents, matrices, update, dtype),
     };
     let number = |e: &mut Emitter<'_, '_>, value: f64| match dtype {
         DType::F64 => e.b.ins().f64const(value),
@@ -83,16 +89,14 @@ fn as_reduction(
         index
     };
     let mut region = Region::default();
+    let wide = if dtype == DType::Bf16 { DType::F32 } else { dtype };
     let mut load = |matrix: &Matrix, index: Linear| {
-        let value = region.push(Expr::Load { buffer: matrix.buffer, index, guards: Vec::new() }, dtype);
-        match dtype {
-            DType::Bf16 => region.push(Expr::Cast { value, from: dtype, to: DType::F32 }, DType::F32),
-            DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::Bool => value,
-        }
+        let from = e.dtype(matrix.buffer);
+        let value = region.push(Expr::Load { buffer: matrix.buffer, index, guards: Vec::new() }, from);
+        if from == wide { value } else { region.push(Expr::Cast { value, from, to: wide }, wide) }
     };
     let a = load(matrices[0], element(matrices[0], m, k));
     let b = load(matrices[1], element(matrices[1], k, n));
-    let wide = if dtype == DType::Bf16 { DType::F32 } else { dtype };
     let value: ExprId = region.push(Expr::Apply { op: OpKind::Mul, operands: vec![a, b], dtype: wide }, wide);
     let axis = |at: usize| Loop { var: OWN[at], extent: extents[at] };
     let store = Store { buffer: matrices[2].buffer, index: element(matrices[2], m, n), value };

@@ -11,6 +11,36 @@ use super::isa::Isa;
 use super::math::Scalars;
 use std::marker::PhantomData;
 
+/// A bf16 in memory, as bits: the upper half of an f32.
+#[derive(Clone, Copy, Default)]
+#[repr(transparent)]
+pub(crate) struct Bf16(pub(crate) u16);
+
+/// What elements of a matrix are stored as; arithmetic is in f32.
+pub(super) trait Element: Copy + Default {
+    /// From `V::LANES` elements in memory.
+    ///
+    /// # Safety
+    /// As for [`Vector::load`].
+    unsafe fn load<V: Vector>(from: *const Self) -> V;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const f32) -> V {
+        // SAFETY: the caller's.
+        unsafe { V::load(from) }
+    }
+}
+
+impl Element for Bf16 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const Bf16) -> V {
+        // SAFETY: the caller's.
+        unsafe { V::load_bf16(from) }
+    }
+}
+
 /// A fixed number of f32.
 pub(super) trait Vector: Copy {
     /// How many.
@@ -22,6 +52,11 @@ pub(super) trait Vector: Copy {
     /// # Safety
     /// The pointer must be valid for them, and the processor must have the instruction set.
     unsafe fn load(from: *const f32) -> Self;
+    /// From `LANES` elements in memory that are stored in half the bits.
+    ///
+    /// # Safety
+    /// As for [`Vector::load`].
+    unsafe fn load_bf16(from: *const Bf16) -> Self;
     /// To `LANES` elements in memory.
     ///
     /// # Safety
@@ -53,6 +88,11 @@ impl<S: Scalars + Copy> Vector for Single<S> {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller's.
         Single(unsafe { *from }, PhantomData)
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const Bf16) -> Self {
+        // SAFETY: the caller's.
+        Single(f32::from_bits(u32::from(unsafe { *from }.0) << 16), PhantomData)
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -97,6 +137,11 @@ impl<V: Vector> Vector for Pair<V> {
         unsafe { Pair(V::load(from), V::load(from.wrapping_add(V::LANES))) }
     }
     #[inline(always)]
+    unsafe fn load_bf16(from: *const Bf16) -> Self {
+        // SAFETY: the caller's.
+        unsafe { Pair(V::load_bf16(from), V::load_bf16(from.wrapping_add(V::LANES))) }
+    }
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller's.
         unsafe {
@@ -128,7 +173,7 @@ impl<V: Vector> Vector for Pair<V> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Vector;
+    use super::{Bf16, Vector};
     use std::arch::x86_64::*;
 
     /// A register in memory at any address. Reading it this way is one instruction under debug assertions too, where the
@@ -139,7 +184,7 @@ mod x86 {
     macro_rules! register {
         (
             $name:ident, $lanes:literal, $splat:ident, $add:ident, $mul:ident, $fma:ident,
-            |$a:ident, $b:ident| $max:expr, |$v:ident| $sum:expr
+            |$a:ident, $b:ident| $max:expr, |$v:ident| $sum:expr, |$halves:ident: $half:ty| $widened:expr
         ) => {
             impl Vector for $name {
                 const LANES: usize = $lanes;
@@ -152,6 +197,14 @@ mod x86 {
                 unsafe fn load(from: *const f32) -> Self {
                     // SAFETY: the caller's.
                     unsafe { (*from.cast::<Unaligned<$name>>()).0 }
+                }
+                #[inline(always)]
+                unsafe fn load_bf16(from: *const Bf16) -> Self {
+                    // SAFETY: the caller's.
+                    unsafe {
+                        let $halves = (*from.cast::<Unaligned<$half>>()).0;
+                        $widened
+                    }
                 }
                 #[inline(always)]
                 unsafe fn store(self, to: *mut f32) {
@@ -201,7 +254,8 @@ mod x86 {
         |v| {
             let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
             _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
-        }
+        },
+        |x: i64| _mm_castsi128_ps(_mm_slli_epi32::<16>(_mm_cvtepu16_epi32(_mm_cvtsi64_si128(x))))
     );
     register!(
         __m256,
@@ -211,7 +265,8 @@ mod x86 {
         _mm256_mul_ps,
         _mm256_fmadd_ps,
         |a, b| _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)),
-        |v| _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v)).sum()
+        |v| _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v)).sum(),
+        |x: __m128i| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x)))
     );
     register!(
         __m512,
@@ -221,7 +276,8 @@ mod x86 {
         _mm512_mul_ps,
         _mm512_fmadd_ps,
         |a, b| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), _mm512_max_ps(a, b), a),
-        |v| _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v)).sum()
+        |v| _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v)).sum(),
+        |x: __m256i| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x)))
     );
 }
 

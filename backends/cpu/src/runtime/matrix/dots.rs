@@ -3,16 +3,16 @@
 //! Meant for one vector, or few, against a matrix, where the time is that of reading the matrix, once.
 //! Invariant: each element is summed in an order given by `k` alone, whatever rows and columns are done together.
 
-use super::Product;
+use super::{Element, Product};
 use crate::runtime::isa::for_every_isa;
-use crate::runtime::simd::{Registers, Vector, Wide};
+use crate::runtime::simd::{Bf16, Registers, Vector, Wide};
 
 /// Lanes of a running sum.
 const LANES: usize = 32;
 
 /// Whether this is the way. An extent of one makes its stride irrelevant, but that is left to the other kernels.
 #[inline(always)]
-pub(super) fn suits(p: &Product) -> bool {
+pub(super) fn suits<E>(p: &Product<E>) -> bool {
     let contiguous = p.a.columns == 1 && p.b.rows == 1;
     let narrow = p.m.min(p.n);
     contiguous && if narrow == 1 { p.k >= 8 } else { p.k >= 128 && narrow <= 16 }
@@ -20,44 +20,48 @@ pub(super) fn suits(p: &Product) -> bool {
 
 for_every_isa!(
     /// The whole product; better with the larger matrix on the left.
-    kernel(product: *const Product) = multiply[]
+    kernel(product: *const Product) = multiply[f32]
+);
+for_every_isa!(
+    /// The whole product; better with the larger matrix on the left.
+    kernel_bf16(product: *const Product<Bf16>) = multiply[Bf16]
 );
 
 /// The whole product; better with the larger matrix on the left.
 #[inline(always)]
 // SAFETY (for callers): `p` points to a product that keeps the contract at the top of `matrix`.
-unsafe fn multiply<R: Registers>(p: *const Product) {
+unsafe fn multiply<E: Element, R: Registers>(p: *const Product<E>) {
     // SAFETY: the caller gives a product of his own.
     let p = unsafe { &*p };
     let mut row = 0;
     // SAFETY: each call stays within m rows.
     unsafe {
         while R::WIDE_SUMS >= 4 && p.m - row >= 4 {
-            rows::<4, R>(p, row);
+            rows::<4, E, R>(p, row);
             row += 4;
         }
         while p.m - row >= 2 {
-            rows::<2, R>(p, row);
+            rows::<2, E, R>(p, row);
             row += 2;
         }
         if row < p.m {
-            rows::<1, R>(p, row);
+            rows::<1, E, R>(p, row);
         }
     }
 }
 
 #[inline(always)]
 // SAFETY (for callers): as for the whole product; the part that is asked for must lie inside it.
-unsafe fn rows<const ROWS: usize, R: Registers>(p: &Product, row: usize) {
+unsafe fn rows<const ROWS: usize, E: Element, R: Registers>(p: &Product<E>, row: usize) {
     let mut column = 0;
     // SAFETY: each call stays within n columns.
     unsafe {
         while R::WIDE_SUMS >= 4 && p.n - column >= 2 {
-            tile::<ROWS, 2, R>(p, row as isize, column as isize);
+            tile::<ROWS, 2, E, R>(p, row as isize, column as isize);
             column += 2;
         }
         while column < p.n {
-            tile::<ROWS, 1, R>(p, row as isize, column as isize);
+            tile::<ROWS, 1, E, R>(p, row as isize, column as isize);
             column += 1;
         }
     }
@@ -65,8 +69,8 @@ unsafe fn rows<const ROWS: usize, R: Registers>(p: &Product, row: usize) {
 
 #[inline(always)]
 // SAFETY (for callers): as for the whole product; the part that is asked for must lie inside it.
-unsafe fn tile<const ROWS: usize, const COLUMNS: usize, R: Registers>(
-    p: &Product,
+unsafe fn tile<const ROWS: usize, const COLUMNS: usize, E: Element, R: Registers>(
+    p: &Product<E>,
     row: isize,
     column: isize,
 ) {
@@ -77,12 +81,12 @@ unsafe fn tile<const ROWS: usize, const COLUMNS: usize, R: Registers>(
     while p.k - at >= LANES {
         let (a, b) = (a.wrapping_add(at), b.wrapping_add(at));
         // SAFETY: at + LANES <= k elements of rows and columns of the matrices.
-        sums = unsafe { step::<ROWS, COLUMNS, R>(sums, a, p.a.rows, b, p.b.columns) };
+        sums = unsafe { step::<ROWS, COLUMNS, E, R>(sums, a, p.a.rows, b, p.b.columns) };
         at += LANES;
     }
     if at < p.k {
         // Padded copies of what is left.
-        let mut last_a = [[0.0f32; LANES]; ROWS];
+        let mut last_a = [[E::default(); LANES]; ROWS];
         let mut last_b = [[0.0f32; LANES]; COLUMNS];
         let stride = LANES as isize;
         // SAFETY: at .. k, fewer than LANES elements, of rows and columns of the matrices.
@@ -95,7 +99,7 @@ unsafe fn tile<const ROWS: usize, const COLUMNS: usize, R: Registers>(
                 let from = b.wrapping_offset(j as isize * p.b.columns).wrapping_add(at);
                 std::ptr::copy_nonoverlapping(from, last_b[j].as_mut_ptr(), p.k - at);
             }
-            step::<ROWS, COLUMNS, R>(sums, last_a.as_ptr().cast(), stride, last_b.as_ptr().cast(), stride)
+            step::<ROWS, COLUMNS, E, R>(sums, last_a.as_ptr().cast(), stride, last_b.as_ptr().cast(), stride)
         };
     }
     for r in 0..ROWS {
@@ -112,9 +116,9 @@ type Sums<const ROWS: usize, const COLUMNS: usize, R> = [[Wide<R>; COLUMNS]; ROW
 
 #[inline(always)]
 // SAFETY (for callers): as for the whole product; the part that is asked for must lie inside it.
-unsafe fn step<const ROWS: usize, const COLUMNS: usize, R: Registers>(
+unsafe fn step<const ROWS: usize, const COLUMNS: usize, E: Element, R: Registers>(
     mut sums: Sums<ROWS, COLUMNS, R>,
-    a: *const f32,
+    a: *const E,
     a_rows: isize,
     b: *const f32,
     b_columns: isize,
@@ -126,7 +130,7 @@ unsafe fn step<const ROWS: usize, const COLUMNS: usize, R: Registers>(
     }
     for r in 0..ROWS {
         // SAFETY: as above.
-        let x = unsafe { Wide::<R>::load(a.wrapping_offset(r as isize * a_rows)) };
+        let x = unsafe { E::load::<Wide<R>>(a.wrapping_offset(r as isize * a_rows)) };
         for j in 0..COLUMNS {
             sums[r][j] = x.fma(y[j], sums[r][j]);
         }

@@ -17,9 +17,12 @@ mod columns;
 mod dots;
 #[expect(clippy::needless_range_loop, reason = "iterators may not be inlined under a target feature")]
 mod small;
+mod stored;
+
+pub(crate) use stored::gemm_bf16;
 
 use super::isa::for_every_isa;
-use super::simd::{Registers, Vector};
+use super::simd::{Element, Registers, Vector};
 
 /// A matrix in memory.
 #[derive(Clone, Copy)]
@@ -41,13 +44,13 @@ impl<P> View<P> {
 
 /// `c = alpha c + beta a b`, the arguments of all kernels.
 #[derive(Clone, Copy)]
-struct Product {
+struct Product<A = f32> {
     m: usize,
     n: usize,
     k: usize,
     c: View<*mut f32>,
     alpha: f32,
-    a: View<*const f32>,
+    a: View<*const A>,
     b: View<*const f32>,
     beta: f32,
 }
@@ -67,7 +70,9 @@ impl Product {
             beta: self.beta,
         }
     }
+}
 
+impl<A> Product<A> {
     /// Stores the elements that begin at a row and column, given their sums of products.
     ///
     /// # Safety

@@ -1,0 +1,127 @@
+//! The numbers that a model runs on, parameter by parameter, where they lie: in an arena, or in files that are mapped into
+//! memory and read in the dtype that they are stored in.
+//!
+//! Invariant: part number n is parameter number n of the layout, row-major, with as many elements.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use carousel_core::backend::Data;
+use carousel_ir::{DType, Name};
+
+use crate::checkpoint::TensorFile;
+use crate::parameters::Layout;
+
+/// The values of all parameters of a layout.
+#[derive(Clone, Debug)]
+pub struct Weights<'a> {
+    arena: Cow<'a, [f32]>,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    /// Elements of the arena.
+    Arena(Range<usize>),
+    /// bf16 in memory.
+    Halves(Vec<u16>),
+    /// Bytes of a file: whole elements, aligned as the dtype needs it.
+    File { file: Arc<TensorFile>, bytes: Range<usize>, dtype: DType },
+}
+
+impl<'a> Weights<'a> {
+    /// An arena that lies as the layout says.
+    ///
+    /// # Panics
+    /// If it is not as long as the layout says.
+    pub fn of(layout: &Layout, arena: impl Into<Cow<'a, [f32]>>) -> Weights<'a> {
+        let arena = arena.into();
+        assert_eq!(arena.len(), layout.elements(), "an arena of the layout's length");
+        let parts = layout.parameters().iter().map(|p| Part::Arena(p.range.clone())).collect();
+        Weights { arena, parts }
+    }
+
+    /// None yet.
+    pub(crate) fn none() -> Weights<'static> {
+        Weights { arena: Cow::Borrowed(&[]), parts: Vec::new() }
+    }
+
+    /// The next parameter: bytes of a file, if they are such that they can be used where they lie. Whether they were.
+    pub(crate) fn map(&mut self, file: &Arc<TensorFile>, bytes: Range<usize>, dtype: DType) -> bool {
+        let part = Part::File { file: file.clone(), bytes, dtype };
+        let fits = self.elements_of(&part).is_some();
+        if fits {
+            self.parts.push(part);
+        }
+        fits
+    }
+
+    /// The next parameter, whose elements are to be written here.
+    pub(crate) fn room(&mut self, elements: usize) -> &mut [f32] {
+        let arena = self.arena.to_mut();
+        let start = arena.len();
+        arena.resize(start + elements, 0.0);
+        self.parts.push(Part::Arena(start..start + elements));
+        &mut arena[start..]
+    }
+
+    /// The elements of a parameter.
+    pub fn data(&self, parameter: usize) -> Data<'_> {
+        self.elements_of(&self.parts[parameter]).expect("checked when it was mapped")
+    }
+
+    fn elements_of<'s>(&'s self, part: &'s Part) -> Option<Data<'s>> {
+        let (bytes, dtype) = match part {
+            Part::Arena(range) => return Some(Data::F32(&self.arena[range.clone()])),
+            Part::Halves(bits) => return Some(Data::Bf16(bits)),
+            Part::File { file, bytes, dtype } => (file.bytes().get(bytes.clone())?, *dtype),
+        };
+        match dtype {
+            DType::F32 => bytemuck::try_cast_slice(bytes).ok().map(Data::F32),
+            DType::Bf16 => bytemuck::try_cast_slice(bytes).ok().map(Data::Bf16),
+            DType::F64 | DType::I32 | DType::U32 | DType::Bool => None,
+        }
+    }
+
+    /// The parameters that are stored in another dtype than f32, with it.
+    pub fn stored(&self, layout: &Layout) -> Vec<(Name, DType)> {
+        let parameters = layout.parameters().iter().enumerate();
+        let stored = parameters.map(|(at, parameter)| (parameter.name, self.data(at).dtype()));
+        stored.filter(|(_, dtype)| *dtype != DType::F32).collect()
+    }
+
+    /// Bytes of all of them, in files or not.
+    pub fn bytes(&self) -> u64 {
+        let bytes = |part| match self.elements_of(part) {
+            Some(data) => data.elements() * carousel_core::program::element_bytes(data.dtype()),
+            None => 0,
+        };
+        self.parts.iter().map(bytes).sum()
+    }
+
+    /// All of them rounded to bf16.
+    pub fn rounded(&self, layout: &Layout) -> Weights<'static> {
+        let arena = self.widened(layout);
+        let round = |values: &[f32]| values.iter().map(|x| half::bf16::from_f32(*x).to_bits()).collect();
+        let parts = layout.parameters().iter().map(|p| Part::Halves(round(&arena[p.range.clone()])));
+        Weights { arena: Cow::Borrowed(&[]), parts: parts.collect() }
+    }
+
+    /// All of them as f32, in an arena as the layout says.
+    pub fn widened(&self, layout: &Layout) -> Vec<f32> {
+        let mut arena = vec![0.0; layout.elements()];
+        for (at, parameter) in layout.parameters().iter().enumerate() {
+            let into = &mut arena[parameter.range.clone()];
+            match self.data(at) {
+                Data::F32(values) => into.copy_from_slice(values),
+                Data::Bf16(bits) => into
+                    .iter_mut()
+                    .zip(bits)
+                    .for_each(|(value, bits)| *value = half::bf16::from_bits(*bits).to_f32()),
+                Data::F64(_) | Data::I32(_) | Data::U32(_) | Data::Bool(_) => {}
+            }
+        }
+        arena
+    }
+}

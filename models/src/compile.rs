@@ -28,7 +28,7 @@ pub struct Engine {
 }
 
 enum EngineTarget {
-    Cpu(CpuBackend),
+    Compiled(Box<dyn Backend>),
     Reference,
 }
 
@@ -53,7 +53,12 @@ impl Engine {
     /// Machine code for this computer's processor on `threads` threads; on all cores if none are given.
     pub fn cpu(threads: Option<usize>) -> Engine {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let target = EngineTarget::Cpu(CpuBackend::new(threads.unwrap_or_else(cores)));
+        Engine::on(Box::new(CpuBackend::new(threads.unwrap_or_else(cores))))
+    }
+
+    /// Code of another backend.
+    pub fn on(backend: Box<dyn Backend>) -> Engine {
+        let target = EngineTarget::Compiled(backend);
         Engine { target, passes: PassOptions::default(), forms: FormOptions::default() }
     }
 
@@ -81,7 +86,7 @@ impl Engine {
     pub fn prepared(&self, module: &Module) -> Module {
         match &self.target {
             EngineTarget::Reference => module.clone(),
-            EngineTarget::Cpu(_) => {
+            EngineTarget::Compiled(_) => {
                 let (simplified, _) = self.passes.simplified(module);
                 self.passes.derived(&simplified).module
             }
@@ -99,7 +104,7 @@ impl Engine {
     ) -> Result<(Module, FunctionId), Vec<Diagnostic>> {
         match &self.target {
             EngineTarget::Reference => carry(module, function, axis),
-            EngineTarget::Cpu(_) => {
+            EngineTarget::Compiled(_) => {
                 let passes = &self.passes;
                 let options =
                     StableOptions { rules: passes.rules.get(RuleSet::Stable), limits: passes.limits };
@@ -142,7 +147,7 @@ impl Engine {
                 let executable = Box::new(ReferenceExecutable::new(module.clone(), function).stored(stored));
                 Ok(CompiledFunction { executable, forms: FormReport::default() })
             }
-            EngineTarget::Cpu(backend) => {
+            EngineTarget::Compiled(backend) => {
                 let (module, function) = reachable(module, function);
                 let (canonical, _) = self.passes.simplified(&module);
                 let (module, forms) = self.passes.in_forms(&canonical, &[function], &self.forms);

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// A compiled function.
-pub struct Compiled {
-    executable: CpuExecutable,
+pub struct Compiled<E = CpuExecutable> {
+    executable: E,
 }
 
 /// A result.
@@ -64,9 +64,16 @@ impl Compiled {
         let executable = backend(threads).executable(program).map_err(|e| e.to_string())?;
         Ok(Compiled { executable })
     }
+}
+
+impl<E: Executable> Compiled<E> {
+    /// A function that some backend has compiled.
+    pub fn from_executable(executable: E) -> Compiled<E> {
+        Compiled { executable }
+    }
 
     /// The executable itself.
-    pub fn executable(&self) -> &CpuExecutable {
+    pub fn executable(&self) -> &E {
         &self.executable
     }
 

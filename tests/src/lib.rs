@@ -1,9 +1,10 @@
 //! What the tests of the workspace share: file tests ([`filetest`]), random graphs ([`random`]), the golden vectors
-//! ([`golden`]) and functions as machine code ([`compiled`]).
+//! ([`golden`]) and functions as machine code ([`compiled`]), a CUDA device ([`emulated`]).
 //!
 //! The tests themselves are in `suite` (one binary) and in `golden` (one trial per case).
 
 pub mod compiled;
+pub mod emulated;
 pub mod filetest;
 pub mod golden;
 pub mod random;

@@ -133,6 +133,11 @@ pub enum RunError {
         /// Bytes that it would take, if they can be counted.
         bytes: Option<u64>,
     },
+    /// A device failed or refused, beyond what kernels report themselves.
+    Device {
+        /// What it said, with the kernel's name.
+        message: String,
+    },
 }
 
 impl Data<'_> {
@@ -230,6 +235,7 @@ impl fmt::Display for RunError {
             RunError::TooLarge { bytes: None } => {
                 f.write_str("the run would need more memory than can be counted")
             }
+            RunError::Device { message } => f.write_str(message),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use carousel_cuda::{CudaBackend, Driver, emulated};
 use carousel_ir::text::{ConfigValue, Failed};
 use carousel_ir::{DType, RenderStyle, Severity, Sources};
 use carousel_models::compile::{Engine, PassOptions};
@@ -108,6 +109,8 @@ pub(super) enum TargetName {
     Cpu,
     /// The plain evaluator in f64.
     Reference,
+    /// Kernels on a GPU, or on an emulated one.
+    Cuda,
 }
 
 /// Where a program runs.
@@ -119,6 +122,9 @@ pub(super) struct TargetOptions {
     /// Threads; all cores if not given. Results do not depend on it.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) threads: Option<u16>,
+    /// Instead of a GPU, a device that is emulated and checks what it runs; with `--target cuda`.
+    #[arg(long)]
+    emulate: bool,
     #[command(flatten)]
     rules: RuleOptions,
     #[command(flatten)]
@@ -129,6 +135,11 @@ impl TargetOptions {
     /// The compiler for it, where dynamic sizes are likely to have these values.
     pub(super) fn engine(&self, likely: &[(&str, u64)]) -> Result<Engine, Failure> {
         let forms = self.forms.options()?.expecting(likely.iter().copied());
+        if self.emulate && self.target != TargetName::Cuda {
+            return Err(Failure::Input(
+                "--emulate: there is an emulated device for --target cuda only".to_string(),
+            ));
+        }
         let engine = match self.target {
             TargetName::Cpu => Engine::cpu(self.threads.map(usize::from)),
             TargetName::Reference if self.forms.form != Wanted::Any => {
@@ -137,8 +148,19 @@ impl TargetOptions {
                 return Err(Failure::Input(message.to_string()));
             }
             TargetName::Reference => Engine::reference(),
+            TargetName::Cuda => Engine::on(Box::new(self.cuda()?)),
         };
         Ok(engine.with_passes(self.rules.passes()?).with_forms(forms))
+    }
+
+    /// Whether kernels run on the emulated device.
+    pub(super) fn is_emulated(&self) -> bool {
+        self.emulate
+    }
+
+    fn cuda(&self) -> Result<CudaBackend, Failure> {
+        let backend = if self.emulate { emulated::backend() } else { CudaBackend::open(&Driver::System) };
+        backend.map_err(Failure::work)
     }
 }
 

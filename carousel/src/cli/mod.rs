@@ -5,7 +5,9 @@ mod bench;
 mod calibrate;
 mod check;
 mod common;
+mod cuda;
 mod difference;
+mod emulation;
 mod eval;
 mod explain;
 mod forms;
@@ -51,6 +53,8 @@ enum Command {
     Info(info::Arguments),
     /// Measure one case.
     Bench(bench::Arguments),
+    /// What the CUDA target needs.
+    Cuda(cuda::Arguments),
 }
 
 /// Parses the arguments and runs the command.
@@ -67,6 +71,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Logits(a) => logits::run(&a),
         Command::Info(a) => info::run(&a),
         Command::Bench(a) => bench::run(&a),
+        Command::Cuda(a) => cuda::run(&a),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

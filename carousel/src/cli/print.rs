@@ -72,6 +72,10 @@ enum Stage {
     Clif,
     /// Machine code of the kernels.
     Asm,
+    /// CUDA C++ of the kernels.
+    Cuda,
+    /// What NVRTC makes of that for GPUs.
+    Ptx,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -146,6 +150,8 @@ fn after(arguments: &Arguments, stage: Stage, passes: &PassOptions) -> Result<St
             }
             Stage::Clif => listing(&lowered, carousel_cpu::clif)?,
             Stage::Asm => listing(&lowered, carousel_cpu::assembly)?,
+            Stage::Cuda => listing(&lowered, |kernel| Ok(carousel_cuda::cuda(kernel)))?,
+            Stage::Ptx => listing(&lowered, carousel_cuda::ptx)?,
         };
         texts += &format!("{}\n", text.trim_end());
     }

@@ -6,14 +6,15 @@ use std::path::PathBuf;
 use carousel::function::{Output, call};
 use carousel::tensors::{self, NamedTensor};
 use carousel_autodiff as autodiff;
-use carousel_core::backend::Tensor;
+use carousel_core::backend::{RunError, Tensor};
+use carousel_cuda::emulated;
 use carousel_ir::{DType, FunctionId, Module, Size};
 use carousel_models::compile::CompiledFunction;
 use carousel_reference as reference;
 
 use super::common::{Failure, ProgramOptions, TargetOptions};
-use super::forms;
 use super::source::Source;
+use super::{emulation, forms};
 
 /// Run a function on tensors from a file.
 #[derive(clap::Args)]
@@ -43,6 +44,9 @@ pub(super) struct Arguments {
     /// Evaluate on the reference and name the first operation whose result is not finite.
     #[arg(long)]
     check_finite: bool,
+    /// What each kernel did on the emulated device, on standard error; with `--emulate`.
+    #[arg(long)]
+    report: bool,
     #[command(flatten)]
     program: ProgramOptions,
     #[command(flatten)]
@@ -50,6 +54,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.report && !arguments.target.is_emulated() {
+        return Err(Failure::Input(
+            "--report: what kernels do is counted with --target cuda --emulate".to_string(),
+        ));
+    }
     let source = Source::read(&arguments.file)?;
     let given = tensors::read(&arguments.input).map_err(Failure::Input)?;
     let mut options = source.options(&[&arguments.function], &arguments.program, &arguments.map)?;
@@ -77,7 +86,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     forms::warn(&forms);
     let borrowed: Vec<Tensor<'_>> =
         inputs.iter().map(|t| Tensor { data: t.values.as_data(), shape: &t.shape }).collect();
-    let outputs: Vec<Output> = call(executable.as_ref(), &borrowed).map_err(Failure::input)?;
+    let outputs = call(executable.as_ref(), &borrowed);
+    if arguments.target.is_emulated() {
+        emulation::tell(&emulated::take_records(), arguments.report);
+    }
+    let is_device = |error: &RunError| matches!(error, RunError::Device { .. });
+    let failed = |error| if is_device(&error) { Failure::work(error) } else { Failure::input(error) };
+    let outputs: Vec<Output> = outputs.map_err(failed)?;
     tensors::write(&arguments.output, &outputs).map_err(Failure::Work)
 }
 

@@ -6,6 +6,7 @@ use super::places::{Place, Places, put, shape};
 use super::vectors::Vector;
 use super::{GoldenError, metric, training, vectors};
 use crate::compiled::{Compiled, canonical};
+use crate::emulated::OnDevice;
 use carousel_autodiff::gradient;
 use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_ir::{Axis, DType, FunctionId, Input, Module, RenderStyle};
@@ -28,6 +29,8 @@ pub enum Engine {
     /// Machine code for this processor, in f32, by the way of every compilation: canonical form, gradient, canonical
     /// form, lowering.
     Cpu32,
+    /// Kernels on a CUDA device, in f32, by the same way.
+    Cuda32,
 }
 
 /// How loops are computed.
@@ -96,6 +99,7 @@ impl Target {
             Engine::Reference64 => "reference-f64",
             Engine::Reference32 => "reference-f32",
             Engine::Cpu32 => "cpu-f32",
+            Engine::Cuda32 => "cuda-f32",
         };
         match self.loops {
             Loop::Written => engine.to_string(),
@@ -113,7 +117,7 @@ impl Target {
     pub fn precision(self) -> Precision {
         match self.engine {
             Engine::Reference64 => Precision::Double,
-            Engine::Reference32 | Engine::Cpu32 => Precision::Single,
+            Engine::Reference32 | Engine::Cpu32 | Engine::Cuda32 => Precision::Single,
         }
     }
 
@@ -121,7 +125,7 @@ impl Target {
     fn simplified(self, module: &Module) -> Result<Module, GoldenError> {
         match (self.loops, self.engine) {
             (Loop::Written | Loop::Steps, Engine::Reference64 | Engine::Reference32) => Ok(module.clone()),
-            (Loop::Written | Loop::Steps, Engine::Cpu32)
+            (Loop::Written | Loop::Steps, Engine::Cpu32 | Engine::Cuda32)
             | (Loop::Form(_) | Loop::Chosen | Loop::Derived, _) => {
                 canonical(module).map_err(GoldenError::Program)
             }
@@ -171,6 +175,11 @@ impl Target {
             }
             Engine::Cpu32 => {
                 let results = Compiled::new(module, function, 2).and_then(|compiled| compiled.run(inputs));
+                let results = results.map_err(GoldenError::Program)?;
+                Ok(results.into_iter().map(|output| output.values).collect())
+            }
+            Engine::Cuda32 => {
+                let results = OnDevice::new(module, function).and_then(|compiled| compiled.run(inputs));
                 let results = results.map_err(GoldenError::Program)?;
                 Ok(results.into_iter().map(|output| output.values).collect())
             }
@@ -331,6 +340,7 @@ fn steps(
     let compiled = match target.engine {
         Engine::Cpu32 => Some(Compiled::new(&module, root, 2).map_err(GoldenError::Program)?),
         Engine::Reference64 | Engine::Reference32 => None,
+        Engine::Cuda32 => unreachable!("texts are read token by token on the CPU and by the reference"),
     };
     let read = |inputs: &[Tensor<f64>]| match &compiled {
         Some(compiled) => {

@@ -1,0 +1,180 @@
+//! CUDA C++ of a kernel.
+//!
+//! A grid point becomes the work of one block of threads: its statements run one after the other, each by all threads of
+//! the block, with a barrier where one needs what another wrote. Blocks take points in turns, so that the memory of a
+//! point is needed once a block. Invariants: the text depends on the kernel alone; results do not depend on the number of
+//! blocks; every access that the kernel IR allows is in bounds here as well.
+
+mod barriers;
+mod expression;
+mod linear;
+mod names;
+mod reduce;
+mod runtime;
+mod statement;
+
+pub(crate) use names::function_name;
+
+use carousel_core::kernel::{Dim, Extent, Kernel, Loop, Place, Statement};
+use expression::memory_type;
+use names::Names;
+use std::fmt::Write;
+
+/// Threads of a block.
+pub(crate) const THREADS: u32 = 256;
+/// The bit of the status word for an index out of range.
+pub(crate) const STATUS_INDEX: u32 = 1;
+/// The bit of the status word for an integer division by zero.
+pub(crate) const STATUS_DIVISION: u32 = 2;
+/// Up to so many bytes, the memory of a grid point is shared memory.
+const SHARED_SCRATCH: u64 = 24 << 10;
+
+/// Whether the memory of a grid point is shared memory of its block.
+pub(crate) fn scratch_is_shared(kernel: &Kernel) -> bool {
+    matches!(kernel.scratch_bytes, Dim::Known(bytes) if bytes <= SHARED_SCRATCH)
+}
+
+/// Text that is built line by line.
+pub(crate) struct Writer {
+    text: String,
+    depth: usize,
+}
+
+impl Writer {
+    fn line(&mut self, line: impl AsRef<str>) {
+        let pad = 2 * self.depth;
+        writeln!(self.text, "{:pad$}{}", "", line.as_ref()).expect("text can be written");
+    }
+
+    fn open(&mut self, line: impl AsRef<str>) {
+        self.line(format!("{} {{", line.as_ref()));
+        self.depth += 1;
+    }
+
+    fn close(&mut self) {
+        self.depth -= 1;
+        self.line("}");
+    }
+}
+
+/// What the code of a kernel is built from.
+pub(crate) struct Context<'k> {
+    kernel: &'k Kernel,
+    names: Names,
+    out: Writer,
+}
+
+/// The CUDA C++ of a kernel, whole.
+pub(crate) fn source(kernel: &Kernel) -> String {
+    let out = Writer { text: String::new(), depth: 0 };
+    let mut cx = Context { kernel, names: Names::new(kernel), out };
+    let plan = barriers::plan(kernel);
+    cx.kernel_text(&plan);
+    let body = cx.out.text;
+    format!("{}\n{body}", runtime::needed(&body))
+}
+
+impl Context<'_> {
+    fn kernel_text(&mut self, plan: &barriers::Plan) {
+        let kernel = self.kernel;
+        self.out.line(format!("// `{}`", kernel.name));
+        let mut parameters: Vec<String> = Vec::new();
+        for (number, buffer) in kernel.buffers.iter().enumerate() {
+            if let Place::Argument(_) = buffer.place {
+                let read_only = buffer.access == carousel_core::kernel::Access::Read;
+                let constant = if read_only { "const " } else { "" };
+                let (ty, name) = (memory_type(buffer.dtype), &self.names.buffers[number]);
+                let elements = linear::dim(buffer.elements);
+                parameters.push(format!("{constant}{ty}* __restrict__ {name}, // {elements} elements"));
+            }
+        }
+        parameters.extend((0..kernel.dims).map(|number| format!("const i64 d{number},")));
+        parameters.push("const i64 points,".into());
+        parameters.push("u8* __restrict__ scratch,".into());
+        parameters.push("const i64 scratch_bytes,".into());
+        parameters.push("u32* __restrict__ status".into());
+        let name = function_name(kernel);
+        self.out.line(format!("extern \"C\" __global__ void __launch_bounds__({THREADS}) {name}("));
+        self.out.depth += 1;
+        parameters.iter().for_each(|parameter| self.out.line(parameter));
+        self.out.depth -= 1;
+        self.out.open(")");
+        self.scratch();
+        self.out.open("for (i64 point = blockIdx.x; point < points; point += gridDim.x)");
+        self.grid(&kernel.grid);
+        self.statements(&kernel.body, plan);
+        if plan.after_point {
+            self.out.line("__syncthreads(); // the next point uses the same memory");
+        }
+        self.out.close();
+        self.out.close();
+    }
+
+    /// Pointers to the memory of a grid point.
+    fn scratch(&mut self) {
+        let kernel = self.kernel;
+        let places: Vec<(usize, Dim)> = kernel
+            .buffers
+            .iter()
+            .enumerate()
+            .filter_map(|(number, buffer)| match buffer.place {
+                Place::Scratch(offset) => Some((number, offset)),
+                Place::Argument(_) => None,
+            })
+            .collect();
+        if places.is_empty() {
+            return;
+        }
+        if scratch_is_shared(kernel) {
+            self.out.line("extern __shared__ __align__(16) u8 own[]; // the memory of a point");
+        } else {
+            self.out.line("u8* own = scratch + (i64)blockIdx.x * scratch_bytes; // the memory of a point");
+        }
+        for (number, offset) in places {
+            let buffer = &kernel.buffers[number];
+            let (ty, name) = (memory_type(buffer.dtype), &self.names.buffers[number]);
+            let (offset, elements) = (linear::dim(offset), linear::dim(buffer.elements));
+            let line = format!("{ty}* const {name} = ({ty}*)(own + {offset}); // {elements} elements");
+            self.out.line(line);
+        }
+    }
+
+    /// The variables of the grid, the last one fastest.
+    fn grid(&mut self, grid: &[Loop]) {
+        match grid {
+            [] => {}
+            [only] => self.out.line(format!("const i64 x{} = point;", only.var.0)),
+            all => {
+                self.out.line("i64 rest = point;");
+                for (at, over) in all.iter().enumerate().rev() {
+                    let (var, extent) = (over.var.0, self.extent(&over.extent));
+                    if at == 0 {
+                        self.out.line(format!("const i64 x{var} = rest;"));
+                    } else {
+                        self.out.line(format!("const i64 x{var} = remainder(rest, {extent});"));
+                        self.out.line(format!("rest = quotient(rest, {extent});"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many times a loop runs.
+    fn extent(&self, extent: &Extent) -> String {
+        match extent {
+            Extent::Whole(whole) => linear::dim(*whole),
+            Extent::Tile { whole, tile, index } => {
+                format!("tile_extent({}, {tile}, x{})", linear::dim(*whole), index.0)
+            }
+        }
+    }
+
+    fn statements(&mut self, statements: &[Statement], plan: &barriers::Plan) {
+        for statement in statements {
+            if plan.before(statement) {
+                self.out.line("__syncthreads();");
+            }
+            self.statement(statement, plan);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Reductions and running combinations.
+//!
+//! The order in which values are combined is that of the text, never that in which threads happen to come.
+
+use super::Context;
+use super::expression::{constant, loaded, register_type, stored};
+use super::linear::{linear, value};
+use super::statement::{Workers, likely_points};
+use carousel_core::kernel::{Atom, Combine, Dim, Expr, Extent, Loop, Region, Store, Update};
+use carousel_ir::{DType, Direction};
+
+/// Fewer results than this do not keep the warps of a block busy.
+const FEW_RESULTS: u64 = 4;
+/// As many points are worth a warp.
+const WORTH_WARP: u64 = 32;
+
+/// How values are combined, for comments.
+pub(super) fn word(combine: Combine) -> &'static str {
+    match combine {
+        Combine::Sum => "sum",
+        Combine::Max => "largest",
+    }
+}
+
+/// The type of the combination in the runtime.
+fn operation(combine: Combine) -> &'static str {
+    match combine {
+        Combine::Sum => "Sum",
+        Combine::Max => "Larger",
+    }
+}
+
+/// What a combination starts from.
+fn neutral(combine: Combine, dtype: DType) -> String {
+    match (combine, dtype) {
+        (Combine::Sum, _) => constant(0.0, dtype),
+        (Combine::Max, DType::I32) => constant(f64::from(i32::MIN), dtype),
+        (Combine::Max, DType::U32 | DType::Bool) => constant(0.0, dtype),
+        (Combine::Max, DType::F32 | DType::F64 | DType::Bf16) => constant(f64::NEG_INFINITY, dtype),
+    }
+}
+
+/// Whether neighbouring points of the innermost of `over` lie next to each other in some memory that is read.
+fn is_contiguous(region: &Region, over: &[Loop]) -> bool {
+    let Some(inner) = over.last() else { return false };
+    region.exprs.iter().any(|expr| {
+        let Expr::Load { index, .. } = expr else { return false };
+        index.terms.iter().any(|term| {
+            term.atom == Atom::Var(inner.var) && term.dim == Dim::Known(1) && term.coefficient == 1
+        })
+    })
+}
+
+impl Context<'_> {
+    pub(super) fn reduce(
+        &mut self,
+        (loops, over): (&[Loop], &[Loop]),
+        region: &Region,
+        combine: Combine,
+        store: &Store,
+        update: Update,
+    ) {
+        let (results, points) = (likely_points(loops), likely_points(over));
+        let (operation, ty) = (operation(combine), self.sum_type(region, store));
+        // By whole blocks, by warps or by threads alone.
+        let (takers, parts, combined) = if results < FEW_RESULTS && points >= WORTH_WARP {
+            (Workers::Sequence, Workers::Threads, Some("combine_block"))
+        } else if points >= WORTH_WARP && is_contiguous(region, over) {
+            (Workers::Warps, Workers::Lanes, Some("combine_warp"))
+        } else {
+            (Workers::Threads, Workers::Sequence, None)
+        };
+        // Of a nest without loops, all of the warp or of the block do the one point.
+        let ends = match (loops, takers) {
+            ([], Workers::Warps) => {
+                self.out.open("if (threadIdx.x < 32)");
+                1
+            }
+            ([], Workers::Sequence) => {
+                self.out.open("");
+                1
+            }
+            _ => self.points(takers, loops),
+        };
+        self.out.line(format!("{ty} sum = {};", neutral(combine, region.dtypes[store.value.0 as usize])));
+        let inner = match (over, parts) {
+            ([], Workers::Sequence) => {
+                self.out.open("");
+                1
+            }
+            _ => self.points(parts, over),
+        };
+        self.region(region);
+        self.out.line(format!("sum = {operation}::of(sum, {});", value(store.value)));
+        self.end(inner);
+        if let Some(function) = combined {
+            self.out.line(format!("sum = {function}<{operation}>(sum);"));
+            let first = if function == "combine_warp" { "threadIdx.x % 32" } else { "threadIdx.x" };
+            self.out.open(format!("if ({first} == 0)"));
+        }
+        self.settle(store, update);
+        self.end(ends + usize::from(combined.is_some()));
+    }
+
+    /// Stores `sum`, or adds it to what is there.
+    fn settle(&mut self, store: &Store, update: Update) {
+        match update {
+            Update::Set => self.store_value(store, "sum"),
+            Update::Add => {
+                let dtype = self.dtype(store.buffer);
+                let element = format!("{}[{}]", self.buffer(store.buffer), linear(&store.index));
+                let total = format!("({} + sum)", loaded(dtype, &element));
+                self.out.line(format!("{element} = {};", stored(dtype, &total)));
+            }
+        }
+    }
+
+    fn sum_type(&self, region: &Region, store: &Store) -> &'static str {
+        register_type(region.dtypes[store.value.0 as usize])
+    }
+
+    pub(super) fn cumulative(
+        &mut self,
+        loops: &[Loop],
+        (along, direction): (&Loop, Direction),
+        region: &Region,
+        combine: Combine,
+        store: &Store,
+    ) {
+        let rows = likely_points(loops);
+        let known_few = loops.iter().all(|over| !matches!(over.extent, Extent::Whole(Dim::Argument(_))));
+        let by_block = known_few && rows < FEW_RESULTS;
+        let (operation, ty) = (operation(combine), self.sum_type(region, store));
+        let start = neutral(combine, region.dtypes[store.value.0 as usize]);
+        let (var, extent) = (along.var.0, self.extent(&along.extent));
+        let place = match direction {
+            Direction::Forward => "at".to_string(),
+            Direction::Reverse => format!("{extent} - 1 - at"),
+        };
+        let ends = match (by_block, loops) {
+            (true, []) => {
+                self.out.open("");
+                1
+            }
+            (true, loops) => self.points(Workers::Sequence, loops),
+            (false, loops) => self.points(Workers::Threads, loops),
+        };
+        self.out.line(format!("{ty} sum = {start};"));
+        if by_block {
+            // A block's width at a time: what came before is in `sum`.
+            self.out.open(format!("for (i64 first = 0; first < {extent}; first += {})", super::THREADS));
+            self.out.line("const i64 at = first + threadIdx.x;");
+            self.out.line(format!("const i64 x{var} = {place};"));
+            self.out.line(format!("{ty} mine = {start};"));
+            self.out.open(format!("if (at < {extent})"));
+            self.region(region);
+            self.out.line(format!("mine = {};", value(store.value)));
+            self.out.close();
+            self.out.line(format!("mine = scan_block<{operation}>(mine, sum);"));
+            self.out.open(format!("if (at < {extent})"));
+            self.store_value(store, "mine");
+            self.out.close();
+        } else {
+            self.out.open(format!("for (i64 at = 0; at < {extent}; ++at)"));
+            self.out.line(format!("const i64 x{var} = {place};"));
+            self.region(region);
+            self.out.line(format!("sum = {operation}::of(sum, {});", value(store.value)));
+            self.store_value(store, "sum");
+        }
+        self.end(ends + 1);
+    }
+}

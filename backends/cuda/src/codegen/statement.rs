@@ -1,0 +1,255 @@
+//! Statements as loops of a block's threads.
+//!
+//! Threads take the points of a statement in turns; a thread's numbers fit 32 bits, which a launch makes sure of.
+
+use super::linear::{dim, linear, value};
+use super::{Context, THREADS, barriers};
+use crate::codegen::expression::{loaded, register_type};
+use carousel_core::kernel::{
+    Atom, Dim, Expr, ExprId, Extent, Linear, Loop, Matrix, Region, Statement, Store, Update, Var,
+};
+use carousel_ir::{DType, Direction};
+use std::collections::HashSet;
+
+/// Who takes the points of a nest of loops.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Workers {
+    /// The threads of the block.
+    Threads,
+    /// The warps of the block, all threads of one together.
+    Warps,
+    /// The threads of a warp.
+    Lanes,
+    /// One point after the other, by whoever is here.
+    Sequence,
+}
+
+impl Workers {
+    /// The first point of a worker, and how many there are.
+    fn first_and_count(self) -> (&'static str, u32) {
+        match self {
+            Workers::Threads => ("threadIdx.x", THREADS),
+            Workers::Warps => ("threadIdx.x / 32", THREADS / 32),
+            Workers::Lanes => ("threadIdx.x % 32", 32),
+            Workers::Sequence => ("0", 1),
+        }
+    }
+}
+
+/// What an axis of unknown size is taken for where alternatives are weighed.
+const LIKELY: u64 = 64;
+
+fn likely(extent: &Extent) -> u64 {
+    match extent {
+        Extent::Whole(Dim::Known(n)) => *n,
+        Extent::Whole(Dim::Argument(_)) => LIKELY,
+        Extent::Tile { whole: Dim::Known(n), tile, .. } => (*n).min(*tile),
+        Extent::Tile { whole: Dim::Argument(_), tile, .. } => *tile,
+    }
+}
+
+/// About how many points a nest has.
+pub(super) fn likely_points(loops: &[Loop]) -> u64 {
+    loops.iter().map(|over| likely(&over.extent)).fold(1, u64::saturating_mul)
+}
+
+fn variables(loops: &[Loop]) -> String {
+    loops.iter().map(|over| format!("x{}", over.var.0)).collect::<Vec<_>>().join(", ")
+}
+
+impl Context<'_> {
+    pub(super) fn statement(&mut self, statement: &Statement, plan: &barriers::Plan) {
+        match statement {
+            Statement::Loop { over, direction, body } => {
+                let extent = self.extent(&over.extent);
+                let var = over.var.0;
+                match direction {
+                    Direction::Forward => {
+                        self.out.open(format!("for (i64 x{var} = 0; x{var} < {extent}; ++x{var})"));
+                    }
+                    Direction::Reverse => {
+                        self.out.open(format!("for (i64 x{var} = {extent} - 1; x{var} >= 0; --x{var})"));
+                    }
+                }
+                self.statements(body, plan);
+                self.out.close();
+            }
+            Statement::Map { loops, region, stores } => {
+                let names: Vec<&str> = stores.iter().map(|store| self.buffer(store.buffer)).collect();
+                let title = format!("// {} at every [{}]", names.join(", "), variables(loops));
+                self.out.line(title);
+                let ends = self.points(Workers::Threads, loops);
+                self.region(region);
+                stores.iter().for_each(|store| self.store_value(store, &value(store.value)));
+                self.end(ends);
+            }
+            Statement::Reduce { loops, over, region, combine, store, update } => {
+                let name = self.buffer(store.buffer).to_string();
+                self.out.line(format!(
+                    "// {name} at every [{}]: {} over [{}]",
+                    variables(loops),
+                    super::reduce::word(*combine),
+                    variables(over)
+                ));
+                self.reduce((loops, over), region, *combine, store, *update);
+            }
+            Statement::Cumulative { loops, along, direction, region, combine, store } => {
+                let name = self.buffer(store.buffer).to_string();
+                self.out.line(format!(
+                    "// {name} at every [{}]: running {} along x{}",
+                    variables(loops),
+                    super::reduce::word(*combine),
+                    along.var.0
+                ));
+                self.cumulative(loops, (along, *direction), region, *combine, store);
+            }
+            Statement::ScatterAdd { loops, region, store } => self.scatter(loops, region, store),
+            Statement::Product { m, n, k, a, b, c, update, dtype } => {
+                self.product([m, n, k], [a, b, c], *update, *dtype);
+            }
+        }
+    }
+
+    /// Begins a nest whose points workers take in turns, and tells how many braces end it.
+    pub(super) fn points(&mut self, workers: Workers, loops: &[Loop]) -> usize {
+        let (first, count) = workers.first_and_count();
+        match (workers, loops) {
+            (Workers::Sequence, loops) => {
+                for over in loops {
+                    let (var, extent) = (over.var.0, self.extent(&over.extent));
+                    self.out.open(format!("for (i64 x{var} = 0; x{var} < {extent}; ++x{var})"));
+                }
+                loops.len()
+            }
+            (_, []) => {
+                // There is one point: the first worker's.
+                self.out.open(format!("if ({first} == 0)"));
+                1
+            }
+            (_, [over]) => {
+                let (var, extent) = (over.var.0, self.extent(&over.extent));
+                self.out.open(format!("for (i64 x{var} = {first}; x{var} < {extent}; x{var} += {count})"));
+                1
+            }
+            (_, [outer, rest @ ..]) => {
+                self.out.open("");
+                let mut names = Vec::new();
+                for over in loops {
+                    let name = format!("n{}", over.var.0);
+                    let extent = self.extent(&over.extent);
+                    self.out.line(format!("const u32 {name} = (u32){extent};"));
+                    names.push(name);
+                }
+                let all = names.join(" * ");
+                // A number of its own for each nest: nests lie in one another.
+                let t = format!("t{}", outer.var.0);
+                self.out.open(format!("for (u32 {t} = {first}; {t} < {all}; {t} += {count})"));
+                let mut above = t;
+                for over in rest.iter().rev() {
+                    let var = over.var.0;
+                    self.out.line(format!("const i64 x{var} = {above} % n{var};"));
+                    above = format!("{above} / n{var}");
+                }
+                self.out.line(format!("const i64 x{} = {above};", outer.var.0));
+                2
+            }
+        }
+    }
+
+    pub(super) fn end(&mut self, braces: usize) {
+        (0..braces).for_each(|_| self.out.close());
+    }
+
+    /// Sums at places that data names. Points that may meet are one thread's, in order; what distinguishes places
+    /// anyway is shared out.
+    fn scatter(&mut self, loops: &[Loop], region: &Region, store: &Store) {
+        let name = self.buffer(store.buffer).to_string();
+        let (shared, own): (Vec<Loop>, Vec<Loop>) =
+            loops.iter().partition(|over| separates(over.var, region, &store.index));
+        let (outer, inner) = (variables(&shared), variables(&own));
+        self.out.line(format!(
+            "// {name}: sums at places from data; one thread for each [{outer}] goes over [{inner}]"
+        ));
+        let ends = self.points(Workers::Threads, &shared) + self.points(Workers::Sequence, &own);
+        self.region(region);
+        let element = format!("{name}[{}]", linear(&store.index));
+        let dtype = self.dtype(store.buffer);
+        // The place is looked up once: looking it up reports what is wrong with it.
+        self.out.line(format!("auto& place = {element};"));
+        let sum = format!("{} + {}", loaded(dtype, "place"), value(store.value));
+        let line = format!("place = {};", super::expression::stored(dtype, &format!("({sum})")));
+        self.out.line(line);
+        self.end(ends);
+    }
+
+    fn product(&mut self, [m, n, k]: [&Extent; 3], [a, b, c]: [&Matrix; 3], update: Update, dtype: DType) {
+        let (rows, columns) = (likely(m), likely(n));
+        let along_k = if rows == 1 { b.row } else { a.column };
+        let way = match (rows.min(columns), along_k) {
+            (1, Dim::Known(1)) => "product_by_warps",
+            (0..8, _) => "product_by_threads",
+            _ => "product_in_tiles",
+        };
+        let [m, n, k] = [m, n, k].map(|extent| self.extent(extent));
+        let (a_name, b_name, c_name) = (self.buffer(a.buffer), self.buffer(b.buffer), self.buffer(c.buffer));
+        let sign = if update == Update::Add { "+=" } else { "=" };
+        let title = format!("// {c_name} {sign} {a_name} {b_name}, [{m}, {k}] times [{k}, {n}]");
+        let matrix = |name: &str, matrix: &Matrix| {
+            let (base, row, column) = (linear(&matrix.base), dim(matrix.row), dim(matrix.column));
+            format!("{name} + {base}, {row}, {column}")
+        };
+        let matrices = [matrix(a_name, a), matrix(b_name, b), matrix(c_name, c)].join(", ");
+        let (ty, adds) = (register_type(dtype), update == Update::Add);
+        self.out.line(title);
+        self.out.line(format!("{way}<{ty}, {adds}>({m}, {n}, {k}, {matrices});"));
+    }
+}
+
+/// Whether points that differ in a variable have different places, whatever the data.
+fn separates(var: Var, region: &Region, index: &Linear) -> bool {
+    let mut in_data = HashSet::new();
+    let mut nested = HashSet::new();
+    for term in &index.terms {
+        match &term.atom {
+            Atom::Data { value, .. } => variables_of(*value, region, &mut in_data),
+            Atom::Quotient(inside, _) | Atom::Remainder(inside, _) => collect(inside, region, &mut nested),
+            Atom::One | Atom::Var(_) => {}
+        }
+    }
+    let is_direct = index.terms.iter().any(|term| term.atom == Atom::Var(var));
+    is_direct && !in_data.contains(&var) && !nested.contains(&var)
+}
+
+fn collect(linear: &Linear, region: &Region, found: &mut HashSet<Var>) {
+    for term in &linear.terms {
+        match &term.atom {
+            Atom::One => {}
+            Atom::Var(var) => {
+                found.insert(*var);
+            }
+            Atom::Quotient(inside, _) | Atom::Remainder(inside, _) => collect(inside, region, found),
+            Atom::Data { value, .. } => variables_of(*value, region, found),
+        }
+    }
+}
+
+/// The variables on which an expression depends.
+fn variables_of(id: ExprId, region: &Region, found: &mut HashSet<Var>) {
+    match &region.exprs[id.0 as usize] {
+        Expr::Load { index, guards, .. } => {
+            collect(index, region, found);
+            guards.iter().for_each(|guard| collect(&guard.index, region, found));
+        }
+        Expr::Const { .. } | Expr::Size { .. } => {}
+        Expr::Index { index } => collect(index, region, found),
+        Expr::Holds { guard } => collect(&guard.index, region, found),
+        Expr::Apply { operands, .. } => operands.iter().for_each(|id| variables_of(*id, region, found)),
+        Expr::Cast { value, .. } => variables_of(*value, region, found),
+        Expr::Uniform { seed, step, index, .. } => {
+            variables_of(*seed, region, found);
+            variables_of(*step, region, found);
+            collect(index, region, found);
+        }
+        Expr::FoldIn { seed, .. } => variables_of(*seed, region, found),
+    }
+}

@@ -1,0 +1,182 @@
+//! The driver and the device behind it.
+
+use crate::{codegen, compiler, toolchain};
+use carousel_core::backend::CompileError;
+use carousel_core::kernel::Kernel;
+use cudarc::driver::{
+    CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg,
+};
+use cudarc::nvrtc::Ptx;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+/// Which driver is used. It is chosen once for a process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Driver {
+    /// The system's.
+    System,
+    /// A library with the driver's interface, such as an emulated device.
+    Library(PathBuf),
+}
+
+/// The device cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// There is no driver.
+    #[error(
+        "there is no CUDA driver here: `libcuda.so` was not found. Without a GPU, --emulate runs an emulated device"
+    )]
+    NoDriver,
+    /// The driver's library cannot be loaded.
+    #[error("{path} cannot be loaded: {message}")]
+    Broken {
+        /// The library.
+        path: String,
+        /// What the system says.
+        message: String,
+    },
+    /// Another driver was chosen before.
+    #[error("another CUDA driver is in use in this process")]
+    AnotherDriver,
+    /// The driver refuses.
+    #[error("the CUDA driver: {0}")]
+    Refused(String),
+}
+
+pub(crate) fn refused(error: cudarc::driver::DriverError) -> DeviceError {
+    DeviceError::Refused(format!("{error:?}"))
+}
+
+/// A device with the stream on which everything is done in order.
+pub(crate) struct Device {
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+}
+
+/// A kernel that is ready to be launched.
+pub(crate) struct Loaded {
+    function: CudaFunction,
+}
+
+/// Memory of the device.
+pub(crate) struct DeviceMemory {
+    slice: CudaSlice<u8>,
+    pub(crate) bytes: u64,
+}
+
+impl Device {
+    pub(crate) fn open(driver: &Driver) -> Result<Device, DeviceError> {
+        static CHOSEN: OnceLock<(Driver, Result<(), DeviceError>)> = OnceLock::new();
+        let (chosen, loaded) = CHOSEN.get_or_init(|| (driver.clone(), load(driver)));
+        if chosen != driver {
+            return Err(DeviceError::AnotherDriver);
+        }
+        loaded.clone()?;
+        let context = CudaContext::new(0).map_err(refused)?;
+        // One stream does everything in order: nothing has to be tracked.
+        // SAFETY: no memory is used from two streams.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.default_stream();
+        Ok(Device { context, stream })
+    }
+
+    pub(crate) fn load(&self, kernel: &Kernel) -> Result<Loaded, CompileError> {
+        let ptx = compiler::compiled(kernel)?;
+        let fail = |error| CompileError { message: format!("kernel `{}`: {}", kernel.name, refused(error)) };
+        let module = self.context.load_module(Ptx::from_src(ptx.as_ref())).map_err(fail)?;
+        let function = module.load_function(&codegen::function_name(kernel)).map_err(fail)?;
+        Ok(Loaded { function })
+    }
+
+    pub(crate) fn allocate(&self, bytes: u64) -> Result<DeviceMemory, DeviceError> {
+        // SAFETY: what is not written is not read: kernels promise that.
+        let slice = unsafe { self.stream.alloc::<u8>(bytes.max(1) as usize) }.map_err(refused)?;
+        Ok(DeviceMemory { slice, bytes })
+    }
+
+    pub(crate) fn address(&self, memory: &DeviceMemory) -> u64 {
+        memory.slice.device_ptr(&self.stream).0
+    }
+
+    pub(crate) fn upload(&self, bytes: &[u8], to: &mut DeviceMemory, offset: u64) -> Result<(), DeviceError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let (start, end) = (offset as usize, offset as usize + bytes.len());
+        self.stream.memcpy_htod(bytes, &mut to.slice.slice_mut(start..end)).map_err(refused)
+    }
+
+    pub(crate) fn download(
+        &self,
+        from: &DeviceMemory,
+        offset: u64,
+        bytes: &mut [u8],
+    ) -> Result<(), DeviceError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let (start, end) = (offset as usize, offset as usize + bytes.len());
+        self.stream.memcpy_dtoh(&from.slice.slice(start..end), bytes).map_err(refused)
+    }
+
+    pub(crate) fn zero(&self, memory: &mut DeviceMemory, offset: u64, bytes: u64) -> Result<(), DeviceError> {
+        let (start, end) = (offset as usize, (offset + bytes) as usize);
+        self.stream.memset_zeros(&mut memory.slice.slice_mut(start..end)).map_err(refused)
+    }
+
+    pub(crate) fn wait(&self) -> Result<(), DeviceError> {
+        self.stream.synchronize().map_err(refused)
+    }
+
+    /// Launches a kernel of the code generator.
+    ///
+    /// # Safety
+    /// The addresses are of memory with as many elements as the kernel addresses.
+    pub(crate) unsafe fn launch(
+        &self,
+        kernel: &Loaded,
+        blocks: u32,
+        shared_bytes: u32,
+        arguments: &Arguments<'_>,
+    ) -> Result<(), DeviceError> {
+        let mut launch = self.stream.launch_builder(&kernel.function);
+        for address in arguments.buffers {
+            launch.arg(address);
+        }
+        for dim in arguments.dims {
+            launch.arg(dim);
+        }
+        launch
+            .arg(&arguments.points)
+            .arg(&arguments.scratch)
+            .arg(&arguments.scratch_bytes)
+            .arg(&arguments.status);
+        let config = LaunchConfig {
+            grid_dim: (blocks, 1, 1),
+            block_dim: (codegen::THREADS, 1, 1),
+            shared_mem_bytes: shared_bytes,
+        };
+        // SAFETY: the arguments are those of the generated function, in its order; the caller promises the rest.
+        unsafe { launch.launch(config) }.map(drop).map_err(refused)
+    }
+}
+
+/// What a generated function is given.
+pub(crate) struct Arguments<'a> {
+    pub(crate) buffers: &'a [u64],
+    pub(crate) dims: &'a [i64],
+    pub(crate) points: i64,
+    pub(crate) scratch: u64,
+    pub(crate) scratch_bytes: i64,
+    pub(crate) status: u64,
+}
+
+fn load(driver: &Driver) -> Result<(), DeviceError> {
+    match driver {
+        // SAFETY: the driver's initialisers are those of a library that is meant to be loaded.
+        Driver::System if unsafe { cudarc::driver::sys::is_culib_present() } => Ok(()),
+        Driver::System => Err(DeviceError::NoDriver),
+        Driver::Library(path) => toolchain::load_globally(path)
+            .map_err(|message| DeviceError::Broken { path: path.display().to_string(), message }),
+    }
+}

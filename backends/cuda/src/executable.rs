@@ -1,0 +1,380 @@
+//! Compiled programs on a CUDA device: a flat list of launches over one piece of memory.
+//!
+//! Invariant: a run decides nothing but the addresses; everything of a run lies in one allocation (inputs, outputs, the
+//! arena, memory of grid points, status words), which is kept for the next one. Deliberately absent: values that stay on
+//! the device between runs.
+
+use crate::codegen::{STATUS_DIVISION, STATUS_INDEX, scratch_is_shared};
+use crate::device::{Arguments, Device, DeviceError, DeviceMemory, Driver, Loaded};
+use carousel_core::backend::{Backend, CompileError, Data, DataMut, Executable, RunError, Tensor};
+use carousel_core::bind;
+use carousel_core::kernel::{Extent, Kernel, Loop, Place, Statement};
+use carousel_core::program::{Bound, Entry, Location, Port, Program, Routine, element_bytes};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// More blocks than a GPU runs at a time are not launched: blocks take grid points in turns.
+const MOST_BLOCKS: u64 = 1024;
+/// Pieces of a run's memory begin at multiples of this.
+const ALIGNMENT: u64 = 256;
+
+/// Memory that a launch is going to touch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Expected {
+    /// Its address on the device.
+    pub address: u64,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Whether what is there has no meaning for the launch.
+    pub fresh: bool,
+}
+
+/// Is told what is about to happen on the device: for devices that check it.
+pub trait Observer: Send + Sync {
+    /// A run begins: this memory has no values yet.
+    fn before_run(&self, memory: &[Expected]);
+
+    /// A kernel is about to be launched, on this memory.
+    fn before_launch(&self, kernel: &str, memory: &[Expected]);
+}
+
+/// The CUDA target.
+#[derive(Clone)]
+pub struct CudaBackend {
+    device: Arc<Device>,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl CudaBackend {
+    /// The first device of a driver.
+    ///
+    /// # Errors
+    /// If there is no such driver, or it has no device.
+    pub fn open(driver: &Driver) -> Result<CudaBackend, DeviceError> {
+        Ok(CudaBackend { device: Arc::new(Device::open(driver)?), observer: None })
+    }
+
+    /// The same with somebody who is told of every launch.
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> CudaBackend {
+        CudaBackend { observer: Some(observer), ..self }
+    }
+
+    /// Compiles the last routine of the program, its root.
+    ///
+    /// # Errors
+    /// If the compiler is not there, or a kernel does not compile.
+    pub fn executable(&self, program: Program) -> Result<CudaExecutable, CompileError> {
+        if program.routines.is_empty() {
+            return Err(CompileError { message: "the program is empty".to_string() });
+        }
+        let kernels = compiled(&self.device, &program.kernels)?;
+        Ok(CudaExecutable {
+            program,
+            kernels,
+            backend: self.clone(),
+            bounds: Mutex::default(),
+            memories: Mutex::default(),
+            peak: AtomicU64::new(0),
+        })
+    }
+}
+
+impl Backend for CudaBackend {
+    fn compile(&self, program: Program) -> Result<Box<dyn Executable>, CompileError> {
+        Ok(Box::new(self.executable(program)?))
+    }
+}
+
+/// Compiles kernels side by side; the result does not depend on how many at a time.
+fn compiled(device: &Device, kernels: &[Kernel]) -> Result<Vec<Loaded>, CompileError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let piece = kernels.len().div_ceil(threads).max(1);
+    let texts: Vec<Result<(), CompileError>> = std::thread::scope(|scope| {
+        let compile = |piece: &[Kernel]| {
+            piece.iter().try_for_each(|kernel| crate::compiler::compiled(kernel).map(drop))
+        };
+        let workers: Vec<_> =
+            kernels.chunks(piece).map(|piece| scope.spawn(move || compile(piece))).collect();
+        let crashed = || Err(CompileError { message: "the compiler crashed".to_string() });
+        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| crashed())).collect()
+    });
+    texts.into_iter().collect::<Result<Vec<()>, _>>()?;
+    kernels.iter().map(|kernel| device.load(kernel)).collect()
+}
+
+type Shapes = Vec<Vec<u64>>;
+
+/// A program with addresses for certain shapes.
+struct Plan {
+    bound: Bound,
+    /// Offsets of inputs and outputs in the memory of a run.
+    inputs: Vec<(u64, u64)>,
+    outputs: Vec<(u64, u64)>,
+    arena: u64,
+    scratch: u64,
+    status: u64,
+    bytes: u64,
+}
+
+/// A compiled program.
+pub struct CudaExecutable {
+    program: Program,
+    kernels: Vec<Loaded>,
+    backend: CudaBackend,
+    bounds: Mutex<HashMap<Shapes, Arc<Plan>>>,
+    memories: Mutex<Vec<DeviceMemory>>,
+    peak: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these hold is valid at any time, even if a thread panicked meanwhile.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many blocks do the grid points of an entry.
+fn blocks(entry: &Entry) -> u64 {
+    entry.points.min(MOST_BLOCKS)
+}
+
+/// Bytes of a grid point's memory on the device, where it is not shared memory.
+fn scratch_bytes(kernel: &Kernel, entry: &Entry) -> u64 {
+    if scratch_is_shared(kernel) { 0 } else { entry.scratch_bytes.next_multiple_of(ALIGNMENT) }
+}
+
+impl CudaExecutable {
+    /// The program that was compiled.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn root(&self) -> &Routine {
+        &self.program.routines[self.program.routines.len() - 1]
+    }
+
+    fn kernel(&self, entry: &Entry) -> &Kernel {
+        &self.program.kernels[entry.kernel.0 as usize]
+    }
+
+    /// The program for inputs of these shapes.
+    fn plan(&self, shapes: &[&[u64]]) -> Result<Arc<Plan>, RunError> {
+        let key: Shapes = shapes.iter().map(|shape| shape.to_vec()).collect();
+        if let Some(plan) = lock(&self.bounds).get(&key) {
+            return Ok(plan.clone());
+        }
+        let bound = bind(&self.program, shapes)?;
+        for entry in &bound.entries {
+            if most_points(&self.kernel(entry).body, &entry.dims) > u64::from(u32::MAX >> 1) {
+                return Err(RunError::TooLarge { bytes: None });
+            }
+        }
+        let too_large = || RunError::TooLarge { bytes: None };
+        let mut end = 0u64;
+        let mut place = |bytes: u64| {
+            let start = end;
+            end = end.checked_add(bytes)?.checked_next_multiple_of(ALIGNMENT)?;
+            Some(start)
+        };
+        let mut ends = |ports: &[Port], elements: &[u64]| {
+            let bytes = ports.iter().zip(elements).map(|(p, n)| n.checked_mul(element_bytes(p.ty.dtype)));
+            bytes.map(|bytes| bytes.and_then(|b| Some((place(b)?, b)))).collect::<Option<Vec<_>>>()
+        };
+        let root = self.root();
+        let inputs = ends(&root.inputs, &bound.input_elements).ok_or_else(too_large)?;
+        let outputs = ends(&root.outputs, &bound.output_elements).ok_or_else(too_large)?;
+        let scratch = |entry: &Entry| blocks(entry).checked_mul(scratch_bytes(self.kernel(entry), entry));
+        let scratch =
+            bound.entries.iter().map(scratch).collect::<Option<Vec<u64>>>().ok_or_else(too_large)?;
+        let scratch = scratch.into_iter().max().unwrap_or(0);
+        let arena = place(bound.arena_bytes).ok_or_else(too_large)?;
+        let scratch = place(scratch).ok_or_else(too_large)?;
+        let status = place(4 * self.program.kernels.len() as u64).ok_or_else(too_large)?;
+        let plan = Arc::new(Plan { bound, inputs, outputs, arena, scratch, status, bytes: end });
+        lock(&self.bounds).insert(key, plan.clone());
+        Ok(plan)
+    }
+
+    fn check(&self, plan: &Plan, inputs: &[Tensor<'_>], outputs: &[DataMut<'_>]) -> Result<(), RunError> {
+        let root = self.root();
+        for ((port, tensor), &elements) in root.inputs.iter().zip(inputs).zip(&plan.bound.input_elements) {
+            check_data(port, tensor.data, elements)?;
+        }
+        if outputs.len() != root.outputs.len() {
+            let (expected, found) = (root.outputs.len(), outputs.len());
+            return Err(RunError::Count { what: "outputs", expected, found });
+        }
+        for ((port, output), &elements) in root.outputs.iter().zip(outputs).zip(&plan.bound.output_elements) {
+            check_data(port, output.as_data(), elements)?;
+        }
+        Ok(())
+    }
+
+    fn run_in(
+        &self,
+        plan: &Plan,
+        memory: &mut DeviceMemory,
+        inputs: &[Tensor<'_>],
+        outputs: &mut [DataMut<'_>],
+    ) -> Result<(), RunError> {
+        let device = &self.backend.device;
+        let failed = |error: DeviceError| RunError::Device { message: error.to_string() };
+        for (tensor, (offset, _)) in inputs.iter().zip(&plan.inputs) {
+            device.upload(bytes_of(&tensor.data), memory, *offset).map_err(failed)?;
+        }
+        let status_bytes = 4 * self.program.kernels.len() as u64;
+        device.zero(memory, plan.status, status_bytes).map_err(failed)?;
+        let start = device.address(memory);
+        if let Some(observer) = &self.backend.observer {
+            let fresh =
+                |(offset, bytes): (u64, u64)| Expected { address: start + offset, bytes, fresh: true };
+            let outputs = plan.outputs.iter().map(|end| fresh(*end));
+            let without: Vec<Expected> =
+                outputs.chain([fresh((plan.arena, plan.bound.arena_bytes))]).collect();
+            observer.before_run(&without);
+        }
+        for entry in plan.bound.entries.iter().filter(|entry| entry.points > 0) {
+            self.launch(plan, start, entry)?;
+        }
+        device.wait().map_err(failed)?;
+        let mut status = vec![0u8; status_bytes as usize];
+        device.download(memory, plan.status, &mut status).map_err(failed)?;
+        for entry in &plan.bound.entries {
+            let at = 4 * entry.kernel.0 as usize;
+            let word = u32::from_le_bytes([status[at], status[at + 1], status[at + 2], status[at + 3]]);
+            let kernel = self.kernel(entry).name.clone();
+            if word & STATUS_DIVISION != 0 {
+                return Err(RunError::Division { kernel });
+            }
+            if word & STATUS_INDEX != 0 {
+                return Err(RunError::Index { kernel });
+            }
+        }
+        for (output, (offset, _)) in outputs.iter_mut().zip(&plan.outputs) {
+            device.download(memory, *offset, bytes_of_mut(output)).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn launch(&self, plan: &Plan, start: u64, entry: &Entry) -> Result<(), RunError> {
+        let kernel = self.kernel(entry);
+        let place = |location: &Location| match location {
+            Location::Input(n) => start + plan.inputs[*n as usize].0,
+            Location::Output(n) => start + plan.outputs[*n as usize].0,
+            Location::Arena(offset) => start + plan.arena + offset,
+        };
+        let buffers: Vec<u64> = entry.buffers.iter().map(place).collect();
+        let (blocks, scratch_bytes) = (blocks(entry), scratch_bytes(kernel, entry));
+        let arguments = Arguments {
+            buffers: &buffers,
+            dims: &entry.dims,
+            points: entry.points as i64,
+            scratch: start + plan.scratch,
+            scratch_bytes: scratch_bytes as i64,
+            status: start + plan.status + 4 * u64::from(entry.kernel.0),
+        };
+        if let Some(observer) = &self.backend.observer {
+            let mut touched = Vec::new();
+            for buffer in &kernel.buffers {
+                if let Place::Argument(n) = buffer.place {
+                    let elements = buffer.elements.value(&entry.dims).max(0) as u64;
+                    let (address, bytes) = (buffers[n as usize], elements * element_bytes(buffer.dtype));
+                    // A kernel may write a part of a buffer: what is in the rest stays.
+                    touched.push(Expected { address, bytes, fresh: false });
+                }
+            }
+            let own = blocks * scratch_bytes;
+            touched.push(Expected { address: arguments.scratch, bytes: own, fresh: true });
+            touched.push(Expected { address: arguments.status, bytes: 4, fresh: false });
+            observer.before_launch(&kernel.name, &touched);
+        }
+        let shared = if scratch_is_shared(kernel) { entry.scratch_bytes as u32 } else { 0 };
+        let loaded = &self.kernels[entry.kernel.0 as usize];
+        // SAFETY: `bind` gives each buffer as many elements as the kernel addresses, inputs and outputs were checked to
+        // have as many, and the memory of the run has room for all.
+        let launched = unsafe { self.backend.device.launch(loaded, blocks as u32, shared, &arguments) };
+        launched.map_err(|error| RunError::Device { message: format!("kernel `{}`: {error}", kernel.name) })
+    }
+}
+
+/// The most points that threads of a block number in 32 bits.
+fn most_points(statements: &[Statement], dims: &[i64]) -> u64 {
+    let extent = |extent: &Extent| match extent {
+        Extent::Whole(dim) => dim.value(dims).max(0) as u64,
+        Extent::Tile { whole, tile, .. } => (whole.value(dims).max(0) as u64).min(*tile),
+    };
+    let count = |loops: &[Loop]| loops.iter().map(|l| extent(&l.extent)).fold(1, u64::saturating_mul);
+    let of = |statement: &Statement| match statement {
+        Statement::Loop { body, .. } => most_points(body, dims),
+        Statement::Map { loops, .. }
+        | Statement::ScatterAdd { loops, .. }
+        | Statement::Cumulative { loops, .. } => count(loops),
+        Statement::Reduce { loops, over, .. } => count(loops).max(count(over)),
+        Statement::Product { .. } => 0,
+    };
+    statements.iter().map(of).max().unwrap_or(0)
+}
+
+fn check_data(port: &Port, data: Data<'_>, elements: u64) -> Result<(), RunError> {
+    let (name, expected) = (port.name, port.ty.dtype);
+    if data.dtype() != expected {
+        return Err(RunError::DType { name, expected, found: data.dtype() });
+    }
+    if data.elements() != elements {
+        return Err(RunError::Length { name, expected: elements, found: data.elements() });
+    }
+    Ok(())
+}
+
+fn bytes_of<'a>(data: &'a Data<'a>) -> &'a [u8] {
+    let bytes = data.elements() * element_bytes(data.dtype());
+    // SAFETY: the elements are numbers without padding, and as many as the slice has.
+    unsafe { std::slice::from_raw_parts(data.as_ptr(), bytes as usize) }
+}
+
+fn bytes_of_mut<'a>(data: &'a mut DataMut<'_>) -> &'a mut [u8] {
+    let given = data.as_data();
+    let bytes = given.elements() * element_bytes(given.dtype());
+    // SAFETY: the elements are numbers without padding, of which all bits are valid, and as many as the slice has.
+    unsafe { std::slice::from_raw_parts_mut(data.as_mut_ptr(), bytes as usize) }
+}
+
+impl Executable for CudaExecutable {
+    fn inputs(&self) -> &[Port] {
+        &self.root().inputs
+    }
+
+    fn outputs(&self) -> &[Port] {
+        &self.root().outputs
+    }
+
+    fn output_shapes(&self, input_shapes: &[&[u64]]) -> Result<Vec<Vec<u64>>, RunError> {
+        Ok(self.plan(input_shapes)?.bound.output_sizes.clone())
+    }
+
+    fn run(&self, inputs: &[Tensor<'_>], outputs: &mut [DataMut<'_>]) -> Result<(), RunError> {
+        let shapes: Vec<&[u64]> = inputs.iter().map(|tensor| tensor.shape).collect();
+        let plan = self.plan(&shapes)?;
+        self.check(&plan, inputs, outputs)?;
+        let taken = {
+            let mut memories = lock(&self.memories);
+            let fits = memories.iter().position(|memory| memory.bytes >= plan.bytes);
+            fits.map(|at| memories.swap_remove(at))
+        };
+        let mut memory = match taken {
+            Some(memory) => memory,
+            None => {
+                let allocated = self.backend.device.allocate(plan.bytes);
+                allocated.map_err(|error| RunError::Device { message: error.to_string() })?
+            }
+        };
+        let beside = plan.bytes - plan.arena;
+        self.peak.fetch_max(beside, Ordering::Relaxed);
+        let result = self.run_in(&plan, &mut memory, inputs, outputs);
+        lock(&self.memories).push(memory);
+        result
+    }
+
+    fn peak_bytes(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
+    }
+}

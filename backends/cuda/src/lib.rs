@@ -1,0 +1,28 @@
+//! CUDA target: kernels become CUDA C++, which NVRTC compiles and the driver runs.
+//!
+//! Map: the private `codegen` writes the text of a kernel, [`toolchain`] finds or installs the compiler, [`ptx`] runs it,
+//! `device` talks to the driver, and [`CudaBackend`] makes executables of programs. Building needs no CUDA, and running
+//! needs no GPU: any library with the driver's interface will do ([`Driver`]).
+//!
+//! ```no_run
+//! use carousel_core::backend::{Backend, Executable};
+//! use carousel_core::program::Program;
+//! use carousel_cuda::{CudaBackend, Driver};
+//!
+//! # fn run(program: Program) -> Result<(), Box<dyn std::error::Error>> {
+//! let backend = CudaBackend::open(&Driver::System)?;
+//! let executable = backend.compile(program)?;
+//! # Ok(()) }
+//! ```
+
+mod codegen;
+mod compiler;
+mod device;
+#[cfg(feature = "emulated")]
+pub mod emulated;
+mod executable;
+pub mod toolchain;
+
+pub use compiler::{Assembly, assemble, cuda, ptx, ptx_of_text};
+pub use device::{DeviceError, Driver};
+pub use executable::{CudaBackend, CudaExecutable, Expected, Observer};

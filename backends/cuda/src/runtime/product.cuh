@@ -1,0 +1,84 @@
+// c = a b or c += a b, of matrices with any strides: element (i, j) of x is at x[i * x_row + j * x_column]. What lies in
+// memory in another type is converted as it is read.
+static __device__ float number(float x) { return x; }
+static __device__ double number(double x) { return x; }
+static __device__ float number(u16 bits) { return from_bf16(bits); }
+
+// Few rows or columns: a thread for each element of c.
+template <class T, bool ADDS, class A, class B>
+static __device__ void product_by_threads(
+    i64 m, i64 n, i64 k, const A* a, i64 a_row, i64 a_column, const B* b, i64 b_row, i64 b_column,
+    T* c, i64 c_row, i64 c_column) {
+  for (i64 at = threadIdx.x; at < m * n; at += 256) {
+    const i64 i = quotient(at, n), j = remainder(at, n);
+    T sum = 0;
+    for (i64 l = 0; l < k; ++l) sum += (T)number(a[i * a_row + l * a_column]) * (T)number(b[l * b_row + j * b_column]);
+    T& place = c[i * c_row + j * c_column];
+    place = ADDS ? place + sum : sum;
+  }
+}
+
+// A vector times a matrix that is contiguous in the contracted axis: a warp for each element of c.
+template <class T, bool ADDS, class A, class B>
+static __device__ void product_by_warps(
+    i64 m, i64 n, i64 k, const A* a, i64 a_row, i64 a_column, const B* b, i64 b_row, i64 b_column,
+    T* c, i64 c_row, i64 c_column) {
+  for (i64 at = threadIdx.x / 32; at < m * n; at += 8) {
+    const i64 i = quotient(at, n), j = remainder(at, n);
+    T sum = 0;
+    for (i64 l = threadIdx.x % 32; l < k; l += 32)
+      sum += (T)number(a[i * a_row + l * a_column]) * (T)number(b[l * b_row + j * b_column]);
+    sum = combine_warp<Sum>(sum);
+    if (threadIdx.x % 32 == 0) {
+      T& place = c[i * c_row + j * c_column];
+      place = ADDS ? place + sum : sum;
+    }
+  }
+}
+
+// Tiles of 64 x 64 elements of c, four by four a thread; 16 of the contracted axis at a time in shared memory.
+template <class T, bool ADDS, class A, class B>
+static __device__ void product_in_tiles(
+    i64 m, i64 n, i64 k, const A* a, i64 a_row, i64 a_column, const B* b, i64 b_row, i64 b_column,
+    T* c, i64 c_row, i64 c_column) {
+  // A row of padding keeps columns in different banks.
+  __shared__ T a_tile[16][64 + 4], b_tile[16][64 + 4];
+  const i32 own_row = threadIdx.x / 16 * 4, own_column = threadIdx.x % 16 * 4;
+  for (i64 row = 0; row < m; row += 64)
+    for (i64 column = 0; column < n; column += 64) {
+      T sums[4][4] = {};
+      for (i64 depth = 0; depth < k; depth += 16) {
+        __syncthreads(); // the tiles before have been read
+#pragma unroll
+        for (i32 at = threadIdx.x; at < 16 * 64; at += 256) {
+          // Neighbouring threads read along the axis that is contiguous.
+          const bool along_k = a_column == 1;
+          const i32 l = along_k ? at % 16 : at / 64, i = along_k ? at / 16 : at % 64;
+          const bool is_there = row + i < m && depth + l < k;
+          a_tile[l][i] = is_there ? (T)number(a[(row + i) * a_row + (depth + l) * a_column]) : T(0);
+        }
+#pragma unroll
+        for (i32 at = threadIdx.x; at < 16 * 64; at += 256) {
+          const bool along_k = b_row == 1;
+          const i32 l = along_k ? at % 16 : at / 64, j = along_k ? at / 16 : at % 64;
+          const bool is_there = column + j < n && depth + l < k;
+          b_tile[l][j] = is_there ? (T)number(b[(depth + l) * b_row + (column + j) * b_column]) : T(0);
+        }
+        __syncthreads();
+#pragma unroll
+        for (i32 l = 0; l < 16; ++l)
+#pragma unroll
+          for (i32 i = 0; i < 4; ++i)
+#pragma unroll
+            for (i32 j = 0; j < 4; ++j) sums[i][j] += a_tile[l][own_row + i] * b_tile[l][own_column + j];
+      }
+#pragma unroll
+      for (i32 i = 0; i < 4; ++i)
+#pragma unroll
+        for (i32 j = 0; j < 4; ++j)
+          if (row + own_row + i < m && column + own_column + j < n) {
+            T& place = c[(row + own_row + i) * c_row + (column + own_column + j) * c_column];
+            place = ADDS ? place + sums[i][j] : sums[i][j];
+          }
+    }
+}

@@ -1,0 +1,32 @@
+//! `carousel cuda`.
+
+use std::path::PathBuf;
+
+use carousel_cuda::toolchain;
+use clap::{Args, Subcommand};
+
+use super::common::{Failure, tell};
+
+/// What the CUDA target needs.
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install the compiler of CUDA kernels (NVRTC) from PyPI, by `python3 -m pip`.
+    #[command(after_help = "Example:\n  carousel cuda install")]
+    Install {
+        /// Where it goes; found again there from this folder and those below it.
+        #[arg(long, value_name = "FOLDER", default_value = toolchain::FOLDER)]
+        to: PathBuf,
+    },
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let Command::Install { to } = &arguments.command;
+    let library = toolchain::install(to).map_err(Failure::work)?;
+    tell(&format!("{}\n", library.display()))
+}

@@ -1,0 +1,78 @@
+//! The CUDA C++ of a kernel of each class, whole, and what the compiler makes of it.
+
+use carousel_core::program::Program;
+use carousel_core::{Target, lower};
+use carousel_cuda::{assemble, cuda, ptx};
+use carousel_ir::text::{Options, elaborate, parse_program};
+use carousel_models::compile::simplified;
+use carousel_tests::emulated::install_compiler;
+
+/// A function of each class of kernels, with the name of its snapshot.
+#[rustfmt::skip]
+const CLASSES: [(&str, &str); 7] = [
+    ("elementwise", "fn f(x: [s, d], g: [s, d], bias: [d]) -> (y: [s, d]) { let y = x * sigmoid(g) + bias }"),
+    ("reduction",   "fn f(x: [s, d]) -> (y: [s]) { let y = sqrt(sum[d](x * x)) }"),
+    ("maximum",     "fn f(x: [n]) -> (y: []) { let y = max[n](x) }"),
+    ("product",     "fn f(a: [m, k], b: [k, n]) -> (c: [m, n]) { let c = sum[k](a * b) }"),
+    ("running_sum", "fn f(x: [n]) -> (y: [n]) { let y = cumsum[n](x) }"),
+    ("scan",        "fn f(x: [s, d], rate: [d]) -> (y: [s, d]) {
+                       scan s { state c: [d] = 0  c' = sigmoid(rate) * c + (1 - sigmoid(rate)) * x  yield y = c' }
+                     }"),
+    ("memory",      "fn f(q: [s, e], k: [s, e], v: [s, d]) -> (h: [s, d]) {
+                       scan s { state C: [e, d] = 0  C' = 0.9 * C + k * v  yield h = sum[e](q * C') }
+                     }"),
+];
+
+pub(crate) fn lowered(text: &str) -> Program {
+    let program = parse_program("kernels.xl", text, &|path| Err(format!("no `{path}`")));
+    let program = program.unwrap_or_else(|failed| panic!("{failed}"));
+    let module = elaborate(&program, &["f"], &Options::default()).unwrap_or_else(|problems| {
+        panic!("{}", program.sources.render(&problems, carousel_ir::RenderStyle::Plain))
+    });
+    let module = simplified(&module);
+    let root = module.find("f").expect("it was elaborated");
+    lower(&module, root, &Target::default()).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+/// The text of a kernel without what is put in front of it.
+fn own_text(text: &str) -> &str {
+    let at = text.rfind("// `").expect("a kernel begins with its name");
+    &text[at..]
+}
+
+#[test]
+fn the_text_of_each_class() {
+    for (name, text) in CLASSES {
+        let program = lowered(text);
+        let texts: Vec<String> = program.kernels.iter().map(|k| own_text(&cuda(k)).to_string()).collect();
+        insta::assert_snapshot!(name, texts.join("\n"));
+    }
+}
+
+#[test]
+fn the_text_is_the_same_every_time() {
+    for (_, text) in CLASSES {
+        let (first, second) = (lowered(text), lowered(text));
+        for (a, b) in first.kernels.iter().zip(&second.kernels) {
+            assert_eq!(cuda(a), cuda(b));
+        }
+    }
+}
+
+#[test]
+fn each_class_assembles_for_three_generations_of_gpus_without_spills() {
+    install_compiler();
+    for (name, text) in CLASSES {
+        for kernel in &lowered(text).kernels {
+            assert!(ptx(kernel).unwrap_or_else(|error| panic!("{error}")).contains(".entry"), "{name}");
+            for architecture in ["sm_80", "sm_90", "sm_100"] {
+                let assembly = assemble(kernel, architecture).unwrap_or_else(|error| panic!("{error}"));
+                assert!(assembly.code.starts_with(b"\x7fELF"), "{name} for {architecture}");
+                let spills = assembly.remarks.lines().filter(|line| line.contains("spill"));
+                for line in spills {
+                    assert!(line.contains("0 bytes spill stores"), "{name} for {architecture}: {line}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The suite on a CUDA device: an emulated one that checks bounds, initialisation, races and barriers, unless
+//! `CAROUSEL_CUDA_DRIVER` says otherwise.
+
+mod cells;
+mod golden;
+mod kernels;
+mod model;
+mod random;
+
+#[path = "../suite/expected.rs"]
+mod expected;

@@ -1,0 +1,51 @@
+//! What a warp's access costs the memory: sectors of global memory, passes through the banks of shared memory.
+
+use super::lanes;
+use crate::decode::Lanes;
+
+/// Bytes of a sector of global memory.
+const SECTOR: u64 = 32;
+/// Banks of shared memory, four bytes wide.
+const BANKS: u64 = 32;
+
+/// Bytes of the sectors that are touched, and of as many as a contiguous access would touch.
+pub(super) fn sectors(addresses: &Lanes, bytes: usize, active: u32) -> (u64, u64) {
+    let mut touched: Vec<u64> = Vec::with_capacity(32);
+    let mut distinct: Vec<u64> = Vec::with_capacity(32);
+    for lane in lanes(active) {
+        let address = addresses[lane];
+        touched.extend(address / SECTOR..=(address + bytes as u64 - 1) / SECTOR);
+        distinct.push(address);
+    }
+    touched.sort_unstable();
+    touched.dedup();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let ideal = (distinct.len() as u64 * bytes as u64).div_ceil(SECTOR);
+    (touched.len() as u64 * SECTOR, ideal * SECTOR)
+}
+
+/// Passes through the banks, and as many as there would be without conflicts. Wide accesses go in parts of 128 bytes.
+pub(super) fn passes(addresses: &Lanes, bytes: usize, active: u32) -> (u64, u64) {
+    let at_a_time = (128 / bytes.max(4)).clamp(1, 32);
+    let all: Vec<usize> = lanes(active).collect();
+    let (mut passes, mut ideal) = (0, 0);
+    for first in (0..32).step_by(at_a_time) {
+        let part = all.iter().filter(|lane| (first..first + at_a_time).contains(*lane));
+        let words = part.flat_map(|lane| {
+            let word = addresses[*lane] / 4;
+            word..word + (bytes as u64).div_ceil(4)
+        });
+        let mut words: Vec<u64> = words.collect();
+        if words.is_empty() {
+            continue;
+        }
+        words.sort_unstable();
+        words.dedup();
+        let mut of_bank = [0u64; BANKS as usize];
+        words.iter().for_each(|word| of_bank[(word % BANKS) as usize] += 1);
+        passes += of_bank.iter().max().copied().unwrap_or(0);
+        ideal += 1;
+    }
+    (passes, ideal)
+}

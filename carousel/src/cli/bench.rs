@@ -1,8 +1,11 @@
 //! `carousel bench`: one case, warmed up and repeated.
 
+mod compare;
+mod measure;
+mod pieces;
 mod predict;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use carousel::Values;
 use carousel_autodiff as autodiff;
@@ -18,7 +21,8 @@ use carousel_models::train::{Start, Trainer};
 use carousel_passes::forms::{Form, FormReport};
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::common::{Failure, TargetOptions, tell};
+use self::measure::{Report, repeat, report};
+use super::common::{Failure, TargetOptions};
 use super::{calibrate, forms, train};
 
 /// Measure one case.
@@ -85,6 +89,34 @@ enum Case {
     Decode(predict::Arguments),
     /// A language model that reads a text at once, with the logits of its last token.
     Prefill(predict::Arguments),
+    /// A matrix product, m x k times k x n.
+    Gemm {
+        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+        m: u64,
+        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+        n: u64,
+        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+        k: u64,
+        /// How the operands lie in memory.
+        #[arg(long, value_enum, default_value = "nn")]
+        layout: pieces::Layout,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// A chain of elementwise operations.
+    Pointwise {
+        #[arg(long, default_value_t = 1 << 14, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+        elements: u64,
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        ops: u64,
+        /// Every n-th operation is a transcendental function; 0 for none.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=1000))]
+        transcendental_every: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Several cases beside the limits of this computer, measured in the same run.
+    Compare(compare::Arguments),
     /// Measure this computer and write a cost profile, for --profile.
     Calibrate(calibrate::Arguments),
     /// Compilation of the gradient of the built-in language model.
@@ -112,6 +144,15 @@ struct Common {
     target: TargetOptions,
 }
 
+impl Common {
+    /// How many threads work.
+    fn threads(&self) -> usize {
+        self.target
+            .threads
+            .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+    }
+}
+
 /// What is computed.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Pass {
@@ -121,40 +162,54 @@ enum Pass {
     Fwdbwd,
 }
 
-/// What a case reports beside its times.
-struct Report {
-    case: &'static str,
-    form: String,
-    tokens: u64,
-    flops: f64,
-    bytes_peak: u64,
-    compile_seconds: f64,
-    times: Vec<Duration>,
+impl Pass {
+    fn name(self) -> &'static str {
+        match self {
+            Pass::Fwd => "fwd",
+            Pass::Fwdbwd => "fwdbwd",
+        }
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    match &arguments.case {
+    let (result, common) = match &arguments.case {
         Case::Mlstm { batch, heads, seq, dqk, dhv, pass, common } => {
-            let sizes = [("b", *batch), ("h", *heads), ("s", *seq), ("dk", *dqk), ("dv", *dhv)];
-            let map = [("q", "b,h"), ("k", "b,h"), ("v", "b,h"), ("i", "b,h"), ("f", "b,h")];
-            // Update, decay and read-out of the matrix memory a step: what the recurrent form computes.
-            let flops = 6.0 * product(&[*batch, *heads, *seq, *dqk, *dhv]);
-            cell("mlstm", &sizes, &map, batch * seq, flops, *pass, common)
+            (mlstm([*batch, *heads, *seq, *dqk, *dhv], *pass, common), common)
         }
         Case::Slstm { batch, heads, seq, dim, pass, common } => {
-            let sizes = [("b", *batch), ("h", *heads), ("s", *seq), ("d", *dim)];
-            let map = [("z", "b"), ("i", "b"), ("f", "b"), ("o", "b")];
-            let flops = 8.0 * product(&[*batch, *heads, *seq, *dim, *dim]);
-            cell("slstm", &sizes, &map, batch * seq, flops, *pass, common)
+            (slstm([*batch, *heads, *seq, *dim], *pass, common), common)
         }
         Case::TrainStep { blocks, dim, context, batch, slstm_every, common } => {
-            train_step(*blocks, *dim, *context, *batch, *slstm_every, common)
+            (train_step(*blocks, *dim, *context, *batch, *slstm_every, common), common)
         }
-        Case::Decode(arguments) => predict::run(arguments, predict::Reading::Decode),
-        Case::Prefill(arguments) => predict::run(arguments, predict::Reading::Prefill),
-        Case::Calibrate(arguments) => calibrate::run(arguments),
-        Case::Compile { blocks, dim, slstm_every, common } => compile(*blocks, *dim, *slstm_every, common),
-    }
+        Case::Gemm { m, n, k, layout, common } => (pieces::gemm([*m, *n, *k], *layout, common), common),
+        Case::Pointwise { elements, ops, transcendental_every, common } => {
+            (pieces::pointwise(*elements, *ops, *transcendental_every, common), common)
+        }
+        Case::Compile { blocks, dim, slstm_every, common } => {
+            (compile(*blocks, *dim, *slstm_every, common), common)
+        }
+        Case::Decode(arguments) => (predict::run(arguments, predict::Reading::Decode), arguments.common()),
+        Case::Prefill(arguments) => (predict::run(arguments, predict::Reading::Prefill), arguments.common()),
+        Case::Calibrate(arguments) => return calibrate::run(arguments),
+        Case::Compare(arguments) => return compare::run(arguments),
+    };
+    report(common, &result?)
+}
+
+fn mlstm(sizes: [u64; 5], pass: Pass, common: &Common) -> Result<Report, Failure> {
+    let [batch, heads, seq, dqk, dhv] = sizes;
+    let named = [("b", batch), ("h", heads), ("s", seq), ("dk", dqk), ("dv", dhv)];
+    let map = [("q", "b,h"), ("k", "b,h"), ("v", "b,h"), ("i", "b,h"), ("f", "b,h")];
+    // Update, decay and read-out of the matrix memory a step: what the recurrent form computes.
+    cell("mlstm", &named, &map, batch * seq, 6.0 * product(&sizes), pass, common)
+}
+
+fn slstm(sizes: [u64; 4], pass: Pass, common: &Common) -> Result<Report, Failure> {
+    let [batch, heads, seq, dim] = sizes;
+    let named = [("b", batch), ("h", heads), ("s", seq), ("d", dim)];
+    let map = [("z", "b"), ("i", "b"), ("f", "b"), ("o", "b")];
+    cell("slstm", &named, &map, batch * seq, 8.0 * product(&[batch, heads, seq, dim, dim]), pass, common)
 }
 
 fn product(factors: &[u64]) -> f64 {
@@ -172,14 +227,33 @@ fn cell(
     flops: f64,
     pass: Pass,
     common: &Common,
-) -> Result<(), Failure> {
+) -> Result<Report, Failure> {
     let started = Instant::now();
     let compiled = cell_executable(name, sizes, map, pass, &common.target.engine(sizes)?)?;
-    let executable = compiled.executable;
     let compile_seconds = started.elapsed().as_secs_f64();
+    let flops = if pass == Pass::Fwd { flops } else { 3.0 * flops };
+    measured(name, &compiled, sizes, Work { tokens, flops }, compile_seconds, common)
+}
+
+/// What one run does, as it is counted.
+struct Work {
+    tokens: u64,
+    flops: f64,
+}
+
+/// Runs a function on random inputs.
+fn measured(
+    name: &'static str,
+    compiled: &CompiledFunction,
+    sizes: &[(&str, u64)],
+    work: Work,
+    compile_seconds: f64,
+    common: &Common,
+) -> Result<Report, Failure> {
+    let executable = &compiled.executable;
     let size = |size: &carousel_ir::Size| {
         let of = |n: carousel_ir::Name| sizes.iter().find(|(name, _)| *name == n.as_str()).map(|(_, n)| *n);
-        size.evaluate(&of).expect("every axis of a cell has a size")
+        size.evaluate(&of).expect("every axis of a case has a size")
     };
     for port in executable.inputs() {
         let shape: Vec<u64> = port.sizes.iter().map(size).collect();
@@ -207,21 +281,20 @@ fn cell(
         .map(|port| Values::zeros(DType::F32, port.sizes.iter().map(size).product::<u64>() as usize))
         .collect();
     let mut outputs: Vec<DataMut<'_>> = outputs.iter_mut().map(Values::as_mut).collect();
+    let elements = |data: &[u64]| data.iter().sum::<u64>() as f64;
+    let read: Vec<u64> = inputs.iter().map(|t| t.shape.iter().product()).collect();
+    let written: Vec<u64> = outputs.iter().map(|o| o.as_data().elements()).collect();
     let times = repeat(common, || executable.run(&inputs, &mut outputs).map_err(Failure::work))?;
-    let flops = if pass == Pass::Fwd { flops } else { 3.0 * flops };
-    let bytes_peak = executable.peak_bytes();
-    report(
-        common,
-        &Report {
-            case: name,
-            form: form(&compiled.forms),
-            tokens,
-            flops,
-            bytes_peak,
-            compile_seconds,
-            times,
-        },
-    )
+    Ok(Report {
+        case: name,
+        form: form(&compiled.forms),
+        tokens: work.tokens,
+        flops: work.flops,
+        bytes: 4.0 * (elements(&read) + elements(&written)),
+        bytes_peak: executable.peak_bytes(),
+        compile_seconds,
+        times,
+    })
 }
 
 /// The forms that were taken; a program without linear scans goes step by step.
@@ -279,7 +352,7 @@ fn train_step(
     batch: usize,
     slstm_every: i64,
     common: &Common,
-) -> Result<(), Failure> {
+) -> Result<Report, Failure> {
     let folder = std::env::temp_dir().join(format!("carousel-bench-{}", std::process::id()));
     let config = TrainingConfig {
         batch,
@@ -300,19 +373,19 @@ fn train_step(
     let tokens = (batch * context) as u64;
     let flops = 6.0 * trainer.model().layout().elements() as f64 * tokens as f64;
     let bytes_peak = trainer.peak_bytes();
-    let report_ = Report {
+    Ok(Report {
         case: "train-step",
         form: form(trainer.forms()),
         tokens,
         flops,
+        bytes: 0.0,
         bytes_peak,
         compile_seconds,
         times: times?,
-    };
-    report(common, &report_)
+    })
 }
 
-fn compile(blocks: i64, dim: i64, slstm_every: i64, common: &Common) -> Result<(), Failure> {
+fn compile(blocks: i64, dim: i64, slstm_every: i64, common: &Common) -> Result<Report, Failure> {
     let source = ModelSource::load(None, None).map_err(Failure::input)?;
     let settings = parameters(blocks, dim, slstm_every).into_iter().collect();
     let engine = common.target.engine(&[])?;
@@ -322,70 +395,17 @@ fn compile(blocks: i64, dim: i64, slstm_every: i64, common: &Common) -> Result<(
         Ok(())
     };
     let times = repeat(common, once)?;
-    let compile_seconds = times.iter().min().map_or(0.0, Duration::as_secs_f64);
-    report(
-        common,
-        &Report {
-            case: "compile",
-            form: taken,
-            tokens: 0,
-            flops: 0.0,
-            bytes_peak: 0,
-            compile_seconds,
-            times,
-        },
-    )
-}
-
-/// One run to warm up, then as many as were asked for, or until two seconds have gone by.
-fn repeat(common: &Common, mut once: impl FnMut() -> Result<(), Failure>) -> Result<Vec<Duration>, Failure> {
-    once()?;
-    let (mut times, started) = (Vec::new(), Instant::now());
-    let is_enough = |times: &[Duration]| match common.repeat {
-        Some(n) => times.len() >= n.max(1),
-        None => !times.is_empty() && started.elapsed() > Duration::from_secs(2),
-    };
-    while !is_enough(&times) {
-        let run = Instant::now();
-        once()?;
-        times.push(run.elapsed());
-    }
-    Ok(times)
-}
-
-fn report(common: &Common, r: &Report) -> Result<(), Failure> {
-    let mut seconds: Vec<f64> = r.times.iter().map(Duration::as_secs_f64).collect();
-    seconds.sort_by(f64::total_cmp);
-    let (min, median) = (seconds[0], seconds[seconds.len() / 2]);
-    let threads = common
-        .target
-        .threads
-        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    if common.json {
-        let object = serde_json::json!({
-            "case": r.case, "form": r.form, "threads": threads,
-            "seconds": { "min": min, "median": median, "runs": seconds.len() },
-            "tokens_per_second": r.tokens as f64 / median,
-            "gflops": r.flops / median / 1e9,
-            "bytes_peak": r.bytes_peak,
-            "compile_seconds": r.compile_seconds,
-        });
-        tell(&format!("{object}\n"))
-    } else {
-        tell(&format!(
-            "{} ({}, {threads} threads): {:.3} ms median, {:.3} ms min over {} runs; {:.0} tokens/s, {:.1} GFLOP/s, \
-             {:.1} MiB peak, compiled in {:.2} s\n",
-            r.case,
-            r.form,
-            median * 1e3,
-            min * 1e3,
-            seconds.len(),
-            r.tokens as f64 / median,
-            r.flops / median / 1e9,
-            r.bytes_peak as f64 / f64::from(1 << 20),
-            r.compile_seconds
-        ))
-    }
+    let compile_seconds = times.iter().map(|t| t.wall).min().map_or(0.0, |t| t.as_secs_f64());
+    Ok(Report {
+        case: "compile",
+        form: taken,
+        tokens: 0,
+        flops: 0.0,
+        bytes: 0.0,
+        bytes_peak: 0,
+        compile_seconds,
+        times,
+    })
 }
 
 /// Numbers in (-1, 1), the same for the same place.

@@ -16,7 +16,8 @@ fn measure(case: &str, form: &str, options: &[&str]) {
     for number in [&object["seconds"]["min"], &object["seconds"]["median"], &object["compile_seconds"]] {
         assert!(number.as_f64().is_some_and(|n| n > 0.0), "{object}");
     }
-    for key in ["tokens_per_second", "gflops"] {
+    assert!(object["cpu_seconds"]["min"].as_f64().is_some_and(|n| n > 0.0), "{object}");
+    for key in ["tokens_per_second", "gflops", "gigabytes_per_second"] {
         assert!(object[key].as_f64().is_some_and(|n| n >= 0.0), "{object}");
     }
     assert!(object["bytes_peak"].is_u64(), "{object}");
@@ -61,6 +62,33 @@ fn reading() {
 }
 
 #[test]
+fn pieces() {
+    for layout in ["nn", "nt", "tn"] {
+        measure("gemm", "recurrent", &["--m", "3", "--n", "17", "--k", "5", "--layout", layout]);
+    }
+    for every in ["0", "1", "5"] {
+        let sizes = ["--elements", "700", "--ops", "11", "--transcendental-every", every];
+        measure("pointwise", "recurrent", &sizes);
+    }
+}
+
+/// Every case has a limit, and the table a line a case.
+#[test]
+fn comparison_with_the_limits() {
+    let here = folder();
+    let arguments = ["bench", "compare", "--seq", "3", "--repeat", "1", "--threads", "1"];
+    let object = run_in(here.path(), &[&arguments[..], &["--json"]].concat()).ok().json();
+    assert!(object["flops"].as_f64().is_some_and(|n| n > 1e8), "{object}");
+    assert_eq!(object["levels"].as_array().map(Vec::len), Some(4), "{object}");
+    let cases = object["cases"].as_array().expect("a list of cases");
+    for case in cases {
+        assert!(case["of_limit"].as_f64().is_some_and(|share| share > 0.0), "{case}");
+    }
+    let table = run_in(here.path(), &arguments).ok();
+    assert_eq!(table.out.lines().count(), cases.len() + 2, "{}", table.out);
+}
+
+#[test]
 fn sizes_that_cannot_be_are_refused() {
     let here = folder();
     for (case, size, part) in [
@@ -68,6 +96,8 @@ fn sizes_that_cannot_be_are_refused() {
         ("mlstm", "--dqk=0", "1..=1048576"),
         ("slstm", "--seq=99999999999999999999", "99999999999999999999"),
         ("slstm", "--seq=99999999999", "has more than 4e9 elements"),
+        ("gemm", "--m=0", "1..=1048576"),
+        ("pointwise", "--elements=0", "1..=1073741824"),
         ("compile", "--blocks=0", "1..=100000"),
         ("train-step", "--dim=-3", "1..=1048576"),
         ("train-step", "--context=0", "`context` is 0"),

@@ -63,6 +63,11 @@ impl KernelBuilder {
         }) as u32)
     }
 
+    /// The storage behind a buffer.
+    pub(crate) fn storage_of(&self, buffer: BufferId) -> StorageId {
+        self.storages[buffer.0 as usize]
+    }
+
     /// Adds `factor * size` to a linear expression.
     pub(crate) fn add_size(&mut self, linear: &mut Linear, factor: i64, size: &Size) {
         let dim = self.dim(size);

@@ -11,6 +11,7 @@ mod frame;
 mod fuse;
 mod group;
 mod layout;
+mod pack;
 mod product;
 mod region;
 mod scan;

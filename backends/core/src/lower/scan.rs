@@ -268,6 +268,7 @@ pub(crate) fn scan(
             End::From(aside) => copy_view(cx, kernel, &body_site, state.next, aside, &state.view),
         });
     }
+    super::pack::pack(cx, kernel, site, &mut before, &mut step);
     let mut statements = before;
     let loop_ = Statement::Loop { over: time, direction: scan.direction, body: step };
     statements.push(loop_);

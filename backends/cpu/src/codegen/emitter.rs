@@ -68,6 +68,8 @@ pub(super) struct Emitter<'a, 'f> {
     pub(super) variables: HashMap<Var, Value>,
     scratch: Value,
     temporaries: Value,
+    /// Where temporaries begin meanwhile.
+    shifted: Option<Value>,
     temporaries_used: u64,
     temporaries_bytes: u64,
     pub(super) status: Value,
@@ -126,6 +128,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
             variables: HashMap::new(),
             scratch: arguments[4],
             temporaries: arguments[4],
+            shifted: None,
             temporaries_used: 0,
             temporaries_bytes: 0,
             status: arguments[5],
@@ -217,7 +220,18 @@ impl<'a, 'f> Emitter<'a, 'f> {
 
     /// The address of a temporary.
     pub(super) fn temporary(&mut self, offset: u64) -> Value {
-        self.b.ins().iadd_imm_s(self.temporaries, offset as i64)
+        let start = self.shifted.unwrap_or(self.temporaries);
+        self.b.ins().iadd_imm_s(start, offset as i64)
+    }
+
+    /// Until they are put back, temporaries begin so many bytes further on: at a row of a tile of rows.
+    pub(super) fn shift_temporaries(&mut self, bytes: Value) {
+        self.shifted = Some(self.b.ins().iadd(self.temporaries, bytes));
+    }
+
+    /// Puts temporaries back.
+    pub(super) fn unshift_temporaries(&mut self) {
+        self.shifted = None;
     }
 
     /// How often a loop of that extent runs.
@@ -305,6 +319,18 @@ impl<'a, 'f> Emitter<'a, 'f> {
         };
         self.variables.insert(over.var, index);
         OpenAxis { var: over.var, open: Some(open) }
+    }
+
+    /// Begins a part of a loop of the kernel: `count` turns from `start` on (0 if there is none). Returns it with the turn.
+    pub(super) fn begin_part(&mut self, over: Loop, start: Option<Value>, count: Value) -> (OpenAxis, Value) {
+        let zero = self.int(0);
+        let (open, turn) = self.begin_loop(&format!("i{}", over.var.0), zero, count, 1);
+        let index = match start {
+            Some(start) => self.b.ins().iadd(start, turn),
+            None => turn,
+        };
+        self.variables.insert(over.var, index);
+        (OpenAxis { var: over.var, open: Some(open) }, turn)
     }
 
     /// Ends a loop of the kernel.

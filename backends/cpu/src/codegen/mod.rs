@@ -11,6 +11,7 @@
 mod emitter;
 mod names;
 mod nest;
+mod prefetch;
 mod product;
 pub(crate) mod random;
 mod reduce;

@@ -206,6 +206,21 @@ impl<'k> Nest<'k> {
         self.hoist(e);
     }
 
+    /// Begins the next loop, of which only a part is done: `count` turns from `start` on (0 if there is none). Returns
+    /// the turn.
+    pub(super) fn enter_part(
+        &mut self,
+        e: &mut Emitter<'_, '_>,
+        start: Option<Value>,
+        count: Value,
+    ) -> Value {
+        let over = self.loops[self.open.len()];
+        let (open, turn) = e.begin_part(over, start, count);
+        self.open.push(open);
+        self.hoist(e);
+        turn
+    }
+
     /// How many loops are open.
     pub(super) fn open_loops(&self) -> usize {
         self.open.len()

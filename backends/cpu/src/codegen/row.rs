@@ -154,6 +154,41 @@ pub(super) fn run_stages<'k>(
     }
 }
 
+/// Runs all stages over several rows of `columns` points each, whose temporaries lie one after the other; the last stage
+/// ends in `sinks`. All loops but those over rows and their points are open.
+pub(super) fn run_rows<'k>(
+    e: &mut Emitter<'_, '_>,
+    nest: &mut Nest<'k>,
+    plan: &Plan,
+    rows: Run,
+    columns: u64,
+    sinks: &[Sink<'k, '_>],
+) {
+    let around = nest.open_loops();
+    let last = plan.stages.len() - 1;
+    for (at, stage) in plan.stages.iter().enumerate() {
+        let sinks = if at == last { sinks } else { &[] };
+        if !(sinks.is_empty() && stage.keep.is_empty()) {
+            let row = nest.enter_part(e, rows.start, rows.count.value);
+            let bytes = columns as i64 * bytes_of(DType::F32);
+            let shift = scaled(e, row, bytes);
+            e.shift_temporaries(shift);
+            let count = e.known_count(columns);
+            run_stage(e, nest, stage, Run { start: None, count }, Order::Any, sinks);
+            e.unshift_temporaries();
+            nest.exit_to(e, around);
+        }
+        let count = scaled(e, rows.count.value, columns as i64);
+        for call in &stage.calls {
+            let TileFunction::OfTemporary { name, from } = call.function else {
+                unreachable!("several rows are in temporaries");
+            };
+            let (to, from) = (e.temporary(call.to), e.temporary(from));
+            e.call(name, &[to, from, count], None);
+        }
+    }
+}
+
 /// One loop over a run.
 pub(super) fn run_stage<'k>(
     e: &mut Emitter<'_, '_>,

@@ -10,7 +10,7 @@
 use super::emitter::{Emitter, TEMPORARY_BUDGET, bytes_of};
 use super::nest::{Nest, operands};
 use super::values;
-use carousel_core::kernel::{Expr, ExprId};
+use carousel_core::kernel::{Dim, Expr, ExprId, Extent};
 use carousel_ir::DType;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -108,8 +108,39 @@ fn is_plain_load(e: &Emitter<'_, '_>, nest: &Nest<'_>, id: ExprId) -> bool {
         if guards.is_empty() && e.dtype(*buffer) == DType::F32 && nest.is_contiguous(index))
 }
 
-/// The stages that compute `roots` in the innermost loop.
+/// What a tile is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tiling {
+    /// A part of a row.
+    PartOfRow,
+    /// Several short rows of that many points each.
+    Rows(u64),
+}
+
+/// The stages that compute `roots` in the innermost loop, on parts of rows.
 pub(super) fn plan(e: &mut Emitter<'_, '_>, nest: &Nest<'_>, roots: &[ExprId]) -> Plan {
+    plan_tiles(e, nest, roots, Tiling::PartOfRow)
+}
+
+/// How the tiles of a statement are best made: of several rows where a row is short and random numbers, which are
+/// counted along a row, are not asked for.
+pub(super) fn tiling(nest: &Nest<'_>) -> Tiling {
+    let is_random = |expr: &Expr| matches!(expr, Expr::Uniform { .. });
+    match nest.inner().extent {
+        Extent::Whole(Dim::Known(n))
+            if (1..=LARGEST_TILE / 2).contains(&n)
+                && nest.inner_depth() >= 2
+                && !nest.region.exprs.iter().any(is_random) =>
+        {
+            Tiling::Rows(n)
+        }
+        Extent::Whole(_) | Extent::Tile { .. } => Tiling::PartOfRow,
+    }
+}
+
+/// The stages that compute `roots` in the innermost loop. With several rows in a tile, everything that is given to the
+/// tile runtime comes from temporaries: rows need not follow each other in memory.
+pub(super) fn plan_tiles(e: &mut Emitter<'_, '_>, nest: &Nest<'_>, roots: &[ExprId], tiling: Tiling) -> Plan {
     let region = nest.region;
     let count = region.exprs.len();
     let staged = is_vectorizable(e, nest);
@@ -156,7 +187,7 @@ pub(super) fn plan(e: &mut Emitter<'_, '_>, nest: &Nest<'_>, roots: &[ExprId]) -
                         // Its own arguments are found in the stage where it could first be used.
                         called.insert(operand.0, levels[operand.0 as usize] - 1);
                         wanted[levels[operand.0 as usize]].insert(operand.0);
-                    } else if !is_plain_load(e, nest, operand) {
+                    } else if tiling != Tiling::PartOfRow || !is_plain_load(e, nest, operand) {
                         let at = levels[operand.0 as usize];
                         wanted[at].insert(operand.0);
                         kept.insert(operand.0, at);

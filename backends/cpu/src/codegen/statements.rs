@@ -4,9 +4,9 @@
 
 use super::emitter::{Count, Emitter, OpenLoop};
 use super::nest::Nest;
-use super::row::{Order, Run, Sink, run_stages};
-use super::stages::{self, Plan};
-use super::{product, reduce};
+use super::row::{Order, Run, Sink, run_rows, run_stages};
+use super::stages::{self, Plan, Tiling};
+use super::{prefetch, product, reduce};
 use carousel_core::kernel::{Dim, Extent, Loop, Region, Statement, Store, Update, Var};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
@@ -19,6 +19,7 @@ pub(super) fn emit(e: &mut Emitter<'_, '_>, statements: &[Statement]) {
         match statement {
             Statement::Loop { over, direction, body } => {
                 let axis = e.begin_axis(*over, *direction);
+                prefetch::next_turn(e, *over, *direction, body);
                 emit(e, body);
                 e.end_axis(axis);
             }
@@ -48,15 +49,27 @@ fn map(e: &mut Emitter<'_, '_>, loops: &[Loop], region: &Region, stores: &[Store
     e.free_temporaries();
     let mut wanted = roots.clone();
     targets.iter().for_each(|target| super::nest::data_of(target, &mut wanted));
-    let plan = stages::plan(e, &nest, &wanted);
+    let tiling = stages::tiling(&nest);
+    let plan = stages::plan_tiles(e, &nest, &wanted, tiling);
     let sinks: Vec<_> = stores.iter().map(|store| Sink::Store { store, update }).collect();
     nest.prepare(e);
     let outer = nest.inner_depth() - 1;
-    nest.enter_to(e, outer);
-    let count = e.count(nest.inner().extent);
-    let (chunk, run) = begin_chunk(e, &plan, count, Order::Any);
-    run_stages(e, &mut nest, &plan, run, Order::Any, &sinks);
-    end_chunk(e, chunk);
+    match (tiling, plan.tile) {
+        (Tiling::Rows(columns), Some(tile)) if tile >= 2 * columns => {
+            nest.enter_to(e, outer - 1);
+            let rows = e.count(nest.loops[outer - 1].extent);
+            let (chunk, run) = begin_tiles(e, tile / columns, rows, Order::Any);
+            run_rows(e, &mut nest, &plan, run, columns, &sinks);
+            end_chunk(e, chunk);
+        }
+        (Tiling::Rows(_) | Tiling::PartOfRow, _) => {
+            nest.enter_to(e, outer);
+            let count = e.count(nest.inner().extent);
+            let (chunk, run) = begin_chunk(e, &plan, count, Order::Any);
+            run_stages(e, &mut nest, &plan, run, Order::Any, &sinks);
+            end_chunk(e, chunk);
+        }
+    }
     nest.exit_to(e, 0);
 }
 

@@ -6,11 +6,14 @@
 //! definitions in [`math`], which it can also emit in line.
 
 mod cumulative;
-mod isa;
+pub(crate) mod isa;
+#[expect(clippy::needless_range_loop, reason = "iterators may not be inlined under a target feature")]
+pub(crate) mod limits;
 mod maps;
 pub(crate) mod math;
 mod matrix;
 mod philox;
+mod prefetch;
 mod reductions;
 mod simd;
 pub(crate) mod symbols;

@@ -4,7 +4,7 @@
 //! elementwise function is `tile_` + the mnemonic of its operation + `_f32` or `_f64`.
 
 use super::isa::Isa;
-use super::{cumulative, maps, matrix, philox, reductions};
+use super::{cumulative, maps, matrix, philox, prefetch, reductions};
 use std::sync::OnceLock;
 
 /// A function that generated code may call; its signature is documented where it is defined.
@@ -78,6 +78,7 @@ pub(super) fn symbols_for(isa: Isa) -> Vec<Symbol> {
         "tile_cummax_f64" = cumulative::cummax_f64,
         "tile_cummax_reverse_f64" = cumulative::cummax_reverse_f64,
         "gemm_f64" = matrix::gemm_f64,
+        "tile_prefetch" = prefetch::prefetch,
     }
     table
 }

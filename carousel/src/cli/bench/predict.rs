@@ -14,7 +14,8 @@ use carousel_models::weights::Weights;
 use carousel_passes::forms::Form;
 use clap::ValueEnum;
 
-use super::{Common, Failure, Report, form, parameters, repeat, report};
+use super::measure::{Report, repeat};
+use super::{Common, Failure, form, parameters};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -66,7 +67,14 @@ pub(super) enum Reading {
     Prefill,
 }
 
-pub(super) fn run(arguments: &Arguments, reading: Reading) -> Result<(), Failure> {
+impl Arguments {
+    /// What all cases have in common.
+    pub(super) fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, reading: Reading) -> Result<Report, Failure> {
     let common = &arguments.common;
     let model = model(arguments)?;
     let started = Instant::now();
@@ -95,18 +103,16 @@ pub(super) fn run(arguments: &Arguments, reading: Reading) -> Result<(), Failure
     })?;
     let form = if reading == Reading::Decode { Form::Recurrent.to_string() } else { form(reader.forms()) };
     let (case, tokens) = (if reading == Reading::Decode { "decode" } else { "prefill" }, u64::from(tokens));
-    report(
-        common,
-        &Report {
-            case,
-            form,
-            tokens,
-            flops: flops(&model, arguments, reading, tokens),
-            bytes_peak: reader.peak_bytes() + memory.bytes(),
-            compile_seconds,
-            times,
-        },
-    )
+    Ok(Report {
+        case,
+        form,
+        tokens,
+        flops: flops(&model, arguments, reading, tokens),
+        bytes: 0.0,
+        bytes_peak: reader.peak_bytes() + memory.bytes(),
+        compile_seconds,
+        times,
+    })
 }
 
 /// Operations of a run: logits are computed of every token that is decoded, and of the last one that is prefilled.

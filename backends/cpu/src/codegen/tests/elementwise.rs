@@ -63,6 +63,35 @@ fn transcendental_functions_are_staged() {
     }
 }
 
+/// The same on short rows that lie apart, of which a tile holds several; one operand is the same for a whole row.
+#[test]
+fn tiles_of_several_short_rows() {
+    for (rows, n) in [(1u64, 5u64), (7, 1), (3, 4), (40, 16), (9, 100), (5, 256), (3, 300)] {
+        let apart = n as i64 + 3;
+        let at = index(&[(apart, 0), (1, 1)]);
+        let mut region = Region::default();
+        let x = load(&mut region, 0, F32, at.clone());
+        let z = load(&mut region, 1, F32, index(&[(1, 0)]));
+        let t = apply(&mut region, OpKind::Tanh, F32, &[x]);
+        let sum = apply(&mut region, OpKind::Add, F32, &[t, z]);
+        let e = apply(&mut region, OpKind::Exp, F32, &[sum]);
+        let product = apply(&mut region, OpKind::Mul, F32, &[e, x]);
+        let loops = vec![axis_of_dim(0, 0), axis(1, n)];
+        let map = Statement::Map { loops, region, stores: vec![store(2, at, product)] };
+        let kernel = Draft::new(&[F32; 3]).dims(1).body(vec![map]);
+        let all = (rows as i64 * apart) as usize;
+        let (mut x, mut z) = (numbers(all, 2), numbers(rows as usize, 3));
+        let mut y = vec![-7.0f32; all];
+        let value = |at: usize| {
+            let (row, column) = (at / apart as usize, at % apart as usize);
+            if column < n as usize { (x[at].tanh() + z[row]).exp() * x[at] } else { -7.0 }
+        };
+        let expected: Vec<f32> = (0..all).map(value).collect();
+        execute(&kernel, &[rows as i64], &mut [bytes(&mut x), bytes(&mut z), bytes(&mut y)]);
+        assert_close(&y, &expected, 1e-6, &format!("{rows} rows of {n}"));
+    }
+}
+
 /// Every elementwise operation on f32 and f64, with special values, against Rust.
 #[test]
 fn all_operations_on_floats() {

@@ -16,6 +16,8 @@ mod columns;
 #[expect(clippy::needless_range_loop, reason = "iterators may not be inlined under a target feature")]
 mod dots;
 #[expect(clippy::needless_range_loop, reason = "iterators may not be inlined under a target feature")]
+mod resident;
+#[expect(clippy::needless_range_loop, reason = "iterators may not be inlined under a target feature")]
 mod small;
 mod stored;
 
@@ -123,7 +125,9 @@ unsafe fn product<R: Registers>(
     let flat = if b_cs == 1 && c_cs == 1 { p } else { p.transposed() };
     // SAFETY: the caller's contract, which is symmetrical under transposition.
     unsafe {
-        if dots::suits(&tall) {
+        if resident::suits(&flat) {
+            resident::kernel::function(R::ISA)(&flat);
+        } else if dots::suits(&tall) {
             dots::kernel::function(R::ISA)(&tall);
         } else if columns::suits(&tall) {
             columns::kernel::function(R::ISA)(&tall);

@@ -1,0 +1,137 @@
+//! Weights of a recurrent loop in the order in which products read them.
+//!
+//! A product in a loop may multiply by a matrix that the loop does not change and that lies transposed in memory. Such a
+//! matrix is copied once, before the loop, into scratch memory of the grid point, rows contiguous: there it stays in
+//! cache for all steps, and the product needs no rearranging at each of them. Results do not change.
+
+use super::Context;
+use super::builder::KernelBuilder;
+use super::statement::Site;
+use super::view::Whereabouts;
+use crate::kernel::{Atom, BufferId, Dim, Expr, Extent, Linear, Loop, Matrix, Region, Statement, Store, Var};
+use carousel_ir::Size;
+use std::collections::HashSet;
+
+/// Copies what the products of a loop's body read transposed at every step; the copies go to `before`.
+pub(crate) fn pack(
+    cx: &mut Context<'_>,
+    kernel: &mut KernelBuilder,
+    site: &Site,
+    before: &mut Vec<Statement>,
+    body: &mut [Statement],
+) {
+    let mut written = HashSet::new();
+    body.iter().for_each(|s| {
+        s.visit_writes(&mut |b| {
+            written.insert(b);
+        })
+    });
+    let fixed: HashSet<Var> = site.grid.iter().flat_map(|(_, index)| vars(index)).collect();
+    let mut packing = Packing { written, fixed, done: Vec::new() };
+    packing.statements(cx, kernel, before, body);
+}
+
+fn vars(linear: &Linear) -> Vec<Var> {
+    let of = |atom: &Atom| match atom {
+        Atom::Var(var) => Some(*var),
+        Atom::One | Atom::Quotient(..) | Atom::Remainder(..) | Atom::Data { .. } => None,
+    };
+    linear.terms.iter().filter_map(|t| of(&t.atom)).collect()
+}
+
+struct Packing {
+    /// What the loop changes.
+    written: HashSet<BufferId>,
+    /// Variables of the grid.
+    fixed: HashSet<Var>,
+    /// Matrices with their rows and columns, and the copies.
+    done: Vec<(Matrix, Dim, Dim, Matrix)>,
+}
+
+impl Packing {
+    fn statements(
+        &mut self,
+        cx: &mut Context<'_>,
+        kernel: &mut KernelBuilder,
+        before: &mut Vec<Statement>,
+        body: &mut [Statement],
+    ) {
+        for statement in body {
+            match statement {
+                Statement::Loop { body, .. } => self.statements(cx, kernel, before, body),
+                Statement::Product { n: Extent::Whole(n), k: Extent::Whole(k), b, .. }
+                    if self.is_worth_it(*n, b) =>
+                {
+                    let found =
+                        self.done.iter().find(|(m, rows, columns, _)| (m, rows, columns) == (&*b, k, n));
+                    let copy = match found {
+                        Some((.., copy)) => copy.clone(),
+                        None => {
+                            let copy = copy(cx, kernel, before, b, *k, *n);
+                            self.done.push((b.clone(), *k, *n, copy.clone()));
+                            copy
+                        }
+                    };
+                    *b = copy;
+                }
+                Statement::Product { .. }
+                | Statement::Map { .. }
+                | Statement::Reduce { .. }
+                | Statement::Cumulative { .. }
+                | Statement::ScatterAdd { .. } => {}
+            }
+        }
+    }
+
+    fn is_worth_it(&self, n: Dim, b: &Matrix) -> bool {
+        let is_fixed = |atom: &Atom| match atom {
+            Atom::One => true,
+            Atom::Var(var) => self.fixed.contains(var),
+            Atom::Quotient(..) | Atom::Remainder(..) | Atom::Data { .. } => false,
+        };
+        b.column != Dim::Known(1)
+            && b.row == Dim::Known(1)
+            && n != Dim::Known(1)
+            && !self.written.contains(&b.buffer)
+            && b.base.terms.iter().all(|t| is_fixed(&t.atom))
+    }
+}
+
+/// A copy of a matrix in scratch memory, and the statement that makes it.
+fn copy(
+    cx: &mut Context<'_>,
+    kernel: &mut KernelBuilder,
+    before: &mut Vec<Statement>,
+    from: &Matrix,
+    rows: Dim,
+    columns: Dim,
+) -> Matrix {
+    let (height, width) = (kernel.size(rows), kernel.size(columns));
+    let storage = kernel.storage_of(from.buffer);
+    let (dtype, name) = {
+        let storage = &cx.storages[storage.0 as usize];
+        (storage.dtype, format!("{}.packed", storage.name))
+    };
+    let elements = Size::product([height, width]);
+    let packed = cx.storage(dtype, elements, Whereabouts::Scratch, name);
+    let to =
+        Matrix { buffer: kernel.buffer(packed), base: Linear::zero(), row: columns, column: Dim::Known(1) };
+    let (row, column) = (kernel.var(), kernel.var());
+    let element = |matrix: &Matrix| {
+        let mut index = matrix.base.clone();
+        index.add_term(1, matrix.row, Atom::Var(row));
+        index.add_term(1, matrix.column, Atom::Var(column));
+        super::builder::canonical(&mut index);
+        index
+    };
+    let mut region = Region::default();
+    let load = Expr::Load { buffer: from.buffer, index: element(from), guards: Vec::new() };
+    let value = region.push(load, dtype);
+    let stores = vec![Store { buffer: to.buffer, index: element(&to), value }];
+    let loops = vec![
+        Loop { var: row, extent: Extent::Whole(rows) },
+        Loop { var: column, extent: Extent::Whole(columns) },
+    ];
+    before.push(Statement::Map { loops, region, stores });
+    to
+}

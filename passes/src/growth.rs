@@ -40,6 +40,8 @@ pub(crate) struct Growth {
     pub(crate) varies: bool,
     /// Whether a factor of it is an exponential or a sigmoid that varies: the rules give it a scale, however bounded it is.
     pub(crate) gated: bool,
+    /// Whether a state with a scale is in it.
+    pub(crate) remembers: bool,
     /// Whether no gradient flows through it, for all that it is made of is detached or constant.
     pub(crate) frozen: bool,
 }
@@ -55,7 +57,14 @@ pub(crate) fn exponential_overflows(range: Interval) -> bool {
 impl Growth {
     /// Of an attribute.
     pub(crate) fn of_attribute() -> Growth {
-        Growth { size: Reach::Plain, scale: Scale::None, varies: false, gated: false, frozen: true }
+        Growth {
+            size: Reach::Plain,
+            scale: Scale::None,
+            varies: false,
+            gated: false,
+            remembers: false,
+            frozen: true,
+        }
     }
 
     /// Of a term.
@@ -66,27 +75,33 @@ impl Growth {
         let varies = children.iter().any(|g| g.varies);
         let frozen = children.iter().all(|g| g.frozen);
         let behind = largest.min(Reach::Maybe);
-        let gated = is_gated(terms, term, varies);
+        let remembers = remembers(terms, term, &children);
+        let gated = !remembers && is_gated(terms, term, varies && scale == Scale::None);
         match term.head {
             Head::Leaf(_) => Growth::of_attribute(),
             Head::Virtual(Virtual::Scaled) => {
-                Growth { size: Reach::Scaled, scale: Scale::None, varies, gated, frozen }
+                Growth { size: Reach::Scaled, scale: Scale::None, varies, gated, remembers, frozen }
             }
             Head::Virtual(Virtual::Gexp) => {
-                Growth { size: Reach::Plain, scale: Scale::None, varies, gated, frozen }
+                Growth { size: Reach::Plain, scale: Scale::None, varies, gated, remembers, frozen }
             }
             Head::Opaque(number) => {
                 let is_scale = terms.analysis.scales.contains(&number);
                 let scale = if is_scale { Scale::Raw } else { Scale::None };
-                Growth { size: behind, scale, varies: true, gated, frozen: is_scale }
+                Growth { size: behind, scale, varies: true, gated, remembers, frozen: is_scale }
             }
             Head::Op(OpKind::Detach) => {
                 let settled = if scale == Scale::None { Scale::None } else { Scale::Settled };
                 Growth { size: largest, scale: settled, varies, gated, frozen: true }
             }
-            Head::Op(kind) => {
-                Growth { size: reach(terms, kind, &term.children, behind), scale, varies, gated, frozen }
-            }
+            Head::Op(kind) => Growth {
+                size: reach(terms, kind, &term.children, behind),
+                scale,
+                varies,
+                gated,
+                remembers,
+                frozen,
+            },
         }
     }
 
@@ -97,12 +112,20 @@ impl Growth {
             scale: self.scale.min(other.scale),
             varies: self.varies && other.varies,
             gated: self.gated && other.gated,
+            remembers: self.remembers && other.remembers,
             frozen: self.frozen || other.frozen,
         }
     }
 }
 
-/// Whether the rules find a scale for a term by its gates alone.
+/// Whether a state with a scale is in a term.
+fn remembers(terms: &Terms, term: &Term, children: &[Growth]) -> bool {
+    let is_carried = term.head == Head::Virtual(Virtual::Scaled)
+        && terms[term.children[1]].data.growth.scale != Scale::None;
+    is_carried || children.iter().any(|g| g.remembers)
+}
+
+/// Whether the rules find a scale for a term by its gates alone; an exponential that varies is a gate.
 fn is_gated(terms: &Terms, term: &Term, varies: bool) -> bool {
     let gated = |class: &Id| terms[*class].data.growth.gated;
     let is_zero = |class: &Id| terms[*class].data.constant.is_some_and(|n| n.get() == 0.0);

@@ -65,8 +65,16 @@ fn derivations_are_proved_and_hold_again() {
 #[test]
 fn a_proof_says_what_was_done_in_the_authors_names() {
     let text = example().to_string();
-    for part in ["gate: ", "scaled(", "exp(i)", "sigmoid(f)", "so C", "so n", "so h", "logsigmoid(f) + scale"]
-    {
+    for part in [
+        "sigmoid-scaled: ",
+        "scaled(",
+        "exp(i)",
+        "sigmoid(f)",
+        "so C",
+        "so n",
+        "so h",
+        "logsigmoid(f) + scale",
+    ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     assert_eq!(text, example().to_string(), "it is the same every time");
@@ -113,15 +121,15 @@ fn a_false_claim_is_noticed() {
 #[test]
 fn side_conditions_are_checked_again() {
     let proof = example();
-    let gate = Rules::stable().iter().find(|r| r.name() == "gate").expect("it is built in").text();
+    let gate = Rules::stable().iter().find(|r| r.name() == "sigmoid-scaled").expect("it is built in").text();
     let without: String = Rules::stable()
         .iter()
-        .filter(|r| r.name() != "gate")
+        .filter(|r| r.name() != "sigmoid-scaled")
         .map(|r| format!("{}  # {}\n", r.text(), r.tag()))
         .collect();
     let with = |gate: &str| Rules::parse("other.rules", &format!("{without}{gate}")).unwrap();
     assert_eq!(proof.recheck(&with(&format!("{gate}  # real"))), Ok(()));
-    let stricter = with(&format!("{gate}, const ?g  # real"));
+    let stricter = with(&format!("{gate}, const ?a  # real"));
     assert!(proof.recheck(&stricter).expect_err("no gate is constant").contains("side condition"));
     let approximate = with(&format!("{gate}  # approx"));
     assert!(proof.recheck(&approximate).expect_err("it must be allowed").contains("not allowed"));

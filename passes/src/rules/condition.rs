@@ -76,6 +76,10 @@ tests! {
     Settled = "settled" / 1;
     /// It depends on the scale of a state.
     Carried = "carried" / 1;
+    /// A factor of it is an exponential or a sigmoid that varies.
+    Gated = "gated" / 1;
+    /// It does not depend on the scale of a state.
+    Free = "free" / 1;
     /// No factor of it is an exponential or a sigmoid that varies.
     Ungated = "ungated" / 1;
     /// The first is a scale of gates alone, the second one that is carried; the first has axes that the second lacks, and
@@ -136,6 +140,8 @@ impl Condition {
             Test::Raw => fact(0).growth.scale == Scale::Raw,
             Test::Settled => fact(0).growth.scale != Scale::Raw,
             Test::Carried => fact(0).growth.scale != Scale::None,
+            Test::Gated => fact(0).growth.gated,
+            Test::Free => fact(0).growth.scale == Scale::None,
             Test::Ungated => !fact(0).growth.gated,
             Test::Wider => is_wider(terms, fact(0), fact(1)),
             Test::Fits => !is_wider(terms, fact(0), fact(1)) && !is_wider(terms, fact(1), fact(0)),

@@ -50,7 +50,7 @@ fn scales_are_those_of_the_papers() {
 fn every_positive_gate_is_in_the_scale() {
     let update = "max((log(0.5) + scale), i)";
     assert_eq!(groups(cells::CONSTANT_DECAY), one("c, n by scale[d]", update));
-    let update = "max((logsigmoid(f) + scale), (logsigmoid(g) + i))";
+    let update = "max((logsigmoid(f) + scale), (i + logsigmoid(g)))";
     assert_eq!(groups(cells::TWO_FACTORS), one("c, n by scale[d]", update));
     assert_eq!(groups(cells::EXP_FEATURES), one("S, z by scale[dk]", "max(scale, k)"));
 }

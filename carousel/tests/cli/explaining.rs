@@ -46,7 +46,7 @@ fn a_derivation_is_proved_and_its_linear_scans_are_shown() {
     for piece in [
         "stable form",
         "gone through again",
-        "gate: ",
+        "sigmoid-scaled: ",
         "so h: dot[dk](q, next.C)",
         "mlstm: linread along s, chunkwise:16, form: 3 steps, gone through again",
         "parallel-read: proj[0](linread[step@s, ",

@@ -92,7 +92,7 @@ impl Growth {
             }
             Head::Op(OpKind::Detach) => {
                 let settled = if scale == Scale::None { Scale::None } else { Scale::Settled };
-                Growth { size: largest, scale: settled, varies, gated, frozen: true }
+                Growth { size: largest, scale: settled, varies, gated, remembers, frozen: true }
             }
             Head::Op(kind) => Growth {
                 size: reach(terms, kind, &term.children, behind),

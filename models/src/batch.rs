@@ -3,7 +3,9 @@
 //! Invariant: a training batch depends only on the text, the seed and the step; nothing is carried from one batch
 //! to the next, so a run resumes from its step number alone.
 
-use crate::corpus::Part;
+use std::ops::Range;
+
+use crate::corpus::{Part, TextError};
 use crate::philox::{Philox, Stream, below, join};
 
 /// Rows of consecutive tokens, each with the token that follows it.
@@ -25,26 +27,31 @@ impl Batch {
         self.labels.len()
     }
 
-    fn from_starts(tokens: &[i32], context: usize, starts: impl Iterator<Item = usize>) -> Batch {
+    fn from_starts(
+        part: &Part,
+        context: usize,
+        starts: impl Iterator<Item = usize>,
+    ) -> Result<Batch, TextError> {
         let mut batch = Batch { rows: 0, context, inputs: Vec::new(), labels: Vec::new() };
         for start in starts {
+            let tokens = part.read(start..start + context + 1)?;
             batch.rows += 1;
-            batch.inputs.extend_from_slice(&tokens[start..start + context]);
-            batch.labels.extend_from_slice(&tokens[start + 1..start + context + 1]);
+            batch.inputs.extend_from_slice(&tokens[..context]);
+            batch.labels.extend_from_slice(&tokens[1..]);
         }
-        batch
+        Ok(batch)
     }
 }
 
-/// The batch of a training step: windows at random places, all places equally likely.
-pub fn training_batch(part: &Part, rows: usize, seed: u64, step: u64) -> Batch {
+/// Rows of the batch of a training step: windows at random places, all places equally likely.
+pub fn training_batch(part: &Part, rows: Range<usize>, seed: u64, step: u64) -> Result<Batch, TextError> {
     let generator = Philox::new(seed, Stream::Data);
-    let places = (part.tokens().len() - part.context()) as u64;
-    let starts = (0..rows as u64).map(|row| {
-        let [low, high, ..] = generator.block_at(step, row);
+    let places = (part.len() - part.context()) as u64;
+    let starts = rows.map(|row| {
+        let [low, high, ..] = generator.block_at(step, row as u64);
         below(join(low, high), places) as usize
     });
-    Batch::from_starts(part.tokens(), part.context(), starts)
+    Batch::from_starts(part, part.context(), starts)
 }
 
 /// How much of a text is validated on.
@@ -57,19 +64,23 @@ pub enum Extent {
 }
 
 /// Consecutive windows that do not overlap, in batches of up to `rows`.
-pub fn validation_batches(part: &Part, rows: usize, extent: Extent) -> impl Iterator<Item = Batch> {
+pub fn validation_batches(
+    part: &Part,
+    rows: usize,
+    extent: Extent,
+) -> impl Iterator<Item = Result<Batch, TextError>> {
     assert!(rows > 0, "a batch has at least one row");
-    let (tokens, context) = (part.tokens(), part.context());
-    let predicted = tokens.len() - 1;
+    let context = part.context();
+    let predicted = part.len() - 1;
     let (windows, rest) = match extent {
         Extent::Whole => (predicted / context, predicted % context),
         Extent::Windows(limit) => (limit.min(predicted / context), 0),
     };
     let full = (0..windows).step_by(rows).map(move |first| {
         let last = windows.min(first + rows);
-        Batch::from_starts(tokens, context, (first..last).map(|window| window * context))
+        Batch::from_starts(part, context, (first..last).map(|window| window * context))
     });
-    let remainder = (rest > 0).then(|| Batch::from_starts(tokens, rest, std::iter::once(windows * context)));
+    let remainder = (rest > 0).then(|| Batch::from_starts(part, rest, std::iter::once(windows * context)));
     full.chain(remainder)
 }
 
@@ -87,7 +98,7 @@ mod tests {
 
     #[test]
     fn labels_follow_inputs() {
-        let batch = training_batch(&counting(200, 7), 5, 1, 0);
+        let batch = training_batch(&counting(200, 7), 0..5, 1, 0).unwrap();
         assert_eq!((batch.rows, batch.inputs.len(), batch.tokens()), (5, 35, 35));
         for row in 0..5 {
             for place in 0..7 {
@@ -101,10 +112,11 @@ mod tests {
     #[test]
     fn batches_depend_on_seed_and_step_only() {
         let part = counting(200, 7);
-        assert_eq!(training_batch(&part, 8, 1, 5), training_batch(&part, 8, 1, 5));
-        assert_eq!(training_batch(&part, 8, 1, 5).inputs[..28], training_batch(&part, 4, 1, 5).inputs);
-        assert_ne!(training_batch(&part, 8, 1, 5), training_batch(&part, 8, 1, 6));
-        assert_ne!(training_batch(&part, 8, 1, 5), training_batch(&part, 8, 2, 5));
+        let batch = |rows, seed, step| training_batch(&part, rows, seed, step).unwrap();
+        assert_eq!(batch(0..8, 1, 5), batch(0..8, 1, 5));
+        assert_eq!(batch(0..8, 1, 5).inputs, [batch(0..3, 1, 5).inputs, batch(3..8, 1, 5).inputs].concat());
+        assert_ne!(batch(0..8, 1, 5), batch(0..8, 1, 6));
+        assert_ne!(batch(0..8, 1, 5), batch(0..8, 2, 5));
     }
 
     #[test]
@@ -112,21 +124,22 @@ mod tests {
         let part = counting(12, 4);
         let mut seen = [false; 12];
         for step in 0..100 {
-            for row in training_batch(&part, 4, 0, step).inputs.chunks(4) {
+            for row in training_batch(&part, 0..4, 0, step).unwrap().inputs.chunks(4) {
                 seen[row[0] as usize] = true;
             }
         }
         assert_eq!(seen.iter().position(|&s| !s), Some(8));
         // The only window there is.
-        assert_eq!(training_batch(&counting(5, 4), 2, 0, 0).labels, [1, 2, 3, 4, 1, 2, 3, 4]);
+        assert_eq!(training_batch(&counting(5, 4), 0..2, 0, 0).unwrap().labels, [1, 2, 3, 4, 1, 2, 3, 4]);
     }
 
     #[test]
     fn validation_predicts_every_token_once() {
         for (length, context, rows) in [(50, 7, 3), (50, 7, 100), (8, 7, 1), (50, 49, 2), (43, 7, 3)] {
             let part = counting(length, context);
-            let labels: Vec<i32> =
-                validation_batches(&part, rows, Extent::Whole).flat_map(|batch| batch.labels).collect();
+            let labels: Vec<i32> = validation_batches(&part, rows, Extent::Whole)
+                .flat_map(|batch| batch.unwrap().labels)
+                .collect();
             assert_eq!(labels, (1..i32::from(length)).collect::<Vec<_>>(), "{length} {context} {rows}");
         }
     }
@@ -135,7 +148,9 @@ mod tests {
     fn validation_stops_at_its_limit() {
         let part = counting(50, 7);
         let sizes = |limit| -> Vec<(usize, usize)> {
-            validation_batches(&part, 3, Extent::Windows(limit)).map(|b| (b.rows, b.context)).collect()
+            validation_batches(&part, 3, Extent::Windows(limit))
+                .map(|batch| batch.map(|b| (b.rows, b.context)).unwrap())
+                .collect()
         };
         assert_eq!(sizes(4), [(3, 7), (1, 7)]);
         assert_eq!(sizes(1000), [(3, 7), (3, 7), (1, 7)]);

@@ -1,7 +1,8 @@
 //! Checkpoints: a folder from which training goes on, or text is generated, without any other file.
 //!
 //! `model.safetensors` holds the parameters under their path names, axes in declared order; `optimizer.safetensors`
-//! the moments as `m.NAME` and `v.NAME`; `config.json` all the rest, the model's source included.
+//! the moments as `m.NAME` and `v.NAME`; `config.json` all the rest, the model's source included; `tokenizer.json` the
+//! tokenizer, if it is not that of bytes.
 //!
 //! Invariant: at every instant of a save, also if the program is killed or the power fails, [`Checkpoint::open`]
 //! finds a complete checkpoint if there was one before. Reading never panics, whatever the files hold. Which
@@ -13,11 +14,14 @@ mod manifest;
 mod tensor_file;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use error::{CheckpointError, TensorProblem};
 pub use folder::save;
-pub use manifest::{Manifest, SourceFile, Unlogged, VERSION};
+pub use manifest::{Best, Manifest, SourceFile, Unlogged, VERSION};
 pub use tensor_file::{TensorFile, TensorPlace, validated, write_tensors};
+
+use crate::tokenizer::{ByteTokenizer, FileTokenizer, TOKENIZER_FILE, Tokenizer};
 
 /// Name of the file with the parameters.
 pub const MODEL_FILE: &str = "model.safetensors";
@@ -57,6 +61,8 @@ pub struct Snapshot<'a> {
     pub first_moments: &'a [TensorRef<'a>],
     /// Second moments under the parameters' names.
     pub second_moments: &'a [TensorRef<'a>],
+    /// The bytes of the tokenizer's file, if it has one.
+    pub tokenizer: Option<&'a [u8]>,
 }
 
 /// Moments of the optimiser, in the order of the parameters that were asked for.
@@ -91,6 +97,20 @@ impl Checkpoint {
     /// Everything but tensors.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The tokenizer that the model was trained with.
+    pub fn tokenizer(&self) -> Result<Arc<dyn Tokenizer>, CheckpointError> {
+        let wanted = self.manifest.tokenizer.as_str();
+        if wanted == ByteTokenizer.name() {
+            return Ok(Arc::new(ByteTokenizer));
+        }
+        let path = self.folder.join(TOKENIZER_FILE);
+        let found = FileTokenizer::open(&path)?;
+        if found.name() != wanted {
+            return Err(CheckpointError::OtherTokenizer { path, wanted: wanted.to_string() });
+        }
+        Ok(Arc::new(found))
     }
 
     /// The values of the parameters, in the order asked for; the file must hold these and no others.

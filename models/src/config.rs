@@ -29,15 +29,20 @@ pub struct TrainingConfig {
     /// An `.xl` file with the recurrent cell to use in the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cell_file: Option<PathBuf>,
-    /// The text to train on; the built-in text if absent.
+    /// The text to train on, a file, a folder or a pattern; the built-in text if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<PathBuf>,
+    /// The tokenizer, a `tokenizer.json`; bytes are tokens if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
     /// Part of the text, at its end, that is held back for validation.
     pub held_back: f64,
     /// Number of updates.
     pub steps: u64,
     /// Windows of a batch.
     pub batch: usize,
+    /// Batches of an update, one after the other: their gradients are added up where all at once do not fit into memory.
+    pub accumulate: usize,
     /// Tokens of a window.
     pub context: usize,
     /// Decides initial values, order of the data and samples.
@@ -135,9 +140,11 @@ impl Default for TrainingConfig {
             model_file: None,
             cell_file: None,
             text: None,
+            tokenizer: None,
             held_back: 0.1,
             steps: 600,
             batch: 16,
+            accumulate: 1,
             context: 128,
             seed: 0,
             clip: 1.0,

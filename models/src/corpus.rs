@@ -1,42 +1,20 @@
-//! The text that a model learns from: bundled or the user's own, cut into a part to train on and a part held back.
+//! What a model learns from: a text in tokens, cut into a part to train on and a part held back.
 //!
 //! Invariant: both parts of a [`Corpus`] hold at least one window of the context, so that batches can always be
-//! made. The held-back part is the tail of the text; nothing of it is ever trained on.
+//! made. The held-back part is the tail of the text; nothing of it is ever trained on. Memory does not grow with the text:
+//! bytes are read where they lie, and the tokens of a tokenizer are kept in a temporary file.
 
-use std::borrow::Cow;
-use std::fs;
+mod text;
+mod tokens;
+
 use std::io;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+pub use text::{BUNDLED_NAME, Text, TextIdentity};
 
-use crate::hash::fnv1a;
-use crate::tokenizer::Tokenizer;
-
-/// Eight of Shakespeare's plays; `models/data/README.md` says where they come from.
-static BUNDLED: &[u8] = include_bytes!("../data/shakespeare.txt");
-
-/// Name of the bundled text in manifests and messages.
-pub const BUNDLED_NAME: &str = "built-in:shakespeare";
-
-/// A text with its name.
-#[derive(Clone, Debug)]
-pub struct Text {
-    name: String,
-    bytes: Cow<'static, [u8]>,
-}
-
-/// What tells two texts apart, kept in checkpoints.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TextIdentity {
-    /// Path, or [`BUNDLED_NAME`].
-    pub name: String,
-    /// Length in bytes.
-    pub bytes: u64,
-    /// FNV-1a hash of the bytes, in hexadecimal.
-    pub fnv1a: String,
-}
+use crate::tokenizer::{Tokenizer, TokenizerError};
+use tokens::Tokens;
 
 /// Why a text cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,19 +27,42 @@ pub enum TextError {
         /// What the system said.
         source: io::Error,
     },
-    /// It is a folder or a device.
-    #[error("the text {} is {kind}; give a plain file (to use several, join them: cat a.txt b.txt > all.txt)", path.display())]
+    /// It is a device or a pipe.
+    #[error("the text {} is a device or pipe; give a plain file, a folder or a pattern", path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
-        /// What it is instead.
-        kind: &'static str,
+    },
+    /// A pattern names nothing.
+    #[error("the text {pattern}: {message}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file is not what it was.
+    #[error("the text {} was changed while it was being read; put it back as it was and resume", path.display())]
+    Changed {
+        /// Path of the file.
+        path: PathBuf,
     },
     /// There is nothing in it.
     #[error("the text {name} is empty")]
     Empty {
         /// Its name.
         name: String,
+    },
+    /// It cannot be made tokens of.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// Its tokens cannot be kept.
+    #[error("cannot keep the tokens of the text in {}: {source}; TMPDIR names another folder", folder.display())]
+    Scratch {
+        /// The folder for temporary files.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// A part has not even one window.
     #[error(
@@ -84,59 +85,10 @@ pub enum TextError {
     },
 }
 
-impl Text {
-    /// The text that is built into the program.
-    pub fn bundled() -> Text {
-        Text { name: BUNDLED_NAME.into(), bytes: Cow::Borrowed(BUNDLED) }
-    }
-
-    /// The text of a file. Any bytes will do; it need not be UTF-8.
-    pub fn from_file(path: &Path) -> Result<Text, TextError> {
-        let unreadable = |source| TextError::Unreadable { path: path.into(), source };
-        let kind = fs::metadata(path).map_err(unreadable)?;
-        if !kind.is_file() {
-            let kind = if kind.is_dir() { "a folder" } else { "a device or pipe" };
-            return Err(TextError::NotAFile { path: path.into(), kind });
-        }
-        Text::from_bytes(path.display().to_string(), fs::read(path).map_err(unreadable)?)
-    }
-
-    /// A text that is already in memory.
-    pub fn from_bytes(name: String, bytes: Vec<u8>) -> Result<Text, TextError> {
-        if bytes.is_empty() {
-            return Err(TextError::Empty { name });
-        }
-        Ok(Text { name, bytes: Cow::Owned(bytes) })
-    }
-
-    /// Path, or [`BUNDLED_NAME`].
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// What tells it from another text.
-    pub fn identity(&self) -> TextIdentity {
-        let hash = format!("{:016x}", fnv1a(&self.bytes));
-        TextIdentity { name: self.name.clone(), bytes: self.bytes.len() as u64, fnv1a: hash }
-    }
-}
-
-impl TextIdentity {
-    /// Whether the bytes are the same, whatever the names.
-    pub fn same_content(&self, other: &TextIdentity) -> bool {
-        self.bytes == other.bytes && self.fnv1a == other.fnv1a
-    }
-}
-
 /// Tokens of one part of a text.
 #[derive(Clone, Debug)]
 pub struct Part {
-    tokens: Vec<i32>,
+    tokens: Tokens,
     bytes: usize,
     context: usize,
 }
@@ -145,31 +97,41 @@ impl Part {
     /// A text that is used whole, as when a model is evaluated on a file.
     pub fn whole(text: &Text, tokenizer: &dyn Tokenizer, context: usize) -> Result<Part, TextError> {
         let advice = "take a longer text or a shorter context";
-        Part::new(text, text.bytes(), "whole", advice, tokenizer, context)
+        Part::new(text, 0..text.len(), "whole", advice, tokenizer, context)
     }
 
     fn new(
         text: &Text,
-        bytes: &[u8],
+        range: Range<usize>,
         part: &'static str,
         advice: &'static str,
         tokenizer: &dyn Tokenizer,
         context: usize,
     ) -> Result<Part, TextError> {
         assert!(context > 0, "a context has at least one token");
-        let tokens = tokenizer.encode(bytes);
+        let bytes = range.len();
+        let tokens = Tokens::new(text, range, tokenizer)?;
         // One more than the context: the label of a token is the token after it.
-        let needed = context.saturating_add(1);
-        if tokens.len() < needed {
-            let (name, found) = (text.name.clone(), tokens.len());
+        let (needed, found) = (context.saturating_add(1), tokens.len());
+        if found < needed {
+            let name = text.name().to_string();
             return Err(TextError::TooShort { name, part, found, needed, context, advice });
         }
-        Ok(Part { tokens, bytes: bytes.len(), context })
+        Ok(Part { tokens, bytes, context })
     }
 
-    /// The tokens; more of them than the context.
-    pub fn tokens(&self) -> &[i32] {
-        &self.tokens
+    /// How many tokens there are; more of them than the context.
+    #[expect(clippy::len_without_is_empty, reason = "no part is empty")]
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Some of the tokens.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn read(&self, range: Range<usize>) -> Result<Vec<i32>, TextError> {
+        self.tokens.read(range)
     }
 
     /// Length of a window's inputs.
@@ -179,7 +141,7 @@ impl Part {
 
     /// The loss in bits a byte that belongs to a loss in nats a token.
     pub fn bits_per_byte(&self, nats_per_token: f64) -> f64 {
-        nats_per_token / std::f64::consts::LN_2 * (self.tokens.len() as f64 / self.bytes as f64)
+        nats_per_token / std::f64::consts::LN_2 * (self.len() as f64 / self.bytes as f64)
     }
 }
 
@@ -200,80 +162,24 @@ impl Corpus {
         held_back: f64,
         context: usize,
     ) -> Result<Corpus, TextError> {
-        let (head, tail) = text.bytes().split_at(border(text.bytes(), held_back));
+        let border = border(text, held_back)?;
         let advice = "take a longer text or a shorter context, or change the part held back";
+        let part = |range, name| Part::new(text, range, name, advice, tokenizer, context);
         Ok(Corpus {
-            train: Part::new(text, head, "training part", advice, tokenizer, context)?,
-            held_back: Part::new(text, tail, "held-back part", advice, tokenizer, context)?,
+            train: part(0..border, "training part")?,
+            held_back: part(border..text.len(), "held-back part")?,
         })
     }
 }
 
 /// Where the held-back part begins: at a whole character if the text is UTF-8.
-fn border(bytes: &[u8], held_back: f64) -> usize {
-    let wanted = ((1.0 - held_back) * bytes.len() as f64) as usize;
-    let is_continuation = |&&byte: &&u8| byte & 0xc0 == 0x80;
-    let tail = &bytes[wanted.min(bytes.len())..];
+fn border(text: &Text, held_back: f64) -> Result<usize, TextError> {
+    let wanted = (((1.0 - held_back) * text.len() as f64) as usize).min(text.len());
+    let tail = text.read(wanted..text.len().min(wanted + 4))?;
     // A character has at most three continuation bytes; more of them are no UTF-8, and any place is as good.
-    let skipped = tail.iter().take_while(is_continuation).count();
-    if skipped <= 3 { bytes.len() - tail.len() + skipped } else { bytes.len() - tail.len() }
+    let skipped = tail.iter().take_while(|byte| **byte & 0xc0 == 0x80).count();
+    Ok(if skipped <= 3 { wanted + skipped } else { wanted })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tokenizer::ByteTokenizer;
-
-    fn text(bytes: &[u8]) -> Text {
-        Text::from_bytes("t".into(), bytes.to_vec()).unwrap()
-    }
-
-    #[test]
-    fn bundled_text_is_plain_and_about_a_megabyte() {
-        let text = Text::bundled();
-        assert!(text.bytes().iter().all(|&b| b == b'\n' || (b' '..=b'~').contains(&b)));
-        assert_eq!(text.identity().bytes, 954_962);
-        let corpus = Corpus::new(&text, &ByteTokenizer, 0.1, 256).unwrap();
-        assert_eq!(corpus.train.tokens().len() + corpus.held_back.tokens().len(), text.bytes().len());
-        assert!(corpus.held_back.tokens().len().abs_diff(95_496) <= 1);
-    }
-
-    #[test]
-    fn split_is_a_tail_at_a_whole_character() {
-        let euros = "€".repeat(100);
-        for held_back in [0.1, 0.11, 0.115, 0.2] {
-            let corpus = Corpus::new(&text(euros.as_bytes()), &ByteTokenizer, held_back, 4).unwrap();
-            assert_eq!(corpus.held_back.tokens()[0], 0xe2);
-            let whole: Vec<i32> =
-                corpus.train.tokens().iter().chain(corpus.held_back.tokens()).copied().collect();
-            assert_eq!(whole, ByteTokenizer.encode(euros.as_bytes()));
-        }
-    }
-
-    #[test]
-    fn unusable_texts_are_told_apart() {
-        let folder = tempfile::tempdir().unwrap();
-        let message = |path: &Path| Text::from_file(path).unwrap_err().to_string();
-        assert!(message(&folder.path().join("none.txt")).contains("none.txt"));
-        assert!(message(folder.path()).contains("is a folder"));
-        let empty = folder.path().join("empty.txt");
-        fs::write(&empty, "").unwrap();
-        assert!(message(&empty).contains("is empty"));
-        let short = Corpus::new(&text(&[b'a'; 100]), &ByteTokenizer, 0.1, 16).unwrap_err().to_string();
-        assert!(short.contains("held-back part has 10 tokens") && short.contains("at least 17"), "{short}");
-        let short = Corpus::new(&text(b"abc"), &ByteTokenizer, 0.5, 2).unwrap_err().to_string();
-        assert!(short.contains("training part has 1 tokens"), "{short}");
-    }
-
-    #[test]
-    fn identity_follows_the_content() {
-        assert!(text(b"abc").identity().same_content(&text(b"abc").identity()));
-        assert!(!text(b"abc").identity().same_content(&text(b"abd").identity()));
-    }
-
-    #[test]
-    fn a_bit_a_byte_is_ln_two_nats() {
-        let part = Part::whole(&text(b"abcdef"), &ByteTokenizer, 2).unwrap();
-        assert!((part.bits_per_byte(std::f64::consts::LN_2 * 3.0) - 3.0).abs() < 1e-12);
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use carousel_core::backend::RunError;
 
 use crate::batch::{Extent, validation_batches};
-use crate::corpus::Part;
+use crate::corpus::{Part, TextError};
 use crate::model::{LanguageFunction, Predictor, Reading};
 use crate::weights::Weights;
 
@@ -16,6 +16,23 @@ pub struct Evaluation {
     pub bits_per_byte: f64,
     /// Tokens that were predicted.
     pub tokens: u64,
+}
+
+/// Why there is no loss.
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluateError {
+    /// The model does not run.
+    #[error("{0}")]
+    Run(RunError),
+    /// The text cannot be read.
+    #[error(transparent)]
+    Text(#[from] TextError),
+}
+
+impl From<RunError> for EvaluateError {
+    fn from(error: RunError) -> EvaluateError {
+        EvaluateError::Run(error)
+    }
 }
 
 impl Evaluation {
@@ -32,9 +49,10 @@ pub fn evaluate(
     part: &Part,
     rows: usize,
     extent: Extent,
-) -> Result<Evaluation, RunError> {
+) -> Result<Evaluation, EvaluateError> {
     let (mut total, mut tokens) = (0.0, 0);
     for batch in validation_batches(part, rows, extent) {
+        let batch = batch?;
         let reading = Reading { batch: &batch, seed: 0, step: 0 };
         total += f64::from(loss.loss(parameters, reading, None)?) * batch.tokens() as f64;
         tokens += batch.tokens() as u64;
@@ -49,17 +67,18 @@ pub fn evaluate_carried(
     predictor: &Predictor,
     parameters: &Weights<'_>,
     part: &Part,
-) -> Result<Evaluation, RunError> {
-    let (mut text, tokens) = (predictor.start(), part.tokens());
-    let mut total = 0.0;
-    let (inputs, labels) = (&tokens[..tokens.len() - 1], &tokens[1..]);
-    for (piece, labels) in inputs.chunks(part.context()).zip(labels.chunks(part.context())) {
+) -> Result<Evaluation, EvaluateError> {
+    let (mut text, mut total) = (predictor.start(), 0.0);
+    let predicted = part.len() - 1;
+    for start in (0..predicted).step_by(part.context()) {
+        let tokens = part.read(start..predicted.min(start + part.context()) + 1)?;
+        let (piece, labels) = (&tokens[..tokens.len() - 1], &tokens[1..]);
         let logits = text.logits(parameters, piece)?;
         let rows = logits.chunks_exact(logits.len() / piece.len());
         total += rows.zip(labels).map(|(row, label)| surprise(row, *label as usize)).sum::<f64>();
     }
-    let mean = total / labels.len() as f64;
-    Ok(Evaluation { loss: mean, bits_per_byte: part.bits_per_byte(mean), tokens: labels.len() as u64 })
+    let mean = total / predicted as f64;
+    Ok(Evaluation { loss: mean, bits_per_byte: part.bits_per_byte(mean), tokens: predicted as u64 })
 }
 
 /// `-log softmax(logits)[label]`.

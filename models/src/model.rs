@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
 use carousel_core::program::Port;
-use carousel_ir::text::{ConfigValue, Failed, Options, Program, elaborate};
+use carousel_ir::text::ast::{ConfigDeclaration, Expr, ExprKind};
+use carousel_ir::text::{ConfigValue, Failed, Options, Program, elaborate, print};
 use carousel_ir::{Axis, Diagnostic, FunctionId, Module, Span};
 use carousel_passes::carry::{NEXT, NOT_IN_PIECES};
 use carousel_passes::forms::FormReport;
@@ -13,6 +14,7 @@ use carousel_passes::forms::FormReport;
 use crate::batch::Batch;
 use crate::compile::{CompiledFunction, Engine};
 use crate::config::ParameterValue;
+use crate::hash::fnv1a;
 use crate::library::ModelSource;
 use crate::parameters::Layout;
 use crate::piece::{Memory, Reader};
@@ -79,6 +81,13 @@ impl Model {
         &self.layout
     }
 
+    /// A place in the source, `file:line:column`.
+    pub fn place(&self, span: Span) -> Option<String> {
+        let sources = &self.program.sources;
+        let (line, column) = sources.line_column(span)?;
+        Some(format!("{}:{line}:{column}", sources.get(span.file)?.name))
+    }
+
     /// Compiles the function that gives logits.
     pub fn logits(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
         self.function(|| engine.compile_with_report(&engine.prepared(self.in_use()), self.find(LOGITS)))
@@ -104,6 +113,7 @@ impl Model {
         let compile = |module: &Module, root| engine.compile_stored(module, root, &stored);
         let compiled = || -> Result<Reader, Vec<Diagnostic>> {
             let (mut module, root) = prepare(self.in_use())?;
+            let signature = fnv1a(print(&module).as_bytes());
             let any = compile(&module, root)?;
             // What is remembered, without logits.
             module[root].graph.outputs.retain(|output| output.name.as_str().starts_with(NEXT));
@@ -112,7 +122,7 @@ impl Model {
             let sizes = BTreeMap::from([("s".to_string(), 1)]);
             let options = Options { config: self.config.clone(), sizes, ..Options::default() };
             let (module, root) = prepare(&elaborate(&self.program, &[LOGITS], &options)?)?;
-            Ok(Reader::new(any, skim, compile(&module, root)?, &self.layout))
+            Ok(Reader::new(any, skim, compile(&module, root)?, &self.layout, signature))
         };
         compiled().map_err(|diagnostics| Failed { sources: self.program.sources.clone(), diagnostics })
     }
@@ -126,6 +136,26 @@ impl Model {
             }
             Err(failed) => Err(failed),
         }
+    }
+
+    /// Every compile-time parameter of the function that gives logits, whether it was set or is as the model's text says.
+    pub fn settled(&self) -> BTreeMap<String, ConfigValue> {
+        let declared =
+            self.program.find(LOGITS).map(|definition| definition.config.as_slice()).unwrap_or_default();
+        let value = |declaration: &ConfigDeclaration| {
+            let name = declaration.name.name.as_str();
+            let given = self.config.get(name).cloned();
+            Some((name.to_string(), given.or_else(|| literal(&declaration.default.as_ref()?.kind))?))
+        };
+        declared.iter().filter_map(value).collect()
+    }
+
+    /// How many tokens it knows.
+    pub fn vocabulary(&self) -> u64 {
+        let (module, function) = self.inference();
+        let graph = &module[function].graph;
+        let last = graph.outputs.first().and_then(|output| output.axes.iter().next_back());
+        last.and_then(|axis| graph.axes.size(axis).known()).unwrap_or_default()
     }
 
     /// The function of the logits as it is used, not trained, with its module.
@@ -160,6 +190,7 @@ pub enum Predictor {
 }
 
 /// A text that is being read.
+#[derive(Clone)]
 pub struct Text<'a> {
     predictor: &'a Predictor,
     memory: Memory,
@@ -169,11 +200,52 @@ pub struct Text<'a> {
 impl Predictor {
     /// A new text.
     pub fn start(&self) -> Text<'_> {
-        Text { predictor: self, memory: Memory::empty(1), tokens: Vec::new() }
+        self.resume(Memory::empty(1))
+    }
+
+    /// A text of which this is remembered.
+    pub fn resume(&self, memory: Memory) -> Text<'_> {
+        Text { predictor: self, memory, tokens: Vec::new() }
+    }
+
+    /// What reads piece by piece, if the model allows it.
+    pub fn reader(&self) -> Option<&Reader> {
+        match self {
+            Predictor::Reader(reader) => Some(reader),
+            Predictor::Whole(_) => None,
+        }
+    }
+
+    /// Reads one more token of each text, and gives the logits after it: side by side where that is possible, so that the
+    /// parameters are read once.
+    pub fn read_token_of_each(
+        &self,
+        parameters: &Weights<'_>,
+        texts: &mut [&mut Text<'_>],
+        tokens: &[i32],
+    ) -> Result<Vec<Vec<f32>>, RunError> {
+        let memories: Vec<&Memory> = texts.iter().map(|text| &text.memory).collect();
+        let can_join = memories.len() > 1 && memories.iter().all(|memory| !memory.is_empty());
+        let joined =
+            self.reader().filter(|_| can_join).and_then(|reader| Some((reader, reader.join(&memories)?)));
+        let Some((reader, mut memory)) = joined else {
+            let each = texts.iter_mut().zip(tokens);
+            return each.map(|(text, token)| text.last_logits(parameters, &[*token])).collect();
+        };
+        let logits = reader.read(parameters, &mut memory, tokens)?;
+        for (row, text) in texts.iter_mut().enumerate() {
+            text.memory = reader.row(&memory, row).expect("what was joined can be cut");
+        }
+        Ok(logits.chunks_exact(reader.vocabulary()).map(<[f32]>::to_vec).collect())
     }
 }
 
 impl Text<'_> {
+    /// What is remembered of it.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     /// Reads on, and gives the logits of each token of the piece.
     pub fn logits(&mut self, parameters: &Weights<'_>, piece: &[i32]) -> Result<Vec<f32>, RunError> {
         let function = match self.predictor {
@@ -316,5 +388,28 @@ fn config_value(name: &str, value: &ParameterValue) -> Result<ConfigValue, Diagn
         ParameterValue::Float(x) => ConfigValue::Float(*x),
         ParameterValue::Text(t) => ConfigValue::Text(t.clone()),
         ParameterValue::List(list) => ConfigValue::List(list.iter().map(number).collect::<Result<_, _>>()?),
+    })
+}
+
+/// The value of a literal.
+fn literal(kind: &ExprKind) -> Option<ConfigValue> {
+    Some(match kind {
+        ExprKind::Integer(n) => ConfigValue::Int(*n),
+        ExprKind::Float(x) => ConfigValue::Float(*x),
+        ExprKind::Truth(flag) => ConfigValue::Bool(*flag),
+        ExprKind::Name(word) => ConfigValue::Text(word.to_string()),
+        ExprKind::List(items) => {
+            let number = |item: &Expr| if let ExprKind::Integer(n) = item.kind { Some(n) } else { None };
+            ConfigValue::List(items.iter().map(number).collect::<Option<_>>()?)
+        }
+        ExprKind::Next(_)
+        | ExprKind::Size(_)
+        | ExprKind::Unary(..)
+        | ExprKind::Binary(..)
+        | ExprKind::Call(_)
+        | ExprKind::View(..)
+        | ExprKind::If(_)
+        | ExprKind::Match(..)
+        | ExprKind::Error => return None,
     })
 }

@@ -115,6 +115,14 @@ impl Layout {
         Ok(arena)
     }
 
+    /// The first parameter of an arena with a number that is not finite, and the place of that number in it.
+    pub fn first_not_finite(&self, arena: &[f32]) -> Option<(&Parameter, usize)> {
+        self.parameters.iter().find_map(|parameter| {
+            let values = &arena[parameter.range.clone()];
+            values.iter().position(|x| !x.is_finite()).map(|place| (parameter, place))
+        })
+    }
+
     /// What a checkpoint of these parameters must hold.
     pub fn specs(&self) -> Vec<TensorSpec> {
         let spec = |p: &Parameter| TensorSpec { name: p.name.to_string(), shape: p.shape.clone() };

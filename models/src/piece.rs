@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
 use carousel_core::program::Port;
 use carousel_ir::{Name, Size};
-use carousel_passes::carry::{FRESH, NEXT};
+use carousel_passes::carry::{FRESH, NEXT, STATE};
 use carousel_passes::forms::FormReport;
 use smallvec::SmallVec;
 
@@ -27,6 +27,7 @@ pub struct Reader {
     one: Piece,
     forms: FormReport,
     vocabulary: usize,
+    signature: u64,
     /// States of memories that have gone on, to be written to.
     spare: Mutex<Vec<Vec<Vec<f32>>>>,
 }
@@ -49,6 +50,22 @@ impl Memory {
     pub fn bytes(&self) -> u64 {
         self.states.iter().map(|state| size_of_val(state.as_slice()) as u64).sum()
     }
+
+    /// Whether nothing was read yet.
+    pub fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+}
+
+/// One of the states that a memory is made of.
+#[derive(Clone, PartialEq, Debug)]
+pub struct State<'a> {
+    /// Its name in the compiled function.
+    pub name: String,
+    /// Sizes of its axes.
+    pub shape: Vec<u64>,
+    /// Its elements, row-major; none as long as nothing was read.
+    pub values: &'a [f32],
 }
 
 impl Reader {
@@ -58,6 +75,7 @@ impl Reader {
         skim: Option<CompiledFunction>,
         one: CompiledFunction,
         layout: &Layout,
+        signature: u64,
     ) -> Reader {
         let logits = any.executable.outputs().iter().find(|port| !port.name.as_str().starts_with(NEXT));
         let vocabulary = logits.and_then(|port| port.sizes.last()).and_then(Size::known).unwrap_or_default();
@@ -68,6 +86,7 @@ impl Reader {
             skim,
             one: Piece::new(one.executable, layout),
             vocabulary: vocabulary as usize,
+            signature,
             spare: Mutex::default(),
         }
     }
@@ -75,6 +94,72 @@ impl Reader {
     /// The forms in which long pieces are read.
     pub fn forms(&self) -> &FormReport {
         &self.forms
+    }
+
+    /// Tells this function from others, whose memories mean something else.
+    pub fn signature(&self) -> u64 {
+        self.signature
+    }
+
+    /// The states of a memory, in the order of the function's inputs.
+    pub fn states<'m>(&self, memory: &'m Memory) -> Result<Vec<State<'m>>, RunError> {
+        let mut values = memory.states.iter();
+        let ports = self.state_ports().map(|port| {
+            let shape = shape_of(port, memory.rows, 1)?;
+            let values = values.next().map(Vec::as_slice).unwrap_or_default();
+            Ok(State { name: port.name.to_string(), shape, values })
+        });
+        ports.collect()
+    }
+
+    /// A memory of such states, as [`Reader::states`] gave them.
+    ///
+    /// # Panics
+    /// If their numbers are not those of the function.
+    pub fn memory(&self, rows: usize, states: Vec<Vec<f32>>) -> Memory {
+        assert_eq!(states.len(), self.state_ports().count(), "a value for each state");
+        Memory { states, rows }
+    }
+
+    /// One memory of several that have begun, to be read side by side; none if a state is not kept for each text.
+    pub fn join(&self, memories: &[&Memory]) -> Option<Memory> {
+        let rows = memories.iter().map(|memory| memory.rows).sum();
+        let join = |(at, port): (usize, &Port)| {
+            let place = batch_axis(port)?;
+            let mut parts = Vec::with_capacity(memories.len());
+            for memory in memories {
+                let shape = shape_of(port, memory.rows, 1).ok()?;
+                let run = shape[place..].iter().product::<u64>() as usize;
+                parts.push(memory.states.get(at)?.chunks_exact(run.max(1)));
+            }
+            let mut state = Vec::new();
+            while let Some(first) = parts[0].next() {
+                state.extend_from_slice(first);
+                parts[1..]
+                    .iter_mut()
+                    .for_each(|part| state.extend_from_slice(part.next().unwrap_or_default()));
+            }
+            Some(state)
+        };
+        let states = self.state_ports().enumerate().map(join).collect::<Option<_>>()?;
+        Some(Memory { states, rows })
+    }
+
+    /// The memory of one of several texts that were read side by side; none if a state is not kept for each text.
+    pub fn row(&self, memory: &Memory, row: usize) -> Option<Memory> {
+        let cut = |(port, state): (&Port, &Vec<f32>)| {
+            let place = batch_axis(port)?;
+            let shape = shape_of(port, memory.rows, 1).ok()?;
+            let run = shape[place + 1..].iter().product::<u64>() as usize;
+            let rows = state.chunks_exact(run.max(1)).skip(row).step_by(memory.rows);
+            Some(rows.flatten().copied().collect())
+        };
+        let states = self.state_ports().zip(&memory.states).map(cut).collect::<Option<_>>()?;
+        Some(Memory { states, rows: 1 })
+    }
+
+    fn state_ports(&self) -> impl Iterator<Item = &Port> {
+        self.any.executable.inputs().iter().filter(|port| is_state(port))
     }
 
     /// How many tokens there are.
@@ -260,6 +345,15 @@ impl Piece {
 
 /// So many inputs and outputs are listed on the stack.
 const ON_STACK: usize = 1024;
+
+fn is_state(port: &Port) -> bool {
+    port.name.as_str().starts_with(STATE)
+}
+
+/// Which axis of a state tells the texts apart.
+fn batch_axis(port: &Port) -> Option<usize> {
+    port.sizes.iter().position(|size| *size == Size::Symbol(Name::new("b")))
+}
 
 /// The shape of an input for so many texts and tokens of each.
 fn shape_of(port: &Port, rows: usize, length: usize) -> Result<Vec<u64>, RunError> {

@@ -3,6 +3,7 @@
 //! Invariant: standard output is never touched; it belongs to results. Speed is that of this process alone, so that
 //! a resumed run does not count the time before.
 
+use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,8 @@ pub struct Status {
 pub struct Progress {
     display: Display,
     bar: ProgressBar,
+    /// What was reported, for the curve beside the bar.
+    losses: RefCell<Vec<f64>>,
     start: Instant,
     first_step: u64,
     steps: u64,
@@ -65,7 +68,8 @@ impl Progress {
             ProgressStyle::with_template("{bar:24} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
         bar.set_position(first_step);
-        Progress { display, bar, start: Instant::now(), first_step, steps, tokens_per_step }
+        let (start, losses) = (Instant::now(), RefCell::default());
+        Progress { display, bar, losses, start, first_step, steps, tokens_per_step }
     }
 
     /// Shows how far the run is; returns what it shows.
@@ -74,8 +78,9 @@ impl Progress {
         let status = Status { step, steps: self.steps, loss, bits_per_byte, tokens_per_second, left };
         match self.display {
             Display::Bar => {
+                self.losses.borrow_mut().push(loss);
                 self.bar.set_position(step);
-                self.bar.set_message(line(&status));
+                self.bar.set_message(format!("{}  {}", curve(&self.losses.borrow()), line(&status)));
             }
             Display::Lines => tell(&line(&status)),
             Display::Silent => {}
@@ -125,6 +130,25 @@ pub fn line(status: &Status) -> String {
     )
 }
 
+/// A curve of all losses in a few characters, each the mean of its part of them, from the lowest to the highest.
+fn curve(losses: &[f64]) -> String {
+    const WIDTH: usize = 24;
+    const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let width = losses.len().min(WIDTH);
+    let part = |at: usize| &losses[at * losses.len() / width..(at + 1) * losses.len() / width];
+    let means: Vec<f64> =
+        (0..width).map(part).map(|part| part.iter().sum::<f64>() / part.len() as f64).collect();
+    let lowest = means.iter().copied().fold(f64::INFINITY, f64::min);
+    let highest = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let last = (HEIGHTS.len() - 1) as f64;
+    let height = |mean: &f64| {
+        let part = (mean - lowest) / (highest - lowest);
+        // All the same, or no numbers, are low.
+        HEIGHTS[(part * last).round().clamp(0.0, last) as usize]
+    };
+    means.iter().map(height).collect()
+}
+
 /// Hours, minutes and seconds.
 fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -143,6 +167,17 @@ mod tests {
         assert_eq!((speed, left), (250.0, Some(Duration::from_secs(30))));
         assert_eq!(progress.pace(100, Duration::from_secs(10)), (0.0, None));
         assert_eq!(progress.pace(300, Duration::from_secs(10)).1, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn curves_go_from_the_lowest_to_the_highest() {
+        assert_eq!(curve(&[]), "");
+        assert_eq!(curve(&[3.0, 3.0]), "▁▁");
+        assert_eq!(curve(&[7.0, 3.5, 0.0]), "█▅▁");
+        let long: Vec<f64> = (0..1000).map(f64::from).collect();
+        assert_eq!(curve(&long).chars().count(), 24);
+        assert!(curve(&long).starts_with('▁') && curve(&long).ends_with('█'));
+        assert_eq!(curve(&[f64::NAN, 1.0]).chars().count(), 2);
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub enum SampleError {
 pub struct Sampler {
     choice: Choice,
     generator: Philox,
+    row: u64,
 }
 
 impl Sampler {
@@ -70,7 +71,12 @@ impl Sampler {
                 return Err(SampleError::TopP(p));
             }
         }
-        Ok(Sampler { choice, generator: Philox::new(seed, Stream::Sampling) })
+        Ok(Sampler { choice, generator: Philox::new(seed, Stream::Sampling), row: 0 })
+    }
+
+    /// The same with random numbers of its own for one of several texts; the first has those of a text alone.
+    pub fn of_row(self, row: usize) -> Sampler {
+        Sampler { row: row as u64, ..self }
     }
 
     /// The token at this position of the continuation.
@@ -89,10 +95,54 @@ impl Sampler {
                     let kept = nucleus(&candidates, p);
                     candidates.truncate(kept);
                 }
-                let [a, b, ..] = self.generator.block_at(0, position);
+                let [a, b, ..] = self.generator.block_at(self.row, position);
                 Ok(draw(&candidates, unit_interval(join(a, b))))
             }
         }
+    }
+}
+
+/// Makes tokens that a text already has less likely, as Keskar et al. (2019) do: their logits are divided by the penalty, or
+/// multiplied by it where they are negative. A penalty of 1 changes nothing.
+pub fn penalise(logits: &mut [f32], seen: &Seen, penalty: f32) {
+    if penalty != 1.0 {
+        for (_, logit) in logits.iter_mut().enumerate().filter(|(token, _)| seen.contains(*token)) {
+            *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
+        }
+    }
+}
+
+/// Which tokens a text has: a bit a token of the vocabulary, however long the text is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    bits: Vec<u8>,
+}
+
+impl Seen {
+    /// None of so many tokens.
+    pub fn none(vocabulary: usize) -> Seen {
+        Seen { bits: vec![0; vocabulary.div_ceil(8)] }
+    }
+
+    /// From its bits, eight a byte, the first one lowest.
+    pub fn from_bits(bits: Vec<u8>) -> Seen {
+        Seen { bits }
+    }
+
+    /// Its bits.
+    pub fn bits(&self) -> &[u8] {
+        &self.bits
+    }
+
+    /// Notes a token.
+    pub fn insert(&mut self, token: i32) {
+        if let Some(byte) = usize::try_from(token).ok().and_then(|token| self.bits.get_mut(token / 8)) {
+            *byte |= 1 << (token % 8);
+        }
+    }
+
+    fn contains(&self, token: usize) -> bool {
+        self.bits.get(token / 8).is_some_and(|byte| byte & (1 << (token % 8)) != 0)
     }
 }
 
@@ -205,6 +255,26 @@ mod tests {
         };
         assert_eq!(run(3), run(3));
         assert_ne!(run(3), run(4));
+    }
+
+    #[test]
+    fn what_was_seen_is_less_likely() {
+        let mut seen = Seen::none(4);
+        [1, 2, 3].into_iter().for_each(|token| seen.insert(token));
+        let mut logits = [3.0, 3.0, -3.0, f32::NEG_INFINITY];
+        penalise(&mut logits, &Seen::from_bits(seen.bits().to_vec()), 1.5);
+        assert_eq!(logits, [3.0, 2.0, -4.5, f32::NEG_INFINITY]);
+        penalise(&mut logits, &seen, 1.0);
+        assert_eq!(logits, [3.0, 2.0, -4.5, f32::NEG_INFINITY]);
+    }
+
+    #[test]
+    fn texts_side_by_side_have_random_numbers_of_their_own() {
+        let sampler = random(1.0, None, None);
+        let run = |row| -> Vec<usize> {
+            (0..64).map(|p| sampler.of_row(row).choose(&LOGITS, p).unwrap()).collect()
+        };
+        assert!(run(0) != run(1) && run(1) == run(1));
     }
 
     #[test]

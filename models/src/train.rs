@@ -4,94 +4,37 @@
 //! Invariant: a step depends only on the parameters, the moments, the configuration and the step's number, so a run
 //! that is resumed from a checkpoint ends in the same bits as one that was not interrupted.
 
-use std::path::PathBuf;
+mod diagnosis;
+mod error;
+mod record;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use carousel_core::backend::RunError;
-use carousel_ir::text::Failed;
+use carousel_ir::Module;
 
-use crate::batch::{Extent, training_batch};
-use crate::checkpoint::{self, Checkpoint, CheckpointError, Manifest, Snapshot, Unlogged};
+use crate::batch::{Batch, Extent, training_batch};
+use crate::checkpoint::{self, Best, Checkpoint, Manifest, Snapshot, Unlogged};
 use crate::compile::Engine;
-use crate::config::TrainingConfig;
-use crate::corpus::{Corpus, Text, TextError};
+use crate::config::{ParameterValue, TrainingConfig};
+use crate::corpus::{Corpus, Text};
 use crate::evaluate::{Evaluation, evaluate};
-use crate::init::InitError;
-use crate::library::{ModelSource, SourceError};
-use crate::metrics::{Metric, MetricsError, MetricsFile};
+use crate::library::ModelSource;
+use crate::metrics::{Metric, MetricsError};
 use crate::model::{LanguageFunction, Model, Reading};
 use crate::optimizer::{Optimizer, Update};
 use crate::progress::{Display, Progress};
-use crate::tokenizer::{ByteTokenizer, Tokenizer};
+use crate::tokenizer::{ByteTokenizer, FileTokenizer, Tokenizer};
+pub use error::TrainError;
+use record::Recorder;
 
 /// Name of the checkpoint's folder in the output folder.
 pub const CHECKPOINT_FOLDER: &str = "checkpoint";
+/// Name of the folder of the checkpoint with the lowest loss on held-back text.
+pub const BEST_FOLDER: &str = "best";
 /// Name of the metrics in the output folder.
 pub const METRICS_FILE: &str = "metrics.jsonl";
-
-/// Why a run cannot start or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// The model's files.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The model does not compile; the diagnostics say where.
-    #[error("the model does not compile")]
-    Model(Failed),
-    /// The text.
-    #[error(transparent)]
-    Text(#[from] TextError),
-    /// Initial values.
-    #[error(transparent)]
-    Init(#[from] InitError),
-    /// The checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The metrics.
-    #[error(transparent)]
-    Metrics(#[from] MetricsError),
-    /// The model does not run on these batches.
-    #[error("{0}")]
-    Run(RunError),
-    /// The checkpoint is of another text.
-    #[error(
-        "the checkpoint in {} was trained on `{trained}`, which is not `{given}`; resume with the same text, \
-         or choose another output folder", folder.display()
-    )]
-    OtherText {
-        /// The output folder.
-        folder: PathBuf,
-        /// Name of the text that it was trained on.
-        trained: String,
-        /// Name of the text that was given.
-        given: String,
-    },
-    /// The loss or the gradients are no numbers.
-    #[error(
-        "the loss at step {step} is {loss}, the norm of the gradients {norm}: training has diverged; \
-         lower learning_rate.max or set clip, and resume from the last checkpoint"
-    )]
-    Diverged {
-        /// The step.
-        step: u64,
-        /// The loss.
-        loss: f32,
-        /// The norm.
-        norm: f64,
-    },
-}
-
-impl From<Failed> for TrainError {
-    fn from(error: Failed) -> TrainError {
-        TrainError::Model(error)
-    }
-}
-
-impl From<RunError> for TrainError {
-    fn from(error: RunError) -> TrainError {
-        TrainError::Run(error)
-    }
-}
 
 /// Whether a run starts afresh or goes on from the checkpoint in its output folder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,14 +51,20 @@ pub struct Trainer {
     model: Model,
     source: ModelSource,
     text: Text,
+    tokenizer: Arc<dyn Tokenizer>,
     corpus: Corpus,
     gradient: LanguageFunction,
     loss: LanguageFunction,
     optimizer: Optimizer,
     gradients: Vec<f32>,
+    /// The gradients of one of several batches of a step.
+    partial: Vec<f32>,
+    /// The equations as gradients were taken of them.
+    prepared: Module,
     step: u64,
     unlogged: Unlogged,
-    metrics: MetricsFile,
+    best: Option<Best>,
+    recorder: Recorder,
 }
 
 /// How a run ended.
@@ -123,8 +72,8 @@ pub struct Trainer {
 pub struct Summary {
     /// Updates that were made, in all.
     pub steps: u64,
-    /// The loss on the held-back text.
-    pub held_back: Evaluation,
+    /// The loss on the held-back text, unless the run was stopped before its last step.
+    pub held_back: Option<Evaluation>,
     /// Seconds that this process trained.
     pub seconds: f64,
 }
@@ -141,14 +90,29 @@ impl Trainer {
             Some(checkpoint) => ModelSource::from_files(checkpoint.manifest().sources.clone()),
             None => ModelSource::load(config.model_file.as_deref(), config.cell_file.as_deref())?,
         };
+        let tokenizer: Arc<dyn Tokenizer> = match (&found, &config.tokenizer) {
+            // The user's file may be gone.
+            (Some(checkpoint), _) => checkpoint.tokenizer()?,
+            (None, Some(path)) => Arc::new(FileTokenizer::open(path)?),
+            (None, None) => Arc::new(ByteTokenizer),
+        };
+        let mut config = config;
+        if !tokenizer.tokens_are_bytes() {
+            let vocabulary = ParameterValue::Integer(tokenizer.vocabulary() as i64);
+            config.model.entry("vocab".to_string()).or_insert(vocabulary);
+        }
         let model = Model::new(&source, &config.model)?;
+        if (tokenizer.vocabulary() as u64) > model.vocabulary() {
+            let (tokenizer, tokens) = (tokenizer.name().to_string(), tokenizer.vocabulary());
+            return Err(TrainError::Vocabulary { tokenizer, tokens, vocabulary: model.vocabulary() });
+        }
         let text = match &config.text {
-            Some(path) => Text::from_file(path)?,
+            Some(path) => Text::from_path(path)?,
             None => Text::bundled(),
         };
-        let corpus = Corpus::new(&text, &ByteTokenizer, config.held_back, config.context)?;
+        let corpus = Corpus::new(&text, tokenizer.as_ref(), config.held_back, config.context)?;
         let mut optimizer = Optimizer::new(engine, model.layout().initial(config.seed)?);
-        let (mut step, mut unlogged) = (0, Unlogged::default());
+        let (mut step, mut unlogged, mut best) = (0, Unlogged::default(), None);
         if let Some(checkpoint) = &found {
             let manifest = checkpoint.manifest();
             if !text.identity().same_content(&manifest.text) {
@@ -160,7 +124,7 @@ impl Trainer {
             optimizer.values = checkpoint.parameters(&specs)?.concat();
             optimizer.first = moments.first.concat();
             optimizer.second = moments.second.concat();
-            (step, unlogged) = (manifest.step, manifest.unlogged);
+            (step, unlogged, best) = (manifest.step, manifest.unlogged, manifest.best);
         }
         std::fs::create_dir_all(&config.out).map_err(|source| MetricsError::Io {
             action: "make the folder of",
@@ -169,30 +133,39 @@ impl Trainer {
         })?;
         let (gradient, loss) = (model.loss_gradient(engine)?, model.loss(engine)?);
         // Last, so that a run that cannot start leaves the metrics of the one before it.
-        let metrics_path = config.out.join(METRICS_FILE);
-        let metrics = match start {
-            Start::Afresh => MetricsFile::create(&metrics_path)?,
-            Start::Resume => MetricsFile::resume(&metrics_path, step)?,
+        let recorder = match start {
+            Start::Afresh => Recorder::create(&config.out)?,
+            Start::Resume => Recorder::resume(&config.out, step)?,
         };
+        let elements = model.layout().elements();
         Ok(Trainer {
             gradient,
             loss,
-            gradients: vec![0.0; model.layout().elements()],
+            gradients: vec![0.0; elements],
+            partial: vec![0.0; if config.accumulate > 1 { elements } else { 0 }],
+            prepared: engine.prepared(model.module()),
             config,
             model,
             source,
             text,
+            tokenizer,
             corpus,
             optimizer,
             step,
             unlogged,
-            metrics,
+            best,
+            recorder,
         })
     }
 
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &dyn Tokenizer {
+        self.tokenizer.as_ref()
     }
 
     /// The parameters as they are now.
@@ -217,10 +190,8 @@ impl Trainer {
 
     /// One update. Returns the loss before it and the norm of the gradients.
     pub fn step(&mut self) -> Result<(f32, f64), TrainError> {
+        let loss = self.loss_and_gradients()?;
         let config = &self.config;
-        let batch = training_batch(&self.corpus.train, config.batch, config.seed, self.step);
-        let reading = Reading { batch: &batch, seed: config.seed, step: self.step };
-        let loss = self.gradient.loss(&self.optimizer.values, reading, Some(&mut self.gradients))?;
         let update = Update {
             adamw: &config.adamw,
             step: self.step,
@@ -229,28 +200,57 @@ impl Trainer {
         };
         let norm = self.optimizer.norm(&self.gradients)?;
         if !loss.is_finite() || !norm.is_finite() {
-            return Err(TrainError::Diverged { step: self.step, loss, norm });
+            let cause = self.diagnosis()?;
+            return Err(TrainError::Diverged { step: self.step, loss, norm, cause });
         }
         self.optimizer.update(self.model.layout(), &self.gradients, norm, update)?;
         self.step += 1;
         Ok((loss, norm))
     }
 
+    /// One of the batches of the next step.
+    fn batch(&self, part: usize) -> Result<Batch, TrainError> {
+        let TrainingConfig { batch, seed, .. } = self.config;
+        Ok(training_batch(&self.corpus.train, part * batch..(part + 1) * batch, seed, self.step)?)
+    }
+
+    /// The mean loss over the batches of the next step, and its gradients, which go to `self.gradients`.
+    fn loss_and_gradients(&mut self) -> Result<f32, TrainError> {
+        let parts = self.config.accumulate;
+        let mut total = 0.0;
+        for part in 0..parts {
+            let batch = self.batch(part)?;
+            let reading = Reading { batch: &batch, seed: self.config.seed, step: self.step };
+            let into = if part == 0 { &mut self.gradients } else { &mut self.partial };
+            total += self.gradient.loss(&self.optimizer.values, reading, Some(into))?;
+            if part > 0 {
+                self.gradients.iter_mut().zip(&self.partial).for_each(|(sum, x)| *sum += x);
+            }
+        }
+        if parts > 1 {
+            let share = 1.0 / parts as f32;
+            self.gradients.iter_mut().for_each(|sum| *sum *= share);
+            total *= share;
+        }
+        Ok(total)
+    }
+
     /// Trains to the last step, showing progress; validates and saves when it is due. A new run saves its initial
-    /// values too, so that it can be resumed from the start on, and never from an older run in the same folder.
-    pub fn run(&mut self, display: Display) -> Result<Summary, TrainError> {
-        let tokens = (self.config.batch * self.config.context) as u64;
+    /// values too, so that it can be resumed from the start on, and never from an older run in the same folder. Once `stop` is
+    /// set, it saves after the step that it is at, and ends.
+    pub fn run(&mut self, display: Display, stop: &AtomicBool) -> Result<Summary, TrainError> {
+        let tokens = (self.config.batch * self.config.accumulate * self.config.context) as u64;
         let progress = Progress::new(display, self.step, self.config.steps, tokens);
         let start = Instant::now();
         if self.step == 0 {
             self.save()?;
         } else if self.step >= self.config.steps {
             // The run is over and its metrics are complete.
-            let held_back = self.evaluate(Extent::Whole)?;
+            let held_back = Some(self.evaluate(Extent::Whole)?);
             progress.finish();
             return Ok(Summary { steps: self.step, held_back, seconds: start.elapsed().as_secs_f64() });
         }
-        while self.step < self.config.steps {
+        while self.step < self.config.steps && !stop.load(Ordering::Relaxed) {
             let learning_rate = self.config.schedule().learning_rate(self.step);
             let (loss, norm) = self.step()?;
             self.unlogged.loss += f64::from(loss);
@@ -259,7 +259,7 @@ impl Trainer {
                 let loss = self.unlogged.loss / self.unlogged.steps as f64;
                 let bits_per_byte = self.corpus.train.bits_per_byte(loss);
                 let status = progress.report(self.step, loss, bits_per_byte);
-                self.metrics.record(&Metric::Training {
+                self.recorder.record(&Metric::Training {
                     step: self.step,
                     loss,
                     bits_per_byte,
@@ -278,7 +278,8 @@ impl Trainer {
                 }
             }
         }
-        let held_back = self.validate(Extent::Whole, &progress)?;
+        let is_over = self.step == self.config.steps;
+        let held_back = if is_over { Some(self.validate(Extent::Whole, &progress)?) } else { None };
         self.save()?;
         progress.finish();
         Ok(Summary { steps: self.step, held_back, seconds: start.elapsed().as_secs_f64() })
@@ -289,9 +290,11 @@ impl Trainer {
         Ok(evaluate(&self.loss, &self.optimizer.values, part, self.config.batch, extent)?)
     }
 
+    /// Validates on that much of the held-back text, and keeps the checkpoint if it is the best so far on the part of the text
+    /// that all are compared on.
     fn validate(&mut self, extent: Extent, progress: &Progress) -> Result<Evaluation, TrainError> {
         let result = self.evaluate(extent)?;
-        self.metrics.record(&Metric::Validation {
+        self.recorder.record(&Metric::Validation {
             step: self.step,
             loss: result.loss,
             bits_per_byte: result.bits_per_byte,
@@ -301,30 +304,42 @@ impl Trainer {
             "step {}: held-back loss {:.4} nats, {:.4} bits a byte",
             self.step, result.loss, result.bits_per_byte
         ));
+        let compared = self.config.eval_extent();
+        let loss = if extent == compared { result.loss } else { self.evaluate(compared)?.loss };
+        if self.best.is_none_or(|best| loss < best.loss) {
+            self.best = Some(Best { step: self.step, loss });
+            self.save_to(BEST_FOLDER)?;
+        }
         Ok(result)
     }
 
     /// Writes the checkpoint.
     pub fn save(&self) -> Result<(), TrainError> {
+        self.save_to(CHECKPOINT_FOLDER)
+    }
+
+    fn save_to(&self, folder: &str) -> Result<(), TrainError> {
         let manifest = Manifest {
             step: self.step,
             data_position: self.step,
             unlogged: self.unlogged,
+            best: self.best,
             seed: self.config.seed,
-            tokenizer: ByteTokenizer.name().to_string(),
-            text: self.text.identity(),
+            tokenizer: self.tokenizer.name().to_string(),
+            text: self.text.identity().clone(),
             sources: self.source.files().to_vec(),
             parameters: self.config.model.clone(),
             training: self.config.clone(),
         };
         let layout = self.model.layout();
         checkpoint::save(
-            &self.config.out.join(CHECKPOINT_FOLDER),
+            &self.config.out.join(folder),
             &Snapshot {
                 manifest: &manifest,
                 parameters: &layout.tensors(&self.optimizer.values),
                 first_moments: &layout.tensors(&self.optimizer.first),
                 second_moments: &layout.tensors(&self.optimizer.second),
+                tokenizer: self.tokenizer.file(),
             },
         )?;
         Ok(())

@@ -108,6 +108,30 @@ impl<'a> Weights<'a> {
         Weights { arena: Cow::Borrowed(&[]), parts: parts.collect() }
     }
 
+    /// The bits of each number, as it is stored.
+    pub fn words(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.parts.len()).flat_map(|at| {
+            let (whole, halves) = match self.data(at) {
+                Data::F32(values) => (values, &[][..]),
+                Data::Bf16(bits) => (&[][..], bits),
+                Data::F64(_) | Data::I32(_) | Data::U32(_) | Data::Bool(_) => (&[][..], &[][..]),
+            };
+            whole.iter().map(|x| x.to_bits()).chain(halves.iter().map(|bits| u32::from(*bits)))
+        })
+    }
+
+    /// The first parameter with a number that is not finite, and the place of that number in it.
+    pub fn first_not_finite(&self) -> Option<(usize, usize)> {
+        (0..self.parts.len()).find_map(|at| {
+            let place = match self.data(at) {
+                Data::F32(values) => values.iter().position(|x| !x.is_finite()),
+                Data::Bf16(bits) => bits.iter().position(|x| !half::bf16::from_bits(*x).is_finite()),
+                Data::F64(_) | Data::I32(_) | Data::U32(_) | Data::Bool(_) => None,
+            };
+            place.map(|place| (at, place))
+        })
+    }
+
     /// All of them as f32, in an arena as the layout says.
     pub fn widened(&self, layout: &Layout) -> Vec<f32> {
         let mut arena = vec![0.0; layout.elements()];

@@ -26,7 +26,9 @@ fn held_back(conv: i64) -> Result<f64, Box<dyn Error>> {
     ])?;
     let corpus = Corpus::new(&Text::bundled(), &ByteTokenizer, 0.1, CONTEXT)?;
     let start = std::time::Instant::now();
-    let parameters = learner.train(&RECIPE, 0, |step| training_batch(&corpus.train, ROWS, 0, step))?;
+    let parameters = learner.train(&RECIPE, 0, |step| {
+        training_batch(&corpus.train, 0..ROWS, 0, step).expect("the text is in memory")
+    })?;
     let seconds = start.elapsed().as_secs_f64();
     let bits = learner.bits_per_byte(&parameters, &corpus.held_back, WINDOWS)?;
     println!(

@@ -17,6 +17,9 @@ use clap::{Args, ValueEnum};
 
 use super::forms::FormArguments;
 
+/// Exit status of a command that Ctrl-C ended: 128 and the number of the signal.
+pub(super) const INTERRUPTED: i32 = 130;
+
 /// Why a command did not do its work.
 pub(super) enum Failure {
     /// The work itself failed: status 1.
@@ -25,6 +28,8 @@ pub(super) enum Failure {
     Input(String),
     /// Messages about a program: status 2.
     Program(Failed),
+    /// It was stopped by a signal, and has saved what there is: the status that shells know for it.
+    Stopped(String),
     /// Nobody reads the results any more, as in `carousel print .. | head`: nothing is left to do, status 0.
     ReaderGone,
 }
@@ -56,6 +61,10 @@ impl Failure {
                 let errors = failed.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
                 remark(&format!("{errors} problem{}\n", if errors == 1 { "" } else { "s" }));
                 ExitCode::from(2)
+            }
+            Failure::Stopped(message) => {
+                remark(&format!("{message}\n"));
+                ExitCode::from(INTERRUPTED as u8)
             }
             Failure::ReaderGone => ExitCode::SUCCESS,
         }

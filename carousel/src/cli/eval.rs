@@ -1,12 +1,13 @@
 //! `carousel eval`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use carousel_models::batch::Extent;
 use carousel_models::checkpoint::Checkpoint;
-use carousel_models::corpus::{Corpus, Part, Text};
+use carousel_models::config::TrainingConfig;
+use carousel_models::corpus::{Corpus, Part, Text, TextError};
 use carousel_models::evaluate::{evaluate, evaluate_carried};
-use carousel_models::tokenizer::ByteTokenizer;
+use carousel_models::tokenizer::Tokenizer;
 
 use super::common::{Failure, TargetOptions, tell};
 use super::forms;
@@ -18,12 +19,15 @@ use super::loaded::Loaded;
                         carousel eval --checkpoint runs/default/checkpoint --text other.txt --json\n  \
                         carousel eval --checkpoint runs/default/checkpoint --text long.txt --carry")]
 pub(super) struct Arguments {
-    /// Folder of the checkpoint.
+    /// Folder of the checkpoint, also of one that another program wrote.
     #[arg(long, value_name = "DIR")]
     checkpoint: PathBuf,
-    /// The text; the held-back part of the text that the model was trained on if not given.
-    #[arg(long, value_name = "FILE")]
+    /// The text, a file, a folder or a pattern; the held-back part of the text that the model was trained on if not given.
+    #[arg(long, value_name = "PATH")]
     text: Option<PathBuf>,
+    /// Tokens of a window; as the model was trained if not given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    context: Option<u32>,
     /// Read the text once from its start, with the state carried from window to window; without it each window starts afresh.
     #[arg(long)]
     carry: bool,
@@ -35,27 +39,28 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let checkpoint = Checkpoint::open(&arguments.checkpoint).map_err(Failure::input)?;
-    let training = &checkpoint.manifest().training;
-    let part = match (&arguments.text, &training.text) {
-        (Some(path), _) => {
-            let text = Text::from_file(path).map_err(Failure::input)?;
-            Part::whole(&text, &ByteTokenizer, training.context).map_err(Failure::input)?
+    let loaded = Loaded::open(&arguments.checkpoint)?;
+    let mut training = match &loaded.external {
+        Some(_) if arguments.text.is_none() => {
+            let message = "--text is needed: the checkpoint does not say what the model was trained on";
+            return Err(Failure::Input(message.to_string()));
         }
-        (None, trained) => {
-            let text = match trained {
-                Some(path) => Text::from_file(path).map_err(Failure::input)?,
-                None => Text::bundled(),
-            };
-            let corpus = Corpus::new(&text, &ByteTokenizer, training.held_back, training.context);
-            corpus.map_err(Failure::input)?.held_back
-        }
+        Some(_) => TrainingConfig::default(),
+        None => Checkpoint::open(&arguments.checkpoint).map_err(Failure::input)?.manifest().training.clone(),
     };
-    let Loaded { model, parameters, external: _ } = Loaded::open(&arguments.checkpoint)?;
+    training.context = arguments.context.map_or(training.context, |n| n as usize);
+    let tokenizer = loaded.reads_text(&arguments.checkpoint)?;
+    let part = part(&training, arguments.text.as_deref(), tokenizer).map_err(Failure::input)?;
+    let Loaded { model, parameters, .. } = &loaded;
+    if tokenizer.vocabulary() as u64 > model.vocabulary() {
+        let (tokens, known) = (tokenizer.vocabulary(), model.vocabulary());
+        let message = format!("the tokenizer has {tokens} tokens, but the model knows {known}");
+        return Err(Failure::Input(message));
+    }
     let likely = [("b", training.batch as u64), ("s", training.context as u64)];
     let engine = arguments.target.engine(&likely)?;
     let result = if arguments.carry {
-        evaluate_carried(&model.predictor(&engine, &parameters)?, &parameters, &part)
+        evaluate_carried(&model.predictor(&engine, parameters)?, parameters, &part)
     } else {
         let loss = model.loss(&engine)?;
         forms::warn(loss.forms());
@@ -79,4 +84,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             result.tokens
         ))
     }
+}
+
+/// The text to evaluate on: a given one whole, else what was held back of the one that the model was trained on.
+fn part(
+    training: &TrainingConfig,
+    given: Option<&Path>,
+    tokenizer: &dyn Tokenizer,
+) -> Result<Part, TextError> {
+    if let Some(path) = given {
+        return Part::whole(&Text::from_path(path)?, tokenizer, training.context);
+    }
+    let text = match &training.text {
+        Some(path) => Text::from_path(path)?,
+        None => Text::bundled(),
+    };
+    Ok(Corpus::new(&text, tokenizer, training.held_back, training.context)?.held_back)
 }

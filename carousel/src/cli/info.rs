@@ -48,7 +48,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let object = serde_json::json!({
             "format": format,
             "parameters": parameters,
-            "vocabulary": loaded.vocabulary(),
+            "tokenizer": loaded.tokenizer.as_ref().map(|tokenizer| tokenizer.name()),
+            "vocabulary": loaded.model.vocabulary(),
             "flops_per_token": flops,
             "weight_bytes": loaded.parameters.bytes(),
             "file_bytes": files,
@@ -59,7 +60,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let mut text = format!("checkpoint of           {format}\n");
     text += &format!("parameters              {parameters}\n");
-    text += &format!("vocabulary              {}\n", loaded.vocabulary());
+    text += &format!("vocabulary              {}\n", loaded.model.vocabulary());
+    if let Some(tokenizer) = &loaded.tokenizer {
+        text += &format!("tokenizer               {}\n", tokenizer.name());
+    }
     if let Some(flops) = flops {
         text += &format!("operations a token      {flops}\n");
     }

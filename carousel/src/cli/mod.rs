@@ -5,6 +5,7 @@ mod bench;
 mod calibrate;
 mod check;
 mod common;
+mod convert;
 mod cuda;
 mod difference;
 mod emulation;
@@ -51,6 +52,8 @@ enum Command {
     Logits(logits::Arguments),
     /// Size and cost of the model in a folder.
     Info(info::Arguments),
+    /// Write a checkpoint for another program.
+    Convert(convert::Arguments),
     /// Measure one case.
     Bench(bench::Arguments),
     /// What the CUDA target needs.
@@ -70,6 +73,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Eval(a) => eval::run(&a),
         Command::Logits(a) => logits::run(&a),
         Command::Info(a) => info::run(&a),
+        Command::Convert(a) => convert::run(&a),
         Command::Bench(a) => bench::run(&a),
         Command::Cuda(a) => cuda::run(&a),
     };

@@ -1,6 +1,8 @@
 //! `carousel train`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use carousel_models::checkpoint::{Checkpoint, CheckpointError};
 use carousel_models::config::TrainingConfig;
@@ -9,13 +11,14 @@ use carousel_models::progress::Display;
 use carousel_models::train::{CHECKPOINT_FOLDER, Start, TrainError, Trainer};
 use carousel_models::weights::Weights;
 
-use super::common::{Failure, TargetOptions, remark};
+use super::common::{Failure, INTERRUPTED, TargetOptions, remark};
 use super::{forms, generate};
 
 /// Train a language model.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  carousel train\n  carousel train --text mine.txt --set steps=2000 --out runs/mine\n  \
+                        carousel train --text 'data/*.txt' --tokenizer tokenizer.json\n  \
                         carousel train --cell my_mlstm.xl\n  carousel train --resume --out runs/mine"
 )]
 pub(super) struct Arguments {
@@ -24,9 +27,12 @@ pub(super) struct Arguments {
     /// Change one key of the configuration, `learning_rate.max=0.001`.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// The text to train on.
-    #[arg(long, value_name = "FILE")]
+    /// The text to train on: a file, a folder with all that is in it, or a pattern such as 'data/*.txt'.
+    #[arg(long, value_name = "PATH")]
     text: Option<PathBuf>,
+    /// The tokenizer, a `tokenizer.json`; bytes are tokens if not given.
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    tokenizer: Option<PathBuf>,
     /// The model, with functions `lm` and `lm_loss`.
     #[arg(long, value_name = "FILE.xl", conflicts_with = "resume")]
     model: Option<PathBuf>,
@@ -51,6 +57,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let out = config.out.clone();
     let sample = config.sample.clone();
     let compiling = std::time::Instant::now();
+    let stop = stop_at_ctrl_c()?;
     let mut trainer = Trainer::new(&engine, config, start).map_err(failure)?;
     forms::warn(trainer.forms());
     remark(&format!(
@@ -58,22 +65,43 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         trainer.model().layout().elements(),
         compiling.elapsed().as_secs_f64()
     ));
-    let summary = trainer.run(Display::detect()).map_err(failure)?;
+    let summary = trainer.run(Display::detect(), &stop).map_err(failure)?;
+    let checkpoint = out.join(CHECKPOINT_FOLDER);
+    let Some(held_back) = summary.held_back else {
+        return Err(Failure::Stopped(format!(
+            "stopped after {} steps; the checkpoint is in {}; go on with: carousel train --resume --out {}",
+            summary.steps,
+            checkpoint.display(),
+            out.display()
+        )));
+    };
     remark(&format!(
         "{} steps in {:.0} s; held-back loss {:.4} nats, {:.4} bits a byte; checkpoint in {}\n",
         summary.steps,
         summary.seconds,
-        summary.held_back.loss,
-        summary.held_back.bits_per_byte,
-        out.join(CHECKPOINT_FOLDER).display()
+        held_back.loss,
+        held_back.bits_per_byte,
+        checkpoint.display()
     ));
     if sample.length > 0 {
         let parameters = Weights::of(trainer.model().layout(), trainer.parameters());
         let predictor = trainer.model().predictor(&engine, &parameters);
         let predictor = predictor.map_err(|e| failure(TrainError::Model(e)))?;
-        generate::write(&predictor, &parameters, &sample, 0)?;
+        generate::write(&predictor, &parameters, trainer.tokenizer(), &sample)?;
     }
     Ok(())
+}
+
+/// What is set when Ctrl-C is pressed first; pressed again, it ends the program at once.
+fn stop_at_ctrl_c() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The second signal finds what the first one has set.
+        signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| Failure::work(format!("cannot listen to Ctrl-C: {error}")))?;
+    }
+    Ok(stop)
 }
 
 fn configuration(arguments: &Arguments) -> Result<TrainingConfig, Failure> {
@@ -94,6 +122,7 @@ fn configuration(arguments: &Arguments) -> Result<TrainingConfig, Failure> {
         (&mut config.text, &arguments.text),
         (&mut config.model_file, &arguments.model),
         (&mut config.cell_file, &arguments.cell),
+        (&mut config.tokenizer, &arguments.tokenizer),
     ] {
         if given.is_some() {
             slot.clone_from(given);
@@ -111,6 +140,8 @@ pub(super) fn failure(error: TrainError) -> Failure {
         TrainError::Model(_)
         | TrainError::Source(_)
         | TrainError::Text(_)
+        | TrainError::Tokenizer(_)
+        | TrainError::Vocabulary { .. }
         | TrainError::Init(_)
         | TrainError::OtherText { .. }
         | TrainError::Metrics(MetricsError::Malformed { .. }) => false,
@@ -127,6 +158,8 @@ pub(super) fn failure(error: TrainError) -> Failure {
             | CheckpointError::Manifest { .. }
             | CheckpointError::Version { .. }
             | CheckpointError::TensorFile { .. }
+            | CheckpointError::Tokenizer(_)
+            | CheckpointError::OtherTokenizer { .. }
             | CheckpointError::Mismatch { .. } => false,
         },
     };

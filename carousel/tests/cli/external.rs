@@ -7,13 +7,13 @@ use safetensors::SafeTensors;
 use crate::support::{folder, run_in};
 use crate::training::{prepare, train};
 
-fn golden(name: &str) -> String {
+pub(crate) fn golden(name: &str) -> String {
     let root = std::env::var_os("CAROUSEL_GOLDEN")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden"), PathBuf::from);
     root.join("hf").join(name).display().to_string()
 }
 
-fn logits(path: &Path) -> (Vec<usize>, Vec<f32>) {
+pub(crate) fn logits(path: &Path) -> (Vec<usize>, Vec<f32>) {
     let bytes = std::fs::read(path).expect("it was written");
     let file = SafeTensors::deserialize(&bytes).expect("it is a safetensors file");
     let tensor = file.tensor("logits").expect("it holds logits");
@@ -81,7 +81,7 @@ fn tokens_go_in_and_come_out_as_numbers() {
     assert_eq!(first.trim().splitn(3, ',').nth(2), Some(rest.trim()));
     generate(&["--tokens", "1,61"]).refuses(&["61", "0 to 60"]);
     generate(&["--tokens", "1,x"]).refuses(&["--tokens"]);
-    generate(&["--prompt", "text"]).refuses(&["--tokens"]);
+    generate(&["--prompt", "text"]).refuses(&["tokenizer.json", "--tokens"]);
     generate(&[]).refuses(&["--prompt"]);
 }
 

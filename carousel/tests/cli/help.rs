@@ -2,8 +2,8 @@
 
 use crate::support::{folder, run_in};
 
-const COMMANDS: [&str; 10] =
-    ["check", "print", "explain", "run", "train", "generate", "eval", "bench", "logits", "info"];
+const COMMANDS: [&str; 11] =
+    ["check", "print", "explain", "run", "train", "generate", "eval", "bench", "logits", "info", "convert"];
 
 #[test]
 fn every_command_has_an_example() {

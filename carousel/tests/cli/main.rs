@@ -3,6 +3,7 @@
 //! Invariant: no input makes the program panic, and whatever is wrong with one is said in a sentence that names it.
 
 mod benches;
+mod converting;
 mod explaining;
 mod external;
 mod forms;
@@ -14,3 +15,5 @@ mod running;
 mod support;
 mod tensor_files;
 mod training;
+mod troubles;
+mod writing;

@@ -8,14 +8,15 @@ use crate::support::{finished, folder, program, run_in};
 use crate::training::{metrics, prepare, train};
 
 /// What must be the same: everything but speed.
-fn state(out: &Path) -> (Vec<u8>, Vec<u8>, Vec<serde_json::Value>) {
+fn state(out: &Path) -> (Vec<u8>, Vec<u8>, Vec<serde_json::Value>, Vec<u8>) {
     let read =
         |name: &str| std::fs::read(out.join("checkpoint").join(name)).expect("the checkpoint is whole");
     let mut lines = metrics(out);
     for line in &mut lines {
         line.as_object_mut().expect("a line is an object").remove("tokens_per_second");
     }
-    (read("model.safetensors"), read("optimizer.safetensors"), lines)
+    let best = std::fs::read(out.join("best/model.safetensors")).expect("there is a best checkpoint");
+    (read("model.safetensors"), read("optimizer.safetensors"), lines, best)
 }
 
 /// Steps that the checkpoint has seen, if there is one.
@@ -31,6 +32,7 @@ fn assert_same(found: &Path, wanted: &Path) {
     assert_eq!(found.2, wanted.2);
     assert!(found.0 == wanted.0, "the parameters differ");
     assert!(found.1 == wanted.1, "the moments differ");
+    assert!(found.3 == wanted.3, "the best parameters differ");
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::tokenizer::TokenizerError;
+
 /// Why a checkpoint cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -89,6 +91,17 @@ pub enum CheckpointError {
         path: PathBuf,
         /// The differences.
         problems: Vec<TensorProblem>,
+    },
+    /// The tokenizer's file cannot be used.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The tokenizer's file was changed.
+    #[error("{} is not the tokenizer that the model was trained with, which was {wanted}; put that one back", path.display())]
+    OtherTokenizer {
+        /// Path of the file.
+        path: PathBuf,
+        /// Name of the tokenizer.
+        wanted: String,
     },
     /// Tensors to be written contradict each other.
     #[error("cannot write {}: {message}", path.display())]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::error::CheckpointError;
 use super::tensor_file::write_tensors;
 use super::{MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, Snapshot};
+use crate::tokenizer::TOKENIZER_FILE;
 
 /// Writes a checkpoint, in place of the one that may be there; that one is kept as `FOLDER.previous`.
 pub fn save(folder: &Path, snapshot: &Snapshot<'_>) -> Result<(), CheckpointError> {
@@ -22,7 +23,11 @@ pub fn save(folder: &Path, snapshot: &Snapshot<'_>) -> Result<(), CheckpointErro
         refuse_anything_else(replaced)?;
     }
     remove(&new)?;
-    write(&new, snapshot)?;
+    if let Err(error) = write(&new, snapshot) {
+        // Half a checkpoint is of no use, and would keep a full disk full.
+        let _ = remove(&new);
+        return Err(error);
+    }
     if lacks(folder).is_none() {
         // `folder` is complete, so its predecessor is not needed until it has moved there itself.
         remove(&previous)?;
@@ -54,9 +59,9 @@ fn lacks(folder: &Path) -> Option<&'static str> {
     [MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE].into_iter().find(|name| !folder.join(name).exists())
 }
 
-/// Writes and flushes the three files into a folder that does not exist yet.
+/// Writes and flushes the files into a folder that does not exist yet.
 fn write(folder: &Path, snapshot: &Snapshot<'_>) -> Result<(), CheckpointError> {
-    let Snapshot { manifest, parameters, first_moments, second_moments } = *snapshot;
+    let Snapshot { manifest, parameters, first_moments, second_moments, tokenizer } = *snapshot;
     let path = |name| folder.join(name);
     fs::create_dir(folder).map_err(CheckpointError::io("create the folder", folder))?;
 
@@ -84,7 +89,12 @@ fn write(folder: &Path, snapshot: &Snapshot<'_>) -> Result<(), CheckpointError> 
         fs::set_permissions(path(name), permissions.clone())
             .map_err(CheckpointError::io("write", path(name)))?;
     }
-    for name in [MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE] {
+    if let Some(json) = tokenizer {
+        fs::write(path(TOKENIZER_FILE), json).map_err(CheckpointError::io("write", path(TOKENIZER_FILE)))?;
+    }
+    let written =
+        [MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE].into_iter().chain(tokenizer.map(|_| TOKENIZER_FILE));
+    for name in written {
         flush(&path(name))?;
     }
     flush(folder)
@@ -110,7 +120,8 @@ fn refuse_anything_else(folder: &Path) -> Result<(), CheckpointError> {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         // Half-written tensor files have names of their own, beginning with a dot.
-        let ours = [MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE].contains(&&*name) || name.starts_with(".tmp");
+        let ours = [MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, TOKENIZER_FILE].contains(&&*name)
+            || name.starts_with(".tmp");
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
         if !(ours && is_file) {
             return Err(in_the_way());

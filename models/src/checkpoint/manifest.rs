@@ -4,8 +4,6 @@
 //! rather than dropped, because a later version may mean something by them.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::error::CheckpointError;
 use crate::config::{ParameterValue, TrainingConfig};
 use crate::corpus::TextIdentity;
+use crate::files::read_limited;
 
 /// The version that this program writes and reads.
 pub const VERSION: u64 = 1;
@@ -43,6 +42,16 @@ pub struct Unlogged {
     pub steps: u64,
 }
 
+/// The lowest loss on held-back text so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// Updates that had been made then.
+    pub step: u64,
+    /// The loss in nats a token.
+    pub loss: f64,
+}
+
 /// Everything but tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +62,9 @@ pub struct Manifest {
     pub data_position: u64,
     /// What is still to be logged.
     pub unlogged: Unlogged,
+    /// The best validation so far, if there was one.
+    #[serde(default)]
+    pub best: Option<Best>,
     /// The seed of the run.
     pub seed: u64,
     /// Name of the tokenizer.
@@ -95,6 +107,8 @@ struct Whole {
     step: u64,
     data_position: u64,
     unlogged: Unlogged,
+    #[serde(default)]
+    best: Option<Best>,
     seed: u64,
     tokenizer: String,
     text: TextIdentity,
@@ -111,13 +125,8 @@ impl Manifest {
 
     /// Reads `config.json`.
     pub(super) fn read(path: &Path) -> Result<Manifest, CheckpointError> {
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(CheckpointError::io("read", path))?;
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(CheckpointError::io("read", path))?;
+        let bytes = read_limited(path, MAX_BYTES).map_err(CheckpointError::io("read", path))?;
         let wrong = |message: String| CheckpointError::Manifest { path: path.into(), message };
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(wrong(format!("the file is larger than {MAX_BYTES} bytes")));
-        }
         let malformed = |error: serde_json::Error| wrong(error.to_string());
 
         let stamp: Stamp = serde_json::from_slice(&bytes).map_err(malformed)?;
@@ -131,12 +140,33 @@ impl Manifest {
 
         let whole: Whole = serde_json::from_slice(&bytes).map_err(malformed)?;
         let Whole {
-            step, data_position, unlogged, seed, tokenizer, text, sources, parameters, training, ..
+            step,
+            data_position,
+            unlogged,
+            best,
+            seed,
+            tokenizer,
+            text,
+            sources,
+            parameters,
+            training,
+            ..
         } = whole;
         if sources.is_empty() {
             return Err(wrong("`sources` is empty: there is no model to compile".into()));
         }
         let training = training.validated().map_err(|error| wrong(format!("`training`: {error}")))?;
-        Ok(Manifest { step, data_position, unlogged, seed, tokenizer, text, sources, parameters, training })
+        Ok(Manifest {
+            step,
+            data_position,
+            unlogged,
+            best,
+            seed,
+            tokenizer,
+            text,
+            sources,
+            parameters,
+            training,
+        })
     }
 }

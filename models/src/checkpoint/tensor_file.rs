@@ -17,8 +17,8 @@ use serde_json::{Map, Value};
 use super::error::{CheckpointError, TensorProblem};
 use super::{TensorRef, TensorSpec};
 
-/// The format's own limit.
-const MAX_HEADER: u64 = 100_000_000;
+/// Enough for a hundred thousand tensors, and little enough to be read into memory. The format itself allows 100 MB.
+const MAX_HEADER: u64 = 16 << 20;
 
 /// A tensor of a file.
 #[derive(Clone, Debug)]
@@ -50,14 +50,15 @@ impl TensorFile {
     /// Opens a file and checks that it is whole.
     pub fn open(path: &Path) -> Result<TensorFile, CheckpointError> {
         let io = |source| CheckpointError::Io { action: "read", path: path.into(), source };
-        let file = File::open(path).map_err(io)?;
-        let is_file = file.metadata().map_err(io)?.is_file();
+        // Looked at before it is opened: to open a pipe is to wait for somebody to write.
+        let is_file = std::fs::metadata(path).map_err(io)?.is_file();
         if !is_file {
             return Err(CheckpointError::TensorFile {
                 path: path.into(),
                 message: "not a plain file".into(),
             });
         }
+        let file = File::open(path).map_err(io)?;
         // SAFETY: the mapping is only read, as plain bytes. It must not change meanwhile: checkpoints are replaced by
         // renaming whole folders, never by writing into a file that exists.
         let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;

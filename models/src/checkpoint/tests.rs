@@ -18,9 +18,10 @@ fn manifest(step: u64) -> Manifest {
         step,
         data_position: step,
         unlogged: Unlogged { loss: 0.1 + 0.2, steps: 3 },
+        best: Some(Best { step, loss: 0.1 + 0.2 }),
         seed: u64::MAX,
         tokenizer: "bytes".into(),
-        text: Text::bundled().identity(),
+        text: Text::bundled().identity().clone(),
         sources: vec![SourceFile { path: "m.xl".into(), text: "fn f() {}\n".into() }],
         parameters: BTreeMap::from([
             ("dim".into(), ParameterValue::Integer(64)),
@@ -51,6 +52,7 @@ fn save_step(folder: &Path, step: u64) {
         parameters: &tensors(&[f32::MIN_POSITIVE / 8.0], &up),
         first_moments: &tensors(&[-0.0], &up),
         second_moments: &tensors(&[f32::NEG_INFINITY], &up),
+        tokenizer: None,
     };
     save(folder, &snapshot).unwrap();
 }
@@ -122,8 +124,13 @@ fn nothing_but_checkpoints_is_replaced() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("run");
     save_step(&folder, 1);
-    let snapshot =
-        Snapshot { manifest: &manifest(2), parameters: &[], first_moments: &[], second_moments: &[] };
+    let snapshot = Snapshot {
+        manifest: &manifest(2),
+        parameters: &[],
+        first_moments: &[],
+        second_moments: &[],
+        tokenizer: None,
+    };
     fs::write(folder.join("thesis.tex"), "years").unwrap();
     assert!(message(save(&folder, &snapshot)).contains("will not be replaced"));
     assert!(folder.join("thesis.tex").exists());
@@ -139,7 +146,13 @@ fn what_json_cannot_say_is_not_written() {
     save_step(&folder, 1);
     let mut manifest = manifest(2);
     manifest.parameters.insert("scale".into(), ParameterValue::List(vec![ParameterValue::Float(f64::NAN)]));
-    let snapshot = Snapshot { manifest: &manifest, parameters: &[], first_moments: &[], second_moments: &[] };
+    let snapshot = Snapshot {
+        manifest: &manifest,
+        parameters: &[],
+        first_moments: &[],
+        second_moments: &[],
+        tokenizer: None,
+    };
     assert!(message(save(&folder, &snapshot)).contains("`scale` is infinite or not a number"));
     assert_eq!(step_in(&folder), 1);
 }
@@ -203,7 +216,7 @@ fn damaged_tensor_files_are_errors() {
     let cases = [
         (vec![], "too few"),
         (vec![0; 7], "too few"),
-        (raw(u64::MAX, "{}", &[]), "more than the 100000000"),
+        (raw(u64::MAX, "{}", &[]), "more than the 16777216"),
         (raw(99, "{}", &[]), "ends after 2"),
         (whole("[]", &[]), "header is not valid"),
         (whole("{\"w\":", &[]), "header is not valid"),

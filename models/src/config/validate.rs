@@ -36,13 +36,17 @@ pub(super) fn problems(config: &TrainingConfig) -> Vec<Problem> {
     require(held_back > 0.0 && held_back <= 0.5, "held_back", &held_back, "above 0 and at most 0.5");
     require((1..=1_000_000_000).contains(&config.steps), "steps", &config.steps, "from 1 to 1000000000");
     require((1..=65_536).contains(&config.batch), "batch", &config.batch, "from 1 to 65536");
+    require((1..=65_536).contains(&config.accumulate), "accumulate", &config.accumulate, "from 1 to 65536");
     require((1..=1_048_576).contains(&config.context), "context", &config.context, "from 1 to 1048576");
     require(clip >= 0.0 && clip.is_finite(), "clip", &clip, "0 (no clipping) or a positive number");
     require(config.log_every >= 1, "log_every", &config.log_every, "at least 1");
     require(!is_empty(&config.out), "out", &"empty", "the path of a folder");
-    for (key, path) in
-        [("model_file", &config.model_file), ("cell_file", &config.cell_file), ("text", &config.text)]
-    {
+    for (key, path) in [
+        ("model_file", &config.model_file),
+        ("cell_file", &config.cell_file),
+        ("text", &config.text),
+        ("tokenizer", &config.tokenizer),
+    ] {
         require(!path.as_deref().is_some_and(is_empty), key, &"empty", "the path of a file, or absent");
     }
 

@@ -79,7 +79,7 @@ pub fn configuration(
     let heads = fields.positive("num_heads", Some(8));
     let (qk_factor, v_factor) = (fields.float("qk_dim_factor", 0.5), fields.float("v_dim_factor", 1.0));
     let mut head_dim = |field: &str, factor: f64| {
-        let whole = (width as f64 * factor) as u64;
+        let whole = fields.size(field, Some((width as f64 * factor) as u64));
         if whole == 0 || !whole.is_multiple_of(heads) {
             let message = format!(
                 "`{field}` makes {whole} of `hidden_size` {width}, which cannot be divided among {heads} heads"
@@ -94,7 +94,8 @@ pub fn configuration(
         (fields.float("ffn_proj_factor", 2.667), fields.positive("ffn_round_up_to_multiple_of", Some(64)));
     // In floating point, as there: a fractional excess below 1 does not round up.
     let round = multiple as f64;
-    let ffn = ((width as f64 * ffn_factor + round - 1.0) / round).floor() as u64 * multiple;
+    let ffn = ((width as f64 * ffn_factor + round - 1.0) / round).floor() as u64;
+    let ffn = fields.size("ffn_proj_factor", ffn.checked_mul(multiple));
     match fields.get("weight_mode").map(Value::as_str) {
         None | Some(Some("single" | "fused")) => {}
         Some(other) => {

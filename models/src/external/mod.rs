@@ -5,6 +5,7 @@
 //! model in the shape that the configuration says, and nothing else; whatever is wrong is said with the field or tensor
 //! that is the cause. Nothing is known here of how a model computes: the equations are `.xl` files.
 
+pub mod export;
 pub mod huggingface;
 pub mod names;
 pub mod package;
@@ -18,8 +19,10 @@ use serde_json::{Map, Value};
 
 use crate::checkpoint::MANIFEST_FILE;
 use crate::config::ParameterValue;
+use crate::files::read_limited_text;
 use crate::library::{Cells, ModelSource, SourceError};
 use crate::model::Model;
+use crate::tokenizer::{FileTokenizer, TOKENIZER_FILE, TokenizerError};
 use crate::weights::Weights;
 pub use names::{Axed, NameError, NameTable, Placement};
 pub use tensors::TensorFolder;
@@ -31,6 +34,7 @@ pub struct External {
     format: Format,
     configuration: Configuration,
     tensors: TensorFolder,
+    end: Option<i32>,
 }
 
 /// Who wrote a checkpoint.
@@ -41,6 +45,9 @@ pub enum Format {
     /// The package `xlstm`.
     Package,
 }
+
+/// More than the configuration or the index of any checkpoint.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// What a configuration of another program means here.
 #[derive(Clone, PartialEq, Debug)]
@@ -138,17 +145,18 @@ impl External {
     /// Opens a folder if its `config.json` is that of another program's checkpoint; `None` if it is anything else.
     pub fn open(folder: &Path) -> Result<Option<External>, ExternalError> {
         let path = folder.join(MANIFEST_FILE);
-        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+        let Ok(text) = read_limited_text(&path, MOST_BYTES) else { return Ok(None) };
         let Ok(Value::Object(json)) = serde_json::from_str(&text) else { return Ok(None) };
         let Some(format) = Format::of(&json) else { return Ok(None) };
         let tensors = TensorFolder::open(folder)?;
+        let end = json.get("eos_token_id").and_then(Value::as_i64).and_then(|token| token.try_into().ok());
         let configuration = match format {
             Format::HuggingFace => huggingface::configuration(&json, &|name| tensors.shape(name).is_some()),
             Format::Package => package::configuration(&json),
         };
         let configuration =
             configuration.map_err(|problems| ExternalError::Configuration { path, problems })?;
-        Ok(Some(External { folder: folder.to_path_buf(), format, configuration, tensors }))
+        Ok(Some(External { folder: folder.to_path_buf(), format, configuration, tensors, end }))
     }
 
     /// Who wrote it.
@@ -161,15 +169,30 @@ impl External {
         &self.configuration
     }
 
+    /// The token that ends a text, if the configuration names one.
+    pub fn end(&self) -> Option<i32> {
+        self.end
+    }
+
+    /// The tokenizer that lies beside the tensors, if there is one.
+    pub fn tokenizer(&self) -> Result<Option<FileTokenizer>, TokenizerError> {
+        let path = self.folder.join(TOKENIZER_FILE);
+        if path.exists() { FileTokenizer::open(&path).map(Some) } else { Ok(None) }
+    }
+
     /// The type of its tensors with the bytes of all of them, by type.
     pub fn bytes_by_dtype(&self) -> BTreeMap<String, u64> {
         self.tensors.bytes_by_dtype()
     }
 
+    /// The text of the model with these cells.
+    pub fn source(&self, cells: Cells) -> ModelSource {
+        ModelSource::builtin(self.configuration.model, cells)
+    }
+
     /// The model, with the published cells, as these are what such a checkpoint was trained with, or with the paper's.
     pub fn model(&self, cells: Cells) -> Result<Model, ExternalError> {
-        let source = ModelSource::builtin(self.configuration.model, cells);
-        Model::new(&source, &self.configuration.parameters).map_err(ExternalError::Model)
+        Model::new(&self.source(cells), &self.configuration.parameters).map_err(ExternalError::Model)
     }
 
     /// The parameters of its model where they lie in the files, as far as they can be used there.
@@ -248,6 +271,14 @@ impl<'a> Fields<'a> {
         }
         let fits = |v: &Value| v.as_u64().filter(|n| *n > 0 && *n <= u64::from(u32::MAX));
         self.read(field, default.unwrap_or(1), "a whole number above 0", fits)
+    }
+
+    /// A size that follows from a field; noted as a problem if it is none that an axis may have.
+    pub(crate) fn size(&mut self, field: &str, size: Option<u64>) -> u64 {
+        size.filter(|n| *n <= u64::from(u32::MAX)).unwrap_or_else(|| {
+            self.problems.push(format!("{} makes a size of more than {}", self.name(field), u32::MAX));
+            1
+        })
     }
 
     pub(crate) fn whole(&mut self, field: &str, default: u64) -> u64 {

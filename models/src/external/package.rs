@@ -169,7 +169,7 @@ fn projected(fields: &mut Fields<'_>, width: u64, default: f64) -> u64 {
     let multiple = fields.positive("round_proj_up_to_multiple_of", Some(64));
     let exact = factor * width as f64 / multiple as f64;
     let rounded = if fields.flag("round_proj_up_dim_up", true) { exact.ceil() } else { exact.floor() };
-    rounded as u64 * multiple
+    fields.size("proj_factor", (rounded as u64).checked_mul(multiple))
 }
 
 /// The places of sLSTM blocks: a list, or all.

@@ -10,9 +10,10 @@ use carousel_ir::DType;
 use safetensors::Dtype;
 use serde_json::Value;
 
-use super::ExternalError;
 use super::names::Placement;
+use super::{ExternalError, MOST_BYTES};
 use crate::checkpoint::{MODEL_FILE, TensorFile, TensorPlace};
+use crate::files::read_limited_text;
 use crate::weights::Weights;
 
 /// Name of the list of shards.
@@ -140,7 +141,7 @@ fn usable(dtype: Dtype) -> Option<DType> {
 
 /// The files that an index lists.
 fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, ExternalError> {
-    let text = std::fs::read_to_string(index)
+    let text = read_limited_text(index, MOST_BYTES)
         .map_err(|source| ExternalError::Io { path: index.to_path_buf(), source })?;
     let file = |message: String| ExternalError::File { path: index.to_path_buf(), message };
     let json: Value = serde_json::from_str(&text).map_err(|error| file(error.to_string()))?;

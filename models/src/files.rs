@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use memmap2::Mmap;
+
 /// The bytes of a plain file of at most so many bytes. A device or a pipe, which may never end, is not opened.
 pub fn read_limited(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
@@ -21,6 +23,14 @@ pub fn read_limited(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 pub fn read_limited_text(path: &Path, most: u64) -> io::Result<String> {
     let text = String::from_utf8(read_limited(path, most)?);
     text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error().to_string()))
+}
+
+/// A file as memory. What it is mapped for must not be changed in place meanwhile: files of this program's own are replaced
+/// whole, under another name first; whoever maps a user's file looks before each read whether it is as it was.
+pub fn map(file: &File) -> io::Result<Mmap> {
+    // SAFETY: the mapping is only read, as plain bytes, of which every value is one. Bytes that another process writes are
+    // what they are; a file that it cuts short ends the program with a signal, and no memory but the file's is at stake.
+    unsafe { Mmap::map(file) }
 }
 
 /// Writes a file under another name first, so that one of this name is old or new, and never half of either.

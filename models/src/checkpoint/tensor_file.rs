@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::error::{CheckpointError, TensorProblem};
 use super::{TensorRef, TensorSpec};
+use crate::files;
 
 /// Enough for a hundred thousand tensors, and little enough to be read into memory. The format itself allows 100 MB.
 const MAX_HEADER: u64 = 16 << 20;
@@ -59,9 +60,9 @@ impl TensorFile {
             });
         }
         let file = File::open(path).map_err(io)?;
-        // SAFETY: the mapping is only read, as plain bytes. It must not change meanwhile: checkpoints are replaced by
-        // renaming whole folders, never by writing into a file that exists.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
+        // It does not change meanwhile: checkpoints are replaced by renaming whole folders, never by writing into a file
+        // that exists.
+        let bytes = files::map(&file).map_err(io)?;
         let opened = TensorFile { path: path.into(), bytes };
         match check_header(&opened.bytes) {
             Ok(()) => opened.tensors().map(|_| ())?,

@@ -12,6 +12,7 @@ use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 
 use super::TextError;
+use crate::files;
 use crate::hash::Fnv1a;
 
 /// Eight of Shakespeare's plays; `models/data/README.md` says where they come from.
@@ -177,10 +178,8 @@ impl Piece {
         let unreadable = |source| TextError::Unreadable { path: path.into(), source };
         let file = File::open(path).map_err(unreadable)?;
         let found = file.metadata().map_err(unreadable)?;
-        // SAFETY: the mapping is only read, as plain bytes, and only after `unchanged` has seen that the file still has its
-        // length and time. Bytes that another process writes between that look and the read are what they are; a file that it
-        // cuts short in that moment ends the program with a signal, and no memory but the file's is at stake.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
+        // It is only read after `unchanged` has seen that the file still has its length and time.
+        let bytes = files::map(&file).map_err(unreadable)?;
         Ok(Piece::Mapped { path: path.into(), file, found, bytes })
     }
 

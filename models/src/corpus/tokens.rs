@@ -9,6 +9,7 @@ use std::sync::Arc;
 use memmap2::Mmap;
 
 use super::{Text, TextError};
+use crate::files;
 use crate::tokenizer::Tokenizer;
 
 /// Bytes that are encoded at a time.
@@ -74,8 +75,8 @@ impl Tokens {
 
 impl Numbers {
     fn map(file: &File, count: usize) -> io::Result<Numbers> {
-        // SAFETY: the file has no name and no other handle, so that nobody can change it.
-        let words = if count > 0 { Some(unsafe { Mmap::map(file) }?) } else { None };
+        // The file has no name and no other handle, so that nobody can change it.
+        let words = if count > 0 { Some(files::map(file)?) } else { None };
         Ok(Numbers { words, count })
     }
 

@@ -96,6 +96,8 @@ fn left_hand_side(rule: &Rule, terms: &mut Terms, random: &mut Random) -> Option
     }
     let graph = b.finish().ok()?;
     let carried: Vec<bool> = graph.inputs.iter().map(|_| random.chance(0.4)).collect();
+    // The scale of the step before is as it was carried, or has been made the next one.
+    let settled: Vec<bool> = graph.inputs.iter().map(|_| random.chance(0.5)).collect();
     let inserted = insert_replacing(terms, &graph, &mut |terms, index| {
         let ty = &graph.inputs[index as usize].ty;
         if !carried[index as usize] || ty.dtype == DType::Bool {
@@ -103,7 +105,10 @@ fn left_hand_side(rule: &Rule, terms: &mut Terms, random: &mut Random) -> Option
         }
         let number = terms.analysis.opaque(&Op::Input { index }, &smallvec![ty.clone()]);
         terms.analysis.scales.insert(number);
-        Some(terms.add(Term { head: Head::Opaque(number), children: Children::new() }))
+        let scale = terms.add(Term { head: Head::Opaque(number), children: Children::new() });
+        let is_settled = settled[index as usize] && ty.dtype.is_float();
+        let detach = Term { head: Head::Op(OpKind::Detach), children: smallvec![scale] };
+        Some(if is_settled { terms.add(detach) } else { scale })
     });
     for (var, value) in values {
         subst.insert(var, inserted[value.index()].as_ref()?.class);

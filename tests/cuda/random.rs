@@ -76,3 +76,10 @@ fn values_are_right_in_tiles_and_their_tails() {
         cases.iter().filter(small).filter(|case| agrees(&case.module, case.root(), &case.inputs())).count();
     assert!(compared > 10, "only {compared} cases were compared");
 }
+
+#[test]
+fn graphs_over_pieces_are_those_of_the_reference() {
+    let cases = drawn(Purpose::Pieces, 4, 30);
+    let compared = cases.iter().filter(|case| agrees(&case.module, case.root(), &case.inputs())).count();
+    assert!(compared > 20, "only {compared} cases were compared");
+}

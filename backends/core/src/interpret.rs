@@ -1,8 +1,9 @@
 //! A plain interpreter of bound programs, to check lowering without a code generator.
 //!
 //! It is meant to be obviously right and slow, computes all floats in f64, and checks what kernels promise: no access
-//! is out of bounds, nothing is read that was not written, distinct grid points write distinct elements, a value is
-//! stored once by a map. It knows nothing of graphs.
+//! is out of bounds, nothing is read that was not written or is lost as another buffer took its scratch memory, distinct
+//! grid points write distinct elements and do not read each other's, a value is stored once by a map. It knows nothing
+//! of graphs.
 
 use crate::kernel::{
     Atom, BufferId, Combine, Expr, Extent, Guard, Kernel, Linear, Loop, Matrix, Place, Region, Statement,
@@ -66,6 +67,7 @@ pub fn interpret(program: &Program, bound: &Bound, inputs: &[Vec<f64>]) -> Resul
             vars: HashMap::new(),
             arguments,
             scratch: Vec::new(),
+            owners: HashMap::new(),
             writers: HashMap::new(),
             point: 0,
             index_fault: false,
@@ -106,6 +108,8 @@ struct Machine<'a> {
     vars: HashMap<Var, i64>,
     arguments: Vec<Memory>,
     scratch: Vec<Memory>,
+    /// Which buffer was written last in a place of scratch memory.
+    owners: HashMap<Place, BufferId>,
     /// Which grid point wrote an element of an argument.
     writers: HashMap<(u32, usize), u64>,
     point: u64,
@@ -299,14 +303,31 @@ impl Machine<'_> {
         })
     }
 
+    /// What another buffer in the same scratch memory held is lost when this one is written.
+    fn take_over(&mut self, buffer: BufferId) {
+        let place = self.kernel.buffers[buffer.0 as usize].place;
+        if let Place::Scratch(_) = place
+            && let Some(before) = self.owners.insert(place, buffer)
+            && before != buffer
+        {
+            self.scratch[before.0 as usize].fill(None);
+        }
+    }
+
     fn load(&mut self, buffer: BufferId, at: i64) -> Step<f64> {
         let name = self.kernel.buffer_names[buffer.0 as usize].clone();
+        if let Place::Argument(n) = self.kernel.buffers[buffer.0 as usize].place
+            && self.writers.get(&(n, at as usize)).is_some_and(|writer| *writer != self.point)
+        {
+            return Err(format!("a grid point reads element {at} of `{name}`, which another one writes"));
+        }
         self.slot(buffer, at)?.ok_or_else(|| format!("element {at} of `{name}` is read before it is written"))
     }
 
     fn store(&mut self, buffer: BufferId, at: i64, value: f64) -> Step<()> {
         let point = self.point;
         let name = self.kernel.buffer_names[buffer.0 as usize].clone();
+        self.take_over(buffer);
         *self.slot(buffer, at)? = Some(value);
         if let Place::Argument(n) = self.kernel.buffers[buffer.0 as usize].place
             && *self.writers.entry((n, at as usize)).or_insert(point) != point

@@ -321,7 +321,8 @@ pub enum Statement {
 pub enum Place {
     /// Argument number n of the kernel: a pointer.
     Argument(u32),
-    /// Scratch memory of the grid point, at this offset in bytes (a multiple of 64).
+    /// Scratch memory of the grid point, at this offset in bytes (a multiple of 64). Buffers at the same offset take
+    /// the memory over from each other; others do not overlap.
     Scratch(Dim),
 }
 

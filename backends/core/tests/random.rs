@@ -16,4 +16,10 @@ proptest! {
         let inputs = case.inputs::<f64>();
         support::agree(&case.module, case.root(), &inputs);
     }
+
+    #[test]
+    fn graphs_over_pieces_agree_with_the_reference(case in random::cases(Purpose::Pieces)) {
+        let inputs = case.inputs::<f64>();
+        support::agree(&case.module, case.root(), &inputs);
+    }
 }

@@ -8,6 +8,7 @@
 mod choices;
 mod control;
 mod generator;
+mod pieces;
 mod steps;
 mod values;
 
@@ -27,6 +28,8 @@ pub enum Purpose {
     Values,
     /// Only operations whose derivative finite differences can tell: no steps, no float comparisons, no `detach`.
     Gradients,
+    /// Operations over pieces of a sequence and over heads.
+    Pieces,
 }
 
 /// A random module with sizes and a seed for its inputs.
@@ -50,8 +53,13 @@ impl std::fmt::Debug for Case {
 /// Random modules with inputs.
 pub fn cases(purpose: Purpose) -> impl Strategy<Value = Case> {
     let sizes = [1u64..6, 1u64..4];
-    (proptest::collection::vec(any::<u32>(), 0..300), sizes, any::<u32>())
-        .prop_map(move |(choices, sizes, seed)| Case { module: module(&choices, purpose), sizes, seed })
+    (proptest::collection::vec(any::<u32>(), 0..300), sizes, any::<u32>()).prop_map(
+        move |(choices, [s, t], seed)| {
+            // Some sequences have three pieces.
+            let s = if purpose == Purpose::Pieces { s + 2 * (t - 1) } else { s };
+            Case { module: module(&choices, purpose), sizes: [s, t], seed }
+        },
+    )
 }
 
 impl Case {
@@ -87,6 +95,9 @@ impl Case {
 /// The module that a list of choices stands for.
 pub fn module(choices: &[u32], purpose: Purpose) -> Module {
     let mut choices = Choices::new(choices);
+    if purpose == Purpose::Pieces {
+        return verified(pieces::module(&mut choices));
+    }
     let mut shared = Shared { purpose, axes: 0 };
     let mut module = Module::default();
     for place in 0..choices.below(3) {
@@ -94,6 +105,10 @@ pub fn module(choices: &[u32], purpose: Purpose) -> Module {
         function(&mut module, &mut choices, &mut shared, &format!("part{place}"), ["n", "k"], 4);
     }
     function(&mut module, &mut choices, &mut shared, "root", ["s", "t"], 24);
+    verified(module)
+}
+
+fn verified(module: Module) -> Module {
     let problems = verify(&module);
     assert!(problems.is_empty(), "{problems:?}");
     module

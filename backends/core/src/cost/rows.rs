@@ -265,9 +265,14 @@ fn depth_of(linear: &Linear, places: &HashMap<Var, usize>, depths: &[usize]) -> 
 /// Loads that follow each other along a variable.
 pub(super) fn contiguous_loads(region: &Region, var: Var) -> usize {
     let is_contiguous = |expr: &&Expr| {
-        if let Expr::Load { index, .. } = expr { step(index, var, &[], 0) == Step::Contiguous } else { false }
+        if let Expr::Load { index, .. } = expr { is_contiguous(index, var) } else { false }
     };
     region.exprs.iter().filter(is_contiguous).count()
+}
+
+/// Whether elements follow each other along a variable.
+pub(super) fn is_contiguous(index: &Linear, var: Var) -> bool {
+    step(index, var, &[], 0) == Step::Contiguous
 }
 
 /// What an elementwise operation counts as.

@@ -3,7 +3,7 @@
 //! Matrix products are priced here, by their extents; everything that is computed element by element is [`Rows`].
 
 use super::profile::Profile;
-use super::rows::{Rows, contiguous_loads};
+use super::rows::{Rows, contiguous_loads, is_contiguous};
 use super::traffic::{LINE, ScopeId, Touched, Traffic};
 use super::{count, extent};
 use crate::kernel::{Combine, Dim, Kernel, Loop, Matrix, Region, Statement, Store, Update};
@@ -199,9 +199,11 @@ impl<'a> Walk<'a> {
         region: &Region,
         store: &Store,
     ) -> f64 {
-        let is_folded = loops
-            .last()
-            .is_some_and(|last| contiguous_loads(region, last.var) > contiguous_loads(region, along.var));
+        let contiguous = |var| contiguous_loads(region, var) + usize::from(is_contiguous(&store.index, var));
+        let is_folded = loops.last().is_some_and(|last| {
+            let rows = contiguous(last.var);
+            rows > 0 && rows >= contiguous(along.var)
+        });
         if is_folded {
             let (inner, outer) = loops.split_last().expect("there is a last loop");
             let ordered: Vec<Loop> = outer.iter().chain([&along, inner]).copied().collect();

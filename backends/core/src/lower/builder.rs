@@ -3,7 +3,8 @@
 
 use super::view::{Storage, StorageId, View, Whereabouts};
 use crate::kernel::{Access, Atom, Buffer, BufferId, Dim, Kernel, Linear, Loop, Place, Statement, Var};
-use crate::program::{aligned_bytes, total};
+use crate::plan::{self, Lifetime};
+use crate::program::{Home, Slot};
 use carousel_ir::{Axis, Size};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,8 @@ pub(crate) struct KernelBuilder {
     dims: Vec<Size>,
     storages: Vec<StorageId>,
     vars: u32,
+    /// Variables that are known to be below a number.
+    ranges: BTreeMap<Var, u64>,
 }
 
 /// A finished kernel with what its launch needs.
@@ -32,6 +35,56 @@ impl KernelBuilder {
     pub(crate) fn var(&mut self) -> Var {
         self.vars += 1;
         Var(self.vars - 1)
+    }
+
+    /// Notes that a variable is below a number.
+    pub(crate) fn limit(&mut self, var: Var, below: u64) {
+        self.ranges.insert(var, below);
+    }
+
+    /// The number that a variable is known to be below.
+    pub(crate) fn range(&self, var: Var) -> Option<u64> {
+        self.ranges.get(&var).copied()
+    }
+
+    /// `floor(whole / dim)` of an index that is not negative.
+    pub(crate) fn quotient(&self, whole: Linear, dim: Dim) -> Linear {
+        match self.divided(&whole, dim) {
+            Some((quotient, _)) => quotient,
+            None => atom(Atom::Quotient(Box::new(whole), dim)),
+        }
+    }
+
+    /// `whole mod dim`, likewise.
+    pub(crate) fn remainder(&self, whole: Linear, dim: Dim) -> Linear {
+        match self.divided(&whole, dim) {
+            Some((_, remainder)) => remainder,
+            None => atom(Atom::Remainder(Box::new(whole), dim)),
+        }
+    }
+
+    /// Quotient and remainder, where terms that are no multiples of the divisor are known to add up to less than it.
+    fn divided(&self, whole: &Linear, dim: Dim) -> Option<(Linear, Linear)> {
+        let Dim::Known(divisor) = dim else { return None };
+        let divisor = i64::try_from(divisor).ok().filter(|d| *d > 0)?;
+        let (mut quotient, mut remainder, mut most) = (Linear::zero(), Linear::zero(), 0i64);
+        for term in &whole.terms {
+            if term.coefficient % divisor == 0 {
+                quotient.add_term(term.coefficient / divisor, term.dim, term.atom.clone());
+                continue;
+            }
+            let largest = match term.atom {
+                Atom::One => 1,
+                Atom::Var(var) => i64::try_from(self.range(var)?).ok()? - 1,
+                Atom::Quotient(..) | Atom::Remainder(..) | Atom::Data { .. } => return None,
+            };
+            if term.coefficient < 0 || term.dim != Dim::Known(1) {
+                return None;
+            }
+            most = most.checked_add(term.coefficient.checked_mul(largest.max(0))?)?;
+            remainder.add_term(term.coefficient, term.dim, term.atom.clone());
+        }
+        (most < divisor).then_some((quotient, remainder))
     }
 
     /// A size as the kernel sees it.
@@ -130,16 +183,12 @@ impl KernelBuilder {
             used.iter().enumerate().map(|(new, old)| (*old, BufferId(new as u32))).collect();
         body.iter_mut().for_each(|s| s.renumber_buffers(&|b| number[&b]));
         let (mut buffers, mut buffer_names, mut arguments) = (Vec::new(), Vec::new(), Vec::new());
-        let mut scratch = Vec::new();
+        let (offsets, scratch_bytes) = scratch_offsets(&self.storages, storages, &used, &number, &body);
         for old in &used {
             let id = self.storages[old.0 as usize];
             let storage = &storages[id.0 as usize];
             let place = match storage.whereabouts {
-                Whereabouts::Scratch => {
-                    let offset = self.dim(&total(&scratch));
-                    scratch.push(aligned_bytes(storage.dtype, &storage.elements));
-                    Place::Scratch(offset)
-                }
+                Whereabouts::Scratch => Place::Scratch(self.dim(&offsets[&number[old]])),
                 Whereabouts::Input(_) | Whereabouts::Output(_) | Whereabouts::Frame => {
                     arguments.push(id);
                     Place::Argument(arguments.len() as u32 - 1)
@@ -151,11 +200,50 @@ impl KernelBuilder {
             buffers.push(Buffer { dtype: storage.dtype, place, access, elements });
             buffer_names.push(storage.name.clone());
         }
-        let scratch_bytes = self.dim(&total(&scratch));
+        let scratch_bytes = self.dim(&scratch_bytes);
         let dims = self.dims.len() as u32;
         let kernel = Kernel { name, buffer_names, buffers, dims, grid, scratch_bytes, body };
         Built { kernel, arguments, dims: self.dims }
     }
+}
+
+/// Offsets of scratch buffers, by their new numbers, and the bytes of all: what is needed one after the other shares memory.
+fn scratch_offsets(
+    ids: &[StorageId],
+    storages: &[Storage],
+    used: &BTreeSet<BufferId>,
+    number: &BTreeMap<BufferId, BufferId>,
+    body: &[Statement],
+) -> (BTreeMap<BufferId, Size>, Size) {
+    let mut lives: BTreeMap<BufferId, Lifetime> = BTreeMap::new();
+    for (at, statement) in body.iter().enumerate() {
+        let mut see = |b: BufferId| lives.entry(b).or_insert(Lifetime { first: at, last: at }).last = at;
+        statement.visit_reads(&mut see);
+        statement.visit_writes(&mut see);
+    }
+    let (mut buffers, mut slots, mut lifetimes) = (Vec::new(), Vec::new(), Vec::new());
+    for old in used {
+        let storage = &storages[ids[old.0 as usize].0 as usize];
+        if storage.whereabouts == Whereabouts::Scratch {
+            buffers.push(number[old]);
+            lifetimes.push(lives.get(&number[old]).copied());
+            slots.push(Slot {
+                dtype: storage.dtype,
+                elements: storage.elements.clone(),
+                home: Home::Frame,
+                offset: Size::Known(0),
+                name: storage.name.clone(),
+            });
+        }
+    }
+    let bytes = plan::place(&mut slots, &lifetimes);
+    (buffers.into_iter().zip(slots.into_iter().map(|s| s.offset)).collect(), bytes)
+}
+
+fn atom(atom: Atom) -> Linear {
+    let mut linear = Linear::zero();
+    linear.add_term(1, Dim::Known(1), atom);
+    linear
 }
 
 /// Puts the terms in one order, so that equal sums are equal.

@@ -1,27 +1,40 @@
 //! Grouping of a function's units into kernels.
 //!
-//! Neighbours in the order of work share a kernel if the later one uses what the earlier ones make, and all of them run
-//! point by point over common axes: a grid point then computes a row (or a few) of all of them while it is in cache.
-//! What only the group uses lives in scratch. Whether a use is point by point is read off the addresses that would be
-//! generated: along each common axis the address moves by exactly the stride, and by nothing else.
+//! Units share a kernel if later ones use what earlier ones make, and all of them run point by point over common axes: a
+//! grid point then computes a row (or a few, or tiles of matrices) of all of them while it is in cache. What only the
+//! group uses lives in scratch. Whether a use is point by point is read off the addresses that would be generated: along
+//! each common axis the address moves by exactly the stride, and by nothing else.
 //!
-//! Products, scatters, scans and calls stay alone.
+//! An axis may be cut by another one ([`Cut`]): what runs over the steps of a sequence joins what runs over its chunks.
+//! Where chunks are common, units are taken out of their order to join; elsewhere only neighbours do. Matrix products
+//! join over axes that both operands have; scatters, scans and calls stay alone.
 
 use super::Context;
 use super::builder::KernelBuilder;
+use super::cut::{self, Cut};
 use super::frame::{Start, view_of};
-use super::settle::Unit;
+use super::own::{self, Common};
+use super::settle::{Unit, stable_order};
 use super::statement::{self, Site};
-use super::view::{StorageId, View, Whereabouts};
+use super::view::{View, Whereabouts};
 use super::{scan, schedule};
-use crate::kernel::{Atom, Expr, Extent, Linear, Loop, Region, Statement, Var};
+use crate::kernel::{Dim, Extent, Linear, Loop, Statement, Var};
 use carousel_ir::{Axes, Axis, Op, Size, ValueId};
+use petgraph::graph::{DiGraph, NodeIndex};
 use std::collections::HashSet;
 
 /// How many elements an axis of unknown size is taken for.
 const UNKNOWN: u64 = 256;
 /// A group has at most that many units.
 const MOST_UNITS: usize = 24;
+/// A group over chunks has at most that many: the code of one kernel is bounded, its compilation being superlinear.
+const MOST_CHUNK_UNITS: usize = 48;
+/// A unit that joins over chunks has tiles of at most that many elements.
+const LARGEST_TILE: u64 = 1 << 16;
+/// A point's part of that many elements may lie scattered in memory.
+const SMALL_ROW: u64 = 256;
+/// How many units further on are looked at.
+const LOOKAHEAD: usize = 64;
 
 /// Units that share a kernel.
 #[derive(Clone, Debug)]
@@ -30,18 +43,26 @@ pub(crate) struct Group {
     pub(crate) units: Vec<usize>,
     /// The axes that they have in common, outermost first.
     pub(crate) axes: Vec<Axis>,
+    /// What common axes cut.
+    cuts: Vec<Cut>,
 }
 
-/// The units, in this order, in groups.
-pub(crate) fn groups(cx: &Context<'_>, units: &[Unit], order: &[usize]) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    for &unit in order {
-        let own = Group { units: vec![unit], axes: parallel(cx, &units[unit]).unwrap_or_default() };
-        let joined = groups.last().and_then(|last| join(cx, units, last, unit));
-        match (joined, groups.last_mut()) {
-            (Some(joined), Some(last)) => *last = joined,
-            _ => groups.push(own),
+/// The units in groups, in an order that the dataflow allows.
+pub(crate) fn groups(cx: &Context<'_>, units: &[Unit], flow: &DiGraph<(), ()>) -> Vec<Group> {
+    let grouping = Grouping { cx, units, flow, cuts: cut::cuts(cx.frames[0].graph) };
+    let mut pending = stable_order(flow);
+    let mut done = vec![false; units.len()];
+    let mut groups = Vec::new();
+    while !pending.is_empty() {
+        let first = pending.remove(grouping.first(&pending, &done));
+        done[first] = true;
+        let axes = parallel(cx, &units[first]).unwrap_or_default();
+        let mut group = Group { units: vec![first], axes, cuts: Vec::new() };
+        while let Some((place, joined)) = grouping.next(&group, &pending, &done) {
+            done[pending.remove(place)] = true;
+            group = joined;
         }
+        groups.push(group);
     }
     groups
 }
@@ -54,19 +75,25 @@ fn parallel(cx: &Context<'_>, unit: &Unit) -> Option<Vec<Axis>> {
         Unit::Copy(value, view) => (*value, view.clone()),
         Unit::Scan(_) | Unit::Call { .. } => return None,
     };
+    let mut order = view.order();
     if matches!(unit, Unit::Value(_)) {
+        let node = &frame.graph[value];
         if frame.products.contains(&value) {
+            let both = |a: &Axis| node.operands.iter().all(|o| frame.graph.ty(*o).axes.contains(*a));
+            order.retain(both);
+        }
+        if matches!(node.op, Op::ScatterAdd { .. }) {
             return None;
         }
-        let op = &frame.graph[value].op;
-        if matches!(op, Op::ScatterAdd { .. }) {
-            return None;
-        }
-        if let Op::CumSum { axis, .. } | Op::CumMax { axis, .. } = op {
-            return Some(view.order().into_iter().filter(|a| a != axis).collect());
+        if let Op::CumSum { axis, .. } | Op::CumMax { axis, .. } = node.op {
+            order.retain(|a| *a != axis);
         }
     }
-    Some(view.order())
+    Some(order)
+}
+
+fn is_product(cx: &Context<'_>, unit: &Unit) -> bool {
+    matches!(unit, Unit::Value(value) if cx.frames[0].products.contains(value))
 }
 
 fn estimate(cx: &Context<'_>, axes: impl Iterator<Item = Axis>) -> u64 {
@@ -91,42 +118,136 @@ fn running(cx: &Context<'_>, unit: &Unit) -> Axes {
     }
 }
 
-fn join(cx: &Context<'_>, units: &[Unit], group: &Group, unit: usize) -> Option<Group> {
-    let own = Axes::new(parallel(cx, &units[unit])?);
-    if group.units.len() >= MOST_UNITS || group.units.iter().any(|u| parallel(cx, &units[*u]).is_none()) {
-        return None;
+/// Whether a unit's part at each point is one tile of what is cut, if it runs over that: it must do so point by point,
+/// over one such axis only, and not over the pieces as well.
+fn is_in_pieces(cx: &Context<'_>, unit: &Unit, order: &[Axis], cuts: &[Cut]) -> bool {
+    let running = running(cx, unit);
+    let mut found = cuts.iter().filter(|c| running.contains(c.long));
+    match (found.next(), found.next()) {
+        (None, _) => true,
+        (Some(cut), None) => order.contains(&cut.long) && !running.contains(cut.piece),
+        (Some(_), Some(_)) => false,
     }
-    let axes: Vec<Axis> = group.axes.iter().copied().filter(|a| own.contains(*a)).collect();
-    if axes.is_empty() || estimate(cx, axes.iter().copied()) < cx.target.group_points {
-        return None;
-    }
-    // Common axes that were given up must not have been what the group's parallelism lay in: a row must fit a point.
-    let mut all = group.units.clone();
-    all.push(unit);
-    let common = Axes::new(axes.iter().copied());
-    let row = |u: &usize| estimate(cx, running(cx, &units[*u]).without(&common).iter());
-    if all.iter().any(|u| row(u) > 4 * cx.target.tile_elements) {
-        return None;
-    }
-    // Nor may a point's part be scattered in memory: what is innermost there is a common axis only if all are.
-    let scattered = |u: &usize| {
-        let order = parallel(cx, &units[*u]).unwrap_or_default();
-        order.last().is_some_and(|last| common.contains(*last)) && !Axes::new(order).is_subset(&common)
+}
+
+/// Elements of a unit at a point of the common axes: of a product, of its largest matrix.
+fn row(cx: &Context<'_>, unit: &Unit, common: &Axes, cuts: &[Cut]) -> u64 {
+    let graph = cx.frames[0].graph;
+    let size = |axes: &Axes| {
+        let rest = axes.without(common);
+        let cut = cut::of(cuts, rest.as_slice());
+        let whole = estimate(cx, rest.iter().filter(|a| cut.is_none_or(|c| c.long != *a)));
+        whole.saturating_mul(cut.map_or(1, |c| c.length))
     };
-    if all.iter().any(scattered) {
-        return None;
-    }
-    let made: Vec<View> = all.iter().filter_map(|u| written(cx, &units[*u])).collect();
-    let mut shares = false;
-    for &user in &all {
-        for (storage, pointwise) in internal_loads(cx, &units[user], &axes, &made) {
-            if !pointwise {
-                return None;
-            }
-            shares |= user == unit && written(cx, &units[unit]).is_none_or(|v| v.storage != storage);
+    match unit {
+        Unit::Value(value) if is_product(cx, unit) => {
+            let values = graph[*value].operands.iter().chain([value]);
+            values.map(|v| size(&graph.ty(*v).axes)).max().unwrap_or(1)
         }
+        Unit::Value(_) | Unit::Copy(..) | Unit::Scan(_) | Unit::Call { .. } => size(&running(cx, unit)),
     }
-    shares.then_some(Group { units: all, axes })
+}
+
+struct Grouping<'a, 'm> {
+    cx: &'a Context<'m>,
+    units: &'a [Unit],
+    flow: &'a DiGraph<(), ()>,
+    /// All cuts of the graph.
+    cuts: Vec<Cut>,
+}
+
+impl Grouping<'_, '_> {
+    /// How far one looks for units out of their order: only where sequences are cut, else at the neighbour.
+    fn reach(&self) -> usize {
+        if self.cuts.is_empty() { 1 } else { LOOKAHEAD }
+    }
+
+    /// The pending unit to begin with, by its place: one that stays alone as early as can be, as what waits for it can
+    /// then join others.
+    fn first(&self, pending: &[usize], done: &[bool]) -> usize {
+        let is_alone = |unit: &usize| {
+            parallel(self.cx, &self.units[*unit]).is_none() && self.before(*unit).all(|u| done[u])
+        };
+        pending.iter().take(self.reach()).position(is_alone).unwrap_or(0)
+    }
+
+    /// The first of the pending units that joins the group, by its place.
+    fn next(&self, group: &Group, pending: &[usize], done: &[bool]) -> Option<(usize, Group)> {
+        for (place, &unit) in pending.iter().enumerate().take(self.reach()) {
+            let is_ready = self.before(unit).all(|u| done[u]);
+            if is_ready
+                && let Some(joined) = self.join(group, unit)
+                && (place == 0 || self.is_over_pieces(&joined.axes))
+            {
+                return Some((place, joined));
+            }
+        }
+        None
+    }
+
+    fn before(&self, unit: usize) -> impl Iterator<Item = usize> + '_ {
+        self.flow.neighbors_directed(NodeIndex::new(unit), petgraph::Incoming).map(NodeIndex::index)
+    }
+
+    fn is_over_pieces(&self, axes: &[Axis]) -> bool {
+        self.cuts.iter().any(|c| axes.contains(&c.piece))
+    }
+
+    /// Whether a unit uses what a group makes. Over pieces of a sequence that is not asked for: units that do not use
+    /// one another mostly read the same inputs, or are used together later.
+    fn shares(&self, group: &Group, unit: usize, over_pieces: bool) -> bool {
+        over_pieces || self.before(unit).any(|u| group.units.contains(&u))
+    }
+
+    fn join(&self, group: &Group, unit: usize) -> Option<Group> {
+        let (cx, units) = (self.cx, self.units);
+        let own = parallel(cx, &units[unit])?;
+        if group.units.iter().any(|u| parallel(cx, &units[*u]).is_none()) {
+            return None;
+        }
+        // What one side runs over and the pieces of which the other does is cut.
+        let either = |a: Axis| own.contains(&a) || group.axes.contains(&a);
+        let is_cut = |c: &&Cut| group.cuts.contains(c) || (either(c.piece) && either(c.long));
+        let mut cuts: Vec<Cut> = self.cuts.iter().filter(is_cut).copied().collect();
+        let theirs = cut::through(&cuts, &own);
+        let axes: Vec<Axis> =
+            cut::through(&cuts, &group.axes).into_iter().filter(|a| theirs.contains(a)).collect();
+        let over_pieces = self.is_over_pieces(&axes);
+        if axes.is_empty() || !self.shares(group, unit, over_pieces) {
+            return None;
+        }
+        cuts.retain(|c| axes.contains(&c.piece));
+        let common = Axes::new(axes.iter().copied());
+        let mut all = group.units.clone();
+        all.push(unit);
+        let tiles = if over_pieces { LARGEST_TILE } else { 4 * cx.target.tile_elements };
+        let fits = |u: &usize| {
+            let unit = &units[*u];
+            let order = parallel(cx, unit).unwrap_or_default();
+            let cut = cut::through(&cuts, &order);
+            // Common axes that were given up must not have been what the parallelism lay in: a row must fit a point.
+            let row = row(cx, unit, &common, &cuts);
+            // Nor may a point's part be scattered in memory: what is innermost there is a common axis only if all are.
+            let is_scattered = cut.last().is_some_and(|last| common.contains(*last))
+                && !Axes::new(cut.iter().copied()).is_subset(&common)
+                && (!over_pieces || row > SMALL_ROW);
+            row <= tiles && !is_scattered && is_in_pieces(cx, unit, &order, &cuts)
+        };
+        let (most, points) =
+            if over_pieces { (MOST_CHUNK_UNITS, 2) } else { (MOST_UNITS, cx.target.group_points) };
+        let products = over_pieces || !all.iter().any(|u| is_product(cx, &units[*u]));
+        if all.len() > most
+            || !products
+            || estimate(cx, axes.iter().copied()) < points
+            || !all.iter().all(fits)
+        {
+            return None;
+        }
+        let made: Vec<View> = all.iter().filter_map(|u| written(cx, &units[*u])).collect();
+        let cut = cut::of(&cuts, &own);
+        let is_own = own::is_own(cx, &units[unit], &Common { axes: &axes, cuts: &cuts }, cut, &made);
+        is_own.then_some(Group { units: all, axes, cuts })
+    }
 }
 
 fn written(cx: &Context<'_>, unit: &Unit) -> Option<View> {
@@ -134,56 +255,6 @@ fn written(cx: &Context<'_>, unit: &Unit) -> Option<View> {
         Unit::Value(value) => cx.frames[0].home[value.index()].clone(),
         Unit::Copy(_, view) => Some(view.clone()),
         Unit::Scan(_) | Unit::Call { .. } => None,
-    }
-}
-
-/// Loads of a unit from what the group makes, each with whether it is at the grid point's own part.
-fn internal_loads(cx: &Context<'_>, unit: &Unit, axes: &[Axis], made: &[View]) -> Vec<(StorageId, bool)> {
-    let mut kernel = KernelBuilder::default();
-    let table = &cx.frames[0].graph.axes;
-    let (loops, env) = scan::grid(&mut kernel, axes, table);
-    let site = Site { frame: 0, grid: env, tile: None };
-    let statements = unit_statements(cx, &mut kernel, &site, unit);
-    let mut found = Vec::new();
-    for view in made {
-        let buffer = kernel.buffer(view.storage);
-        let mut see = |region: &Region| {
-            for expr in &region.exprs {
-                let Expr::Load { buffer: from, index, guards } = expr else { continue };
-                if *from == buffer {
-                    let own = guards.is_empty()
-                        && axes.iter().zip(&loops).all(|(axis, l)| {
-                            moves_by(&kernel, index, l.var, &view.stride(*axis))
-                                || *table.size(*axis) == Size::Known(1)
-                        })
-                        && index.terms.iter().all(|t| matches!(t.atom, Atom::Var(_)));
-                    found.push((view.storage, own));
-                }
-            }
-        };
-        for statement in &statements {
-            match statement {
-                Statement::Map { region, .. }
-                | Statement::Reduce { region, .. }
-                | Statement::Cumulative { region, .. }
-                | Statement::ScatterAdd { region, .. } => see(region),
-                Statement::Loop { .. } | Statement::Product { .. } => {
-                    panic!("products and loops are not grouped")
-                }
-            }
-        }
-    }
-    found
-}
-
-/// Whether `var` occurs exactly once, with this stride.
-fn moves_by(kernel: &KernelBuilder, index: &Linear, var: Var, stride: &Size) -> bool {
-    let mut terms = index.terms.iter().filter(|t| t.atom == Atom::Var(var));
-    let (first, second) = (terms.next(), terms.next());
-    match (first, second) {
-        (Some(t), None) => u64::try_from(t.coefficient)
-            .is_ok_and(|c| Size::product([Size::Known(c), kernel.size(t.dim)]) == *stride),
-        _ => false,
     }
 }
 
@@ -214,37 +285,44 @@ pub(crate) fn kernel(
     }
     let table = cx.frames[0].graph.axes.clone();
     let common = Axes::new(group.axes.iter().copied());
-    let inner = group
-        .units
-        .iter()
-        .map(|u| estimate(cx, running(cx, &units[*u]).without(&common).iter()))
-        .max()
-        .unwrap_or(1);
+    let inner = group.units.iter().map(|u| row(cx, &units[*u], &common, &group.cuts)).max().unwrap_or(1);
     let fitting = (cx.target.tile_elements / inner.max(1)).max(1);
     let (last, outer) = group.axes.split_last().expect("a group has common axes");
     let (mut grid, mut env) = scan::grid(kernel, outer, &table);
     let number = kernel.var();
     let whole = table.size(*last).clone();
     let tile = whole.known().map_or(fitting, |n| fitting.min(n.max(1)));
-    let tiled = tile > 1;
+    let tiled = tile > 1 && group.cuts.is_empty();
+    let tile = if tiled { tile } else { 1 };
     let count = kernel.dim(&whole.ceil_div(Size::Known(tile)));
     grid.push(Loop { var: number, extent: Extent::Whole(count) });
     if !tiled {
-        env.push((*last, Linear::var(number, crate::kernel::Dim::Known(1))));
+        env.push((*last, Linear::var(number, Dim::Known(1))));
     }
-    let site = Site { frame: 0, grid: env, tile: tiled.then_some((*last, number, tile)) };
+    // The tile of each unit: of the last common axis, or of the axis that it runs over in pieces.
+    let tile_of = |cx: &Context<'_>, unit: &Unit| {
+        let cut = cut::of(&group.cuts, &parallel(cx, unit).unwrap_or_default());
+        let piece = |cut: Cut| {
+            let at = group.axes.iter().position(|a| *a == cut.piece).expect("pieces are a common axis");
+            (cut.long, grid[at].var, cut.length)
+        };
+        cut.map(piece).or(tiled.then_some((*last, number, tile)))
+    };
+    let mut sites = Vec::new();
     for unit in &group.units {
+        let tile = tile_of(cx, &units[*unit]);
+        sites.push(Site { frame: 0, grid: env.clone(), tile });
         let Unit::Value(value) = &units[*unit] else { continue };
         if internal.contains(value)
             && let Some(home) = view_of(&cx.frames, 0, *value)
         {
-            let local = local_view(cx, &home, &common, tiled.then_some((*last, number, tile)));
+            let local = local_view(cx, &home, &common, tile);
             cx.frames[0].home[value.index()] = Some(local);
         }
     }
     let mut body = Vec::new();
-    for unit in &group.units {
-        body.extend(unit_statements(cx, kernel, &site, &units[*unit]));
+    for (unit, site) in group.units.iter().zip(&sites) {
+        body.extend(unit_statements(cx, kernel, site, &units[*unit]));
     }
     let body = super::fuse::fuse(body);
     (grid, super::fuse::collapse_all(kernel, body))

@@ -2,10 +2,11 @@
 //!
 //! Policy, first match wins: inputs and outputs of functions are row-major in the declared order. A contraction
 //! follows the operand that brings axes of unknown size (the data, not the weights). Other values follow the first
-//! stored value that they are computed from and that has all their axes. What remains takes its type's order.
+//! stored value that they are computed from and that has all their axes; else the one that has most of them, data before
+//! weights, with the other axes innermost. What is computed from nothing stored takes its type's order.
 
 use super::Context;
-use super::frame::{Start, leaves, view_of};
+use super::frame::{Start, view_of};
 use carousel_ir::{Axes, Axis, Op, ValueId};
 
 /// The axes of a value in the order in which it is to be stored.
@@ -22,14 +23,62 @@ pub(crate) fn order(cx: &Context<'_>, frame: usize, value: ValueId) -> Vec<Axis>
         let order = if second_first { b.union(&a) } else { a.union(&b) };
         return order.without(contracted).iter().collect();
     }
-    let mut found: Option<Vec<Axis>> = None;
-    leaves(&cx.frames, frame, value, Start::Definition, &mut |view, _| {
-        let order: Vec<Axis> = view.order().into_iter().filter(|a| axes.contains(*a)).collect();
-        if found.is_none() && order.len() == axes.len() {
-            found = Some(order);
+    let found = followed(cx, frame, value, Start::Definition);
+    Axes::new(found).intersection(axes).union(axes).iter().collect()
+}
+
+/// The order of the stored value that a value follows, in the value's own axes; axes that it lacks are missing.
+fn followed(cx: &Context<'_>, frame: usize, value: ValueId, start: Start) -> Vec<Axis> {
+    if start == Start::Value
+        && let Some(view) = view_of(&cx.frames, frame, value)
+    {
+        return view.order();
+    }
+    let f = &cx.frames[frame];
+    let node = &f.graph[value];
+    if let Op::Input { index } = &node.op {
+        let outer = f.outer.get(*index as usize).copied().flatten();
+        let mut order = outer.map_or(Vec::new(), |o| followed(cx, f.parent, o.value, Start::Value));
+        order.retain(|a| outer.and_then(|o| o.along).is_none_or(|(along, _)| along != *a));
+        return order;
+    }
+    let Some(ty) = node.types.first().filter(|_| node.types.len() == 1) else { return Vec::new() };
+    let weight = |order: &[Axis]| {
+        let unknown = order.iter().filter(|a| f.graph.axes.size(**a).known().is_none()).count();
+        (order.len() == ty.axes.len(), unknown, order.len())
+    };
+    let mut found: Vec<Axis> = Vec::new();
+    for operand in &node.operands {
+        let mut order = followed(cx, frame, *operand, Start::Value);
+        rename(&node.op, &mut order);
+        order.retain(|a| ty.axes.contains(*a));
+        if weight(&order) > weight(&found) {
+            found = order;
         }
-    });
-    found.unwrap_or_else(|| axes.iter().collect())
+    }
+    found
+}
+
+/// What an operation calls the axes of its operand.
+fn rename(op: &Op, order: &mut Vec<Axis>) {
+    let mut replace = |from: Axis, to: &[Axis]| {
+        if let Some(at) = order.iter().position(|a| *a == from) {
+            order.splice(at..=at, to.iter().copied());
+        }
+    };
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others keep the names of their operands' axes")]
+    match op {
+        Op::Rename { from, to } | Op::Slice { axis: from, to, .. } | Op::Pad { axis: from, to, .. } => {
+            replace(*from, &[*to]);
+        }
+        Op::Split { axis, into } => replace(*axis, into.as_slice()),
+        Op::Merge { axes, into } => {
+            if let Some(first) = axes.iter().next() {
+                replace(first, &[*into]);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The axes of a value in the order in which they lie in memory, if it does; else in its type's order.

@@ -2,15 +2,17 @@
 //!
 //! A function's values are *inlined* into their users or *stored* ([`classify`]); stored values get a place with a
 //! layout ([`settle`], [`layout`]); each becomes a statement ([`statement`], [`product`]), a scan becomes one kernel
-//! ([`scan`]), a call stays a call. [`group`] joins neighbours that run over common
-//! axes, [`fuse`] joins maps, [`schedule`] says what part of a statement's loops is the grid, and [`crate::plan`] where storages lie in the frame. Structurally equal kernels are one.
+//! ([`scan`]), a call stays a call. [`group`] joins units that run over common axes, or over pieces of an axis
+//! ([`cut`]), [`fuse`] joins maps, [`schedule`] says what part of a statement's loops is the grid, and [`crate::plan`] where storages lie in the frame. Structurally equal kernels are one.
 
 mod builder;
 mod classify;
+mod cut;
 mod frame;
 mod fuse;
 mod group;
 mod layout;
+mod own;
 mod pack;
 mod product;
 mod region;
@@ -246,10 +248,9 @@ impl<'m> Lowering<'m> {
             }
         }
         let flow = settle::dataflow(&cx, 0, &settling.units);
-        let order = settle::stable_order(&flow);
         let units = settling.units;
         let mut work = Vec::new();
-        for group in group::groups(&cx, &units, &order) {
+        for group in group::groups(&cx, &units, &flow) {
             work.push(match group.units.as_slice() {
                 [one] => self.unit(&mut cx, &units[*one]),
                 _ => grouped(&mut cx, &units, &group, &flow),

@@ -7,7 +7,7 @@
 
 use super::Context;
 use super::builder::KernelBuilder;
-use super::frame::view_of;
+use super::frame::{Start, leaves, view_of};
 use super::statement::{Site, open, zero};
 use super::view::View;
 use crate::kernel::{Atom, Dim, Extent, Linear, Loop, Matrix, Statement, Store, Update, Var};
@@ -37,12 +37,19 @@ pub(crate) fn is_worth_it(cx: &Context<'_>, frame: usize, value: ValueId) -> boo
     let (a, b) = (&graph.ty(node.operands[0]).axes, &graph.ty(node.operands[1]).axes);
     let has_size = |axes: &carousel_ir::Axes| axes.iter().any(|x| *graph.axes.size(x) != Size::Known(1));
     let (m, n) = (has_size(&a.without(b)), has_size(&b.without(a)));
+    // A vector that is computed from indices alone is not worth its memory.
+    let is_given = |operand: &ValueId| {
+        let mut read = false;
+        leaves(&cx.frames, frame, *operand, Start::Value, &mut |_, _| read = true);
+        read
+    };
     let depth = graph.axes.elements(axes).known().unwrap_or(u64::MAX);
     let least = if m && n { 4 } else { cx.target.small_contraction };
     matches!(node.ty().dtype, DType::F32 | DType::F64)
         && axes.is_subset(&a.intersection(b))
         && (m || n)
         && depth >= least
+        && ((m && n) || node.operands.iter().all(is_given))
 }
 
 /// The product that computes `value` into `home`. Both operands have views.

@@ -213,11 +213,11 @@ impl<'a, 'm> Emitter<'a, 'm> {
             let mut at = whole.clone();
             if stride != Size::Known(1) {
                 let dim = self.kernel.dim(&stride);
-                at = atom(Atom::Quotient(Box::new(at), dim));
+                at = self.kernel.quotient(at, dim);
             }
             if place > 0 {
                 let dim = self.kernel.dim(&sizes[place]);
-                at = atom(Atom::Remainder(Box::new(at), dim));
+                at = self.kernel.remainder(at, dim);
             }
             set(env, *axis, at);
         }
@@ -300,12 +300,6 @@ impl<'a, 'm> Emitter<'a, 'm> {
             self.select(holds, part, rest, dtype)
         })
     }
-}
-
-fn atom(atom: Atom) -> Linear {
-    let mut linear = Linear::zero();
-    linear.add_term(1, crate::kernel::Dim::Known(1), atom);
-    linear
 }
 
 /// The index of an axis.

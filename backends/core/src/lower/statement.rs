@@ -50,6 +50,11 @@ pub(crate) fn open(
             index.add_term(tile as i64, Dim::Known(1), Atom::Var(number));
             extent = Extent::Tile { whole, tile, index: number };
         }
+        match extent {
+            Extent::Whole(Dim::Known(n)) => kernel.limit(var, n),
+            Extent::Tile { tile, .. } => kernel.limit(var, tile),
+            Extent::Whole(Dim::Argument(_)) => {}
+        }
         super::builder::canonical(&mut index);
         loops.push(Loop { var, extent });
         env.push((*axis, index));

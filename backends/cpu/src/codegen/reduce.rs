@@ -53,7 +53,7 @@ pub(super) fn cumulative(
 ) {
     e.free_temporaries();
     if let Some((&inner, outer)) = loops.split_last()
-        && prefers_results_innermost(region, store, loops, &[along])
+        && prefers_rows(region, store, inner, along)
     {
         let nested: Vec<Loop> = outer.iter().chain([&along, &inner]).copied().collect();
         let mut nest = Nest::new(region, nested, &[store.value], &[&store.index]);
@@ -90,25 +90,40 @@ fn wanted(store: &Store) -> Vec<ExprId> {
 
 /// Whether more accesses are contiguous along the last loop of results than along the last one that vanishes.
 fn prefers_results_innermost(region: &Region, store: &Store, loops: &[Loop], over: &[Loop]) -> bool {
-    let contiguous = |last: Loop| {
-        let nest = Nest::new(region, vec![last], &[store.value], &[&store.index]);
-        let loads = region.exprs.iter().filter(|expr| match expr {
-            Expr::Load { index, .. } => nest.is_contiguous(index),
-            Expr::Const { .. }
-            | Expr::Size { .. }
-            | Expr::Index { .. }
-            | Expr::Holds { .. }
-            | Expr::Apply { .. }
-            | Expr::Cast { .. }
-            | Expr::Uniform { .. }
-            | Expr::FoldIn { .. } => false,
-        });
-        loads.count()
-    };
     match (loops.last(), over.last()) {
-        (Some(&results), Some(&vanishing)) => contiguous(results) > contiguous(vanishing),
+        (Some(&results), Some(&vanishing)) => {
+            contiguous_loads(region, store, results) > contiguous_loads(region, store, vanishing)
+        }
         _ => false,
     }
+}
+
+/// Whether running results are combined row by row: what goes along the running axis is done one by one, so that it pays
+/// even where no more accesses are contiguous along the rows.
+fn prefers_rows(region: &Region, store: &Store, inner: Loop, along: Loop) -> bool {
+    let contiguous = |last: Loop| {
+        let nest = Nest::new(region, vec![last], &[store.value], &[&store.index]);
+        contiguous_loads(region, store, last) + usize::from(nest.is_contiguous(&store.index))
+    };
+    let rows = contiguous(inner);
+    rows > 0 && rows >= contiguous(along)
+}
+
+/// How many loads are contiguous along a loop.
+fn contiguous_loads(region: &Region, store: &Store, last: Loop) -> usize {
+    let nest = Nest::new(region, vec![last], &[store.value], &[&store.index]);
+    let loads = region.exprs.iter().filter(|expr| match expr {
+        Expr::Load { index, .. } => nest.is_contiguous(index),
+        Expr::Const { .. }
+        | Expr::Size { .. }
+        | Expr::Index { .. }
+        | Expr::Holds { .. }
+        | Expr::Apply { .. }
+        | Expr::Cast { .. }
+        | Expr::Uniform { .. }
+        | Expr::FoldIn { .. } => false,
+    });
+    loads.count()
 }
 
 /// Running results in registers.

@@ -22,8 +22,8 @@ impl Default for Target {
     fn default() -> Target {
         Target {
             tile_elements: 4096,
-            product_rows: 64,
-            product_columns: 512,
+            product_rows: 256,
+            product_columns: 128,
             small_contraction: 16,
             group_points: 64,
             inline_operations: 48,

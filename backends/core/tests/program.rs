@@ -75,7 +75,7 @@ fn wrong_shapes_are_explained() {
 fn listings_name_what_the_source_names() {
     let (module, root) = chain(1);
     let text = lower(&module, root, &Target::default()).expect("it lowers").to_string();
-    for part in ["function chain", "product f32 64 of d0", "w: f32[1024] read", "tanh %0"] {
+    for part in ["function chain", "product f32 256 of d0", "w: f32[1024] read", "tanh %0"] {
         assert!(text.contains(part), "`{part}` is not in\n{text}");
     }
 }

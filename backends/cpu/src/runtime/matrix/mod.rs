@@ -1,8 +1,8 @@
 //! Matrix products on tiles.
 //!
 //! Invariant: the way a product is computed depends on its shape and strides alone, never on values, threads or
-//! alignment, so equal calls give equal bits. One thread. Products with a vector and very small ones have kernels here;
-//! the rest goes to the crate `gemm`, which keeps its packing buffer per thread.
+//! alignment, so equal calls give equal bits. One thread. Products with a vector, very small ones and those of up to a few
+//! hundred rows have kernels here; the rest goes to the crate `gemm`, which keeps its packing buffer per thread.
 //! Deliberately absent: batches and triangles, which are loops in generated code.
 //!
 //! Contract of both functions, `c = alpha c + beta a b`: `c` is valid for writes at `i c_rs + j c_cs` for all `i < m`,
@@ -15,6 +15,7 @@
 mod columns;
 #[expect(clippy::needless_range_loop, reason = "iterators may not be inlined under a target feature")]
 mod dots;
+mod packed;
 #[expect(clippy::needless_range_loop, reason = "iterators may not be inlined under a target feature")]
 mod resident;
 #[expect(clippy::needless_range_loop, reason = "iterators may not be inlined under a target feature")]
@@ -123,6 +124,8 @@ unsafe fn product<R: Registers>(
     let tall = if n <= m { p } else { p.transposed() };
     // Contiguous rows of b and c, if there are any.
     let flat = if b_cs == 1 && c_cs == 1 { p } else { p.transposed() };
+    // Contiguous rows of c, whatever b is.
+    let even = if c_cs == 1 { p } else { p.transposed() };
     // SAFETY: the caller's contract, which is symmetrical under transposition.
     unsafe {
         if resident::suits(&flat) {
@@ -133,6 +136,8 @@ unsafe fn product<R: Registers>(
             columns::kernel::function(R::ISA)(&tall);
         } else if small::suits(&flat) {
             small::kernel::function(R::ISA)(&flat);
+        } else if packed::suits(&even) {
+            packed::kernel::function(R::ISA)(&even);
         } else {
             gemm::gemm(
                 m,

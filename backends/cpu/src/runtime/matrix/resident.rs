@@ -1,4 +1,4 @@
-//! A few rows times a matrix that stays in cache, such as the recurrent weights of a loop.
+//! Up to a few hundred rows times a matrix that stays in cache, such as the recurrent weights of a loop.
 //!
 //! Neither operand is packed: rows of `b` and `c` are contiguous, elements of `a` are broadcast from where they are.
 //! Invariant: each element is summed over `k` in ascending order; where there is one row, even and odd `k` apart, so that
@@ -9,7 +9,7 @@ use crate::runtime::isa::for_every_isa;
 use crate::runtime::simd::{Registers, Vector};
 
 /// With more rows than this, packing pays.
-const MOST_ROWS: usize = 32;
+const MOST_ROWS: usize = 256;
 /// Elements of the largest matrix for which this is the way: half of a second-level cache.
 const LARGEST: usize = 128 << 10;
 
@@ -32,7 +32,7 @@ for_every_isa!(
 /// Blocks of up to 64 columns; in each, tiles of up to 6 rows.
 #[inline(always)]
 // SAFETY (for callers): `p` points to a product that keeps the contract at the top of `matrix`.
-unsafe fn multiply<R: Registers>(p: *const Product) {
+pub(super) unsafe fn multiply<R: Registers>(p: *const Product) {
     // SAFETY: the caller gives a product of his own.
     let p = unsafe { &*p };
     let mut column = 0;

@@ -89,6 +89,23 @@ fn products_of_random_shapes_and_strides_agree_with_f64() {
 }
 
 #[test]
+fn products_of_tiles_of_weights_agree_with_f64() {
+    for [m, n, k] in [[17, 64, 256], [40, 70, 530], [256, 130, 300], [65, 33, 260], [257, 64, 512]] {
+        for kinds in 0..64u32 {
+            for &isa in Isa::available() {
+                compare(
+                    isa,
+                    [m, n, k],
+                    [kinds, kinds >> 2, kinds >> 4],
+                    [0.0, -0.5][kinds as usize % 2],
+                    0.25,
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn a_left_matrix_in_bf16_is_multiplied_as_its_values_in_f32() {
     let shapes =
         [[1, 1, 1], [37, 1, 200], [130, 4, 600], [9, 3, 131], [300, 70, 45], [5, 40, 1100], [16, 16, 0]];

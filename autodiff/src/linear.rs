@@ -7,6 +7,9 @@
 //! * l gets, at every step, the sum over the paths from a write to a read that go through the step's decay. How that
 //!   is best summed depends on the form, so it is an operation of its own.
 //!
+//! What a memory reads of itself, `linsolve`, is a linear scan whose written vector is its own result: the cotangent of
+//! that vector solves the adjoint line with the vectors exchanged, everything else is as above.
+//!
 //! Invariant: no value is made that has the line's axis and all axes of the state. Where a step is cut nothing flows.
 
 use crate::expr::{Expr, Tape};
@@ -28,13 +31,27 @@ pub(crate) fn vjp(
     if cotangents.iter().all(Option::is_none) {
         return Vec::new();
     }
-    let own = |v: ValueId| tape.borrow().ty(v).axes.clone();
-    let all = own(state);
     let full = |given: Option<ValueId>, ty: &Type| match given {
         Some(given) => Expr::new(tape, given).full(&ty.axes).value,
         None => sweep::zeros(tape, ty),
     };
     let (dy, last) = (full(cotangents[0], &node.types[0]), full(cotangents[1], &node.types[1]));
+    let varied: Vec<bool> =
+        varied.iter().enumerate().map(|(i, v)| *v && (i > 0 || cotangents[0].is_some())).collect();
+    contributions(tape, &line, key, [q, x, w, l, cut, state], &varied, [dy, last])
+}
+
+/// The contributions to the operands that `varied` names, from the cotangents of both results.
+fn contributions(
+    tape: &Tape<'_>,
+    line: &Line,
+    key: &Axes,
+    [q, x, w, l, cut, state]: [ValueId; 6],
+    varied: &[bool],
+    [dy, last]: [ValueId; 2],
+) -> Vec<(usize, ValueId)> {
+    let own = |v: ValueId| tape.borrow().ty(v).axes.clone();
+    let all = own(state);
     // The axes that only the written vector has are the key of the exchanged scans.
     let shared = own(q).union(&own(x)).union(&own(l)).union(&own(cut)).union(key);
     let written = all.without(&shared);
@@ -46,8 +63,8 @@ pub(crate) fn vjp(
         contribution.onto(&contribution.axes(), &own(target)).value
     };
     let mut given = Vec::new();
-    if varied[0] && cotangents[0].is_some() {
-        let (dq, _) = linread(&line, &written, [dy, w_full, x, l, cut, state]);
+    if varied[0] {
+        let (dq, _) = linread(line, &written, [dy, w_full, x, l, cut, state]);
         given.push((0, reduced(dq, q)));
     }
     if varied[1] {
@@ -64,6 +81,30 @@ pub(crate) fn vjp(
         given.push((3, tape.borrow_mut().push(line.decay_gradient(key.clone()), &operands)));
     }
     given
+}
+
+/// The contributions to the operands of what solves a linear scan that reads itself, from its result and the cotangent
+/// of that, which may be narrow.
+pub(crate) fn solve_vjp(
+    tape: &Tape<'_>,
+    op: &Op,
+    operands: &[ValueId],
+    result: ValueId,
+    cotangent: ValueId,
+) -> Vec<(usize, ValueId)> {
+    let (Some(line), Op::LinSolve { key, rank, .. }, &[a, b, _, l, cut]) = (Line::of(op), op, operands)
+    else {
+        unreachable!("a verified solve has a line and five operands")
+    };
+    let ty = tape.borrow().ty(result).clone();
+    let dr = Expr::new(tape, cotangent).full(&ty.axes).value;
+    let adjoint = line.adjoint().linsolve(key.clone(), rank.clone());
+    let dz = tape.borrow_mut().push(adjoint, &[b, a, dr, l, cut]);
+    let state = Type { axes: key.union(&ty.axes.without(&line.axis.into())), ..ty };
+    let zero = sweep::zeros(tape, &state);
+    let varied = [true, true, false, true, false, false];
+    let given = contributions(tape, &line, key, [a, b, result, l, cut, zero], &varied, [dz, zero]);
+    given.into_iter().chain([(2, dz)]).collect()
 }
 
 /// What cannot be differentiated: the gradient of a decay, which has no derivative here.
@@ -85,6 +126,12 @@ fn visit(graph: &Graph, reached: &mut [bool], problems: &mut Vec<Diagnostic>) {
             let message = "the derivative of a linear scan by its decay is not differentiated again";
             let problem = Diagnostic::error("gradient", node.span, message);
             problems.push(problem.with_help("expand linear scans first"));
+        } else if let Op::LinSolve { rank, .. } = &node.op
+            && !rank.is_empty()
+        {
+            let message = "what solves several reads of a step at once is not differentiated";
+            let problem = Diagnostic::error("gradient", node.span, message);
+            problems.push(problem.with_help("expand linear scans after differentiation"));
         } else if let Op::Scan { scan } = &node.op {
             visit(&scan.body, reached, problems);
         } else if let Op::Call { function } = node.op {

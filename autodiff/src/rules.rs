@@ -99,6 +99,10 @@ pub(crate) fn apply(rule: &mut Vjp<'_, '_, '_>) {
         // No float results.
         Op::Not | Op::Eq | Op::Ne | Op::Lt | Op::Le | Op::And | Op::Or => {}
         // The reverse sweep treats them whole.
+        Op::LinSolve { .. } => {
+            let given = crate::linear::solve_vjp(rule.tape, &node.op, &rule.operands, rule.result, rule.cotangent);
+            rule.given.extend(given);
+        }
         Op::Scan { .. } | Op::Call { .. } | Op::LinRead { .. } | Op::LinReadDecay { .. } | Op::Proj { .. } => unreachable!("`{}` is no rule's business", node.op.kind()),
     }
 }

@@ -41,6 +41,20 @@ fn linear_scan(b: &mut Builder<'_>, x: ValueId, y: ValueId, edge: Edge, read: Re
     b.mul(read, last)
 }
 
+/// A memory that reads itself, cut before its second step; decays differ from key to key if there is one.
+fn linear_solve(b: &mut Builder<'_>, x: ValueId, y: ValueId, edge: Edge, key: &[&str]) -> ValueId {
+    let line = Line { axis: "i".into(), direction: Direction::Forward, edge, read: Read::Old };
+    let (step, one) = (b.iota("i".into()), b.constant(1.0, DType::I32));
+    let cut = b.eq(step, one);
+    let l = b.logsigmoid(x);
+    let (a, z) = (b.tanh(x), b.dot(x, y, axes(&["j"])));
+    if key.is_empty() {
+        let [a, l] = [a, l].map(|v| b.sum(v, axes(&["j"])));
+        return b.push(line.linsolve(axes(key), axes(&[])), &[a, a, z, l, cut]);
+    }
+    b.push(line.linsolve(axes(key), axes(&[])), &[a, x, z, l, cut])
+}
+
 /// The cases of an operation; none for those that take no float anywhere, which [`no_float_operands`] checks.
 #[rustfmt::skip]
 fn rows(kind: OpKind) -> Vec<Row> {
@@ -145,6 +159,11 @@ fn rows(kind: OpKind) -> Vec<Row> {
             |b, x, y| linear_scan(b, x, y, Edge::Before, Read::Old, &["j"]),
             |b, x, y| linear_scan(b, x, y, Edge::After, Read::Old, &["j"]),
             |b, x, y| linear_scan(b, x, y, Edge::Before, Read::New, &[]),
+        ],
+        OpKind::LinSolve => vec![
+            |b, x, y| linear_solve(b, x, y, Edge::Before, &["j"]),
+            |b, x, y| linear_solve(b, x, y, Edge::After, &["j"]),
+            |b, x, y| linear_solve(b, x, y, Edge::Before, &[]),
         ],
         // It is a derivative itself; see `the_gradient_of_a_decay_is_not_differentiated`.
         OpKind::LinReadDecay => vec![],

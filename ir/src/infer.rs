@@ -180,6 +180,7 @@ pub fn infer(context: Context<'_>, op: &Op, operands: &[&Node]) -> Inferred<Type
             one(Type { dtype: types[0].dtype, axes: Axes::new(std::iter::once(*axis).chain(kept.iter())) })
         }
         Op::LinRead { axis, key, .. } => linread_types(op, *axis, key, &types),
+        Op::LinSolve { axis, key, rank, .. } => linsolve_type(op, *axis, key, rank, &types),
         Op::LinReadDecay { axis, key, .. } => {
             let results = linread_types(op, *axis, key, &types[..6])?;
             for (ty, (wanted, what)) in
@@ -441,13 +442,25 @@ fn linread_types(op: &Op, axis: Axis, key: &Axes, types: &[&Type]) -> Inferred<T
         return Err(TypeError::new("axis-clash", message));
     }
     let written = all.without(key);
-    for (ty, what, allowed, needed) in [
-        (q, "q", all, key),
-        (x, "x", all, key),
-        (w, "w", &written, &Axes::none()),
-        (l, "l", &written, &Axes::none()),
-        (cut, "cut", &written, &Axes::none()),
-    ] {
+    sequences(
+        op,
+        axis,
+        &[
+            (q, "q", all, key),
+            (x, "x", all, key),
+            (w, "w", &written, &Axes::none()),
+            (l, "l", all, &Axes::none()),
+            // An edge is one, decayed or cut: what is cut key by key decays key by key.
+            (cut, "cut", &written.union(&l.axes), &Axes::none()),
+        ],
+    )?;
+    let y = Type::new(q.dtype, std::iter::once(axis).chain(written.iter()));
+    Ok(smallvec![y, (*state).clone()])
+}
+
+/// Operands of a linear scan along `axis`: type, name, the axes that it may have, those that it must have.
+fn sequences(op: &Op, axis: Axis, operands: &[(&Type, &str, &Axes, &Axes)]) -> Inferred<()> {
+    for (ty, what, allowed, needed) in operands {
         has(op, ty, axis)?;
         let own = ty.axes.without(&axis.into());
         if !own.is_subset(allowed) || !needed.is_subset(&own) {
@@ -459,8 +472,38 @@ fn linread_types(op: &Op, axis: Axis, key: &Axes, types: &[&Type]) -> Inferred<T
             return Err(TypeError::new("axes", message));
         }
     }
-    let y = Type::new(q.dtype, std::iter::once(axis).chain(written.iter()));
-    Ok(smallvec![y, (*state).clone()])
+    Ok(())
+}
+
+/// What solves a linear scan that reads itself, with the operands a, b, z, l and cut.
+fn linsolve_type(op: &Op, axis: Axis, key: &Axes, rank: &Axes, types: &[&Type]) -> Inferred<Types> {
+    let [a, b, z, l, cut] = types else {
+        return Err(TypeError::new("arity", format!("`{}` takes five operands", op.kind())));
+    };
+    same_dtype(op, &[a, b, z, l])?;
+    if !z.dtype.is_float() || cut.dtype != DType::Bool {
+        let message = format!("`{}` of {} with cuts of {}", op.kind(), z.dtype, cut.dtype);
+        return Err(TypeError::new("dtype", message).help("it takes floats, and cuts that are truth values"));
+    }
+    if key.contains(axis) || rank.contains(axis) || !key.intersection(&z.axes).is_empty() {
+        let message = format!("`{}` along `{axis}` reads [{key}] into {z}", op.kind());
+        return Err(TypeError::new("axis-clash", message));
+    }
+    let kept = z.axes.without(rank).without(&axis.into());
+    let state = key.union(&kept);
+    let (all, vectors) = (state.union(rank), key.union(rank));
+    sequences(
+        op,
+        axis,
+        &[
+            (a, "a", &all, &vectors),
+            (b, "b", &all, &vectors),
+            (z, "z", &kept.union(rank), rank),
+            (l, "l", &state, &Axes::none()),
+            (cut, "cut", &kept.union(&l.axes), &Axes::none()),
+        ],
+    )?;
+    Ok(smallvec![(*z).clone()])
 }
 
 fn call_types(context: Context<'_>, function: FunctionId, types: &[&Type]) -> Inferred<Types> {

@@ -92,6 +92,8 @@ impl Line {
         | Op::LinReadDecay { axis, direction, edge, read, key: _ } = op
         {
             Some(Line { axis: *axis, direction: *direction, edge: *edge, read: *read })
+        } else if let Op::LinSolve { axis, direction, edge, key: _, rank: _ } = op {
+            Some(Line { axis: *axis, direction: *direction, edge: *edge, read: Read::Old })
         } else {
             None
         }
@@ -102,10 +104,26 @@ impl Line {
         Line { direction: self.direction.flipped(), edge: self.edge.flipped(), ..self.clone() }
     }
 
+    /// The line whose steps read the state that they are about to decay. Where the whole edge comes before the step, that
+    /// is after the cut.
+    pub fn decayed(&self) -> Line {
+        let read = match self.edge {
+            Edge::Before => Read::Old,
+            Edge::After => self.read,
+        };
+        Line { read, ..self.clone() }
+    }
+
     /// The linear scan along this line that contracts `key` when it reads.
     pub fn linread(&self, key: Axes) -> Op {
         let Line { axis, direction, edge, read } = *self;
         Op::LinRead { axis, direction, edge, read, key }
+    }
+
+    /// The linear scan along this line that reads itself by `key` and writes along `rank`. A step reads before it writes,
+    /// whatever the line says.
+    pub fn linsolve(&self, key: Axes, rank: Axes) -> Op {
+        Op::LinSolve { axis: self.axis, direction: self.direction, edge: self.edge, key, rank }
     }
 
     /// Its derivative by the logarithm of the decay.

@@ -245,6 +245,9 @@ ops! {
     LinRead { /** Along which. */ axis: Axis, /** From which end. */ direction: Direction, /** Where a step's edge lies. */ edge: Edge, /** What a step reads. */ read: Read, /** Axes of the state that reading contracts. */ key: Axes } = "linread" / 6, Control, Any;
     /// The derivative of `linread` by l. Operands: those of `linread`, then the cotangents of its results.
     LinReadDecay { /** Along which. */ axis: Axis, /** From which end. */ direction: Direction, /** Where a step's edge lies. */ edge: Edge, /** What a step reads. */ read: Read, /** Axes of the state that reading contracts. */ key: Axes } = "linread_decay" / 8, Cumulative, Any;
+    /// Solves `r = z + sum(a S)` over the key axes, where `S = e^l S + sum(b r)` over the rank axes along an axis: what a
+    /// memory reads of itself. A step reads before it decays and writes; S starts at 0. Operands: a, b, z, l, cut.
+    LinSolve { /** Along which. */ axis: Axis, /** From which end. */ direction: Direction, /** Where a step's edge lies. */ edge: Edge, /** Axes of the state that reading contracts. */ key: Axes, /** Axes of r that writing contracts. */ rank: Axes } = "linsolve" / 5, Cumulative, Any;
 
     // ---- control ----
     /// A loop along an axis, with carried states. Results: final states, then stacked yields.

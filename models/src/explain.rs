@@ -3,10 +3,10 @@
 //! The same passes as for compiling, in the same order, with proofs; every proof is gone through again. Nothing is
 //! decided here.
 
-use carousel_ir::{FunctionId, Graph, Module, Op, Scan};
+use carousel_ir::{FunctionId, Graph, Module, Op};
 use carousel_passes::forms::{
     Candidate, FormReport, GroupReport, Outcome as FormOutcome, Price, Recognition, Recurrence, Stratum,
-    expand_traced, recognize, recurrence,
+    expand_traced, recognize,
 };
 use carousel_passes::{
     Equation, GraphTrace, Options, Outcome, Report, RuleSet, ScanReport, SizeWeighted, StableOptions, Stop,
@@ -115,19 +115,15 @@ impl PassOptions {
         }
         let scans =
             recognised.functions.iter().flat_map(|f| linear_scans(f.name.as_str(), &f.graph)).collect();
-        Explanation { canonical, loops: loops(&module, stable.scans, linear), scans, forms, graphs, limits }
+        Explanation { canonical, loops: loops(stable.scans, linear), scans, forms, graphs, limits }
     }
 }
 
 /// The loops with what the recogniser says of them: it looks at the outermost ones, in the same order.
-fn loops(module: &Module, stable: Vec<ScanReport>, linear: Vec<Recognition>) -> Vec<Loop> {
-    let mut found: BTreeMap<String, Vec<(&Scan, Recognition)>> = BTreeMap::new();
-    for function in &module.functions {
-        let scans = function.graph.nodes.iter();
-        let scans =
-            scans.filter_map(|n| if let Op::Scan { scan } = &n.op { Some(scan.as_ref()) } else { None });
-        let of_function = linear.iter().filter(|r| r.function == function.name).cloned();
-        found.insert(function.name.to_string(), scans.zip(of_function).collect());
+fn loops(stable: Vec<ScanReport>, linear: Vec<Recognition>) -> Vec<Loop> {
+    let mut found: BTreeMap<String, Vec<Recognition>> = BTreeMap::new();
+    for recognition in linear {
+        found.entry(recognition.function.to_string()).or_default().push(recognition);
     }
     let mut result: Vec<Loop> = Vec::new();
     for stable in stable {
@@ -135,8 +131,8 @@ fn loops(module: &Module, stable: Vec<ScanReport>, linear: Vec<Recognition>) -> 
         let recognised = outermost
             .and_then(|(function, _)| found.get_mut(function))
             .and_then(|list| (!list.is_empty()).then(|| list.remove(0)));
-        let kind = recognised.as_ref().and_then(|(scan, r)| recurrence(scan, r));
-        result.push(Loop { stable, kind, linear: recognised.map(|(_, r)| r) });
+        let kind = recognised.as_ref().and_then(|r| r.kind);
+        result.push(Loop { stable, kind, linear: recognised });
     }
     result
 }
@@ -174,8 +170,9 @@ impl fmt::Display for LinearScan {
 impl fmt::Display for Loop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.stable.name)?;
-        if let Some(kind) = self.kind {
-            writeln!(f, "  class {}, {}; forms: {}", kind.letter(), kind.description(), kind.forms())?;
+        if let (Some(kind), Some(linear)) = (self.kind, &self.linear) {
+            let forms = if linear.outcome.is_ok() { kind.forms() } else { "recurrent" };
+            writeln!(f, "  class {}, {}; forms: {forms}", kind.letter(), kind.description())?;
         }
         writeln!(f, "  {}", self.stable.outcome)?;
         for group in &self.stable.groups {

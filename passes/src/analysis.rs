@@ -396,6 +396,7 @@ pub(crate) fn operation_range(
         | Op::FoldIn { .. }
         | Op::LinRead { .. }
         | Op::LinReadDecay { .. }
+        | Op::LinSolve { .. }
         | Op::Scan { .. }
         | Op::Call { .. }
         | Op::Proj { .. } => any,

@@ -87,6 +87,7 @@ fn weight(kind: OpKind) -> f64 {
         | OpKind::Gather
         | OpKind::LinRead
         | OpKind::LinReadDecay
+        | OpKind::LinSolve
         | OpKind::Scan
         | OpKind::Call
         | OpKind::FoldIn => 1.0,

@@ -84,6 +84,10 @@ pub(crate) fn leaves(op: &Op) -> Option<Vec<Leaf>> {
     if let (Some(line), Op::LinRead { key, .. } | Op::LinReadDecay { key, .. }) = (Line::of(op), op) {
         return Some(vec![Leaf::Line(line), Leaf::Axes(key.iter().collect()).for_kind(kind)]);
     }
+    if let (Some(line), Op::LinSolve { key, rank, .. }) = (Line::of(op), op) {
+        let axes = |axes: &Axes| Leaf::Axes(axes.iter().collect()).for_kind(kind);
+        return Some(vec![Leaf::Line(line), axes(key), axes(rank)]);
+    }
     op.attributes().iter().map(|a| Leaf::new(kind, a)).collect()
 }
 
@@ -96,6 +100,9 @@ pub(crate) fn operation_of<'l>(kind: OpKind, leaves: impl Iterator<Item = &'l Le
         }
         (OpKind::LinReadDecay, [Leaf::Line(line), Leaf::Axes(key)]) => {
             Some(line.decay_gradient(Axes::new(key.iter().copied())))
+        }
+        (OpKind::LinSolve, [Leaf::Line(line), Leaf::Axes(key), Leaf::Axes(rank)]) => {
+            Some(line.linsolve(Axes::new(key.iter().copied()), Axes::new(rank.iter().copied())))
         }
         (kind, leaves) => {
             let attributes: Option<Vec<Attribute>> = leaves.iter().map(|l| l.attribute()).collect();
@@ -146,7 +153,7 @@ impl Leaf {
 
     /// As the attribute of that place of an operation: where an axis or several are wanted, a line is its axis.
     pub(crate) fn fitting(self, kind: OpKind, place: usize) -> Leaf {
-        let is_line = matches!(kind, OpKind::LinRead | OpKind::LinReadDecay) && place == 0;
+        let is_line = matches!(kind, OpKind::LinRead | OpKind::LinReadDecay | OpKind::LinSolve) && place == 0;
         match self {
             Leaf::Line(line) if is_line => Leaf::Line(line),
             Leaf::Line(Line { axis, .. }) | Leaf::Axis(axis) if axes_are_a_set(kind) => {
@@ -188,6 +195,7 @@ fn axes_are_a_set(kind: OpKind) -> bool {
             | OpKind::Broadcast
             | OpKind::LinRead
             | OpKind::LinReadDecay
+            | OpKind::LinSolve
     )
 }
 
@@ -267,7 +275,7 @@ pub(crate) fn attribute_count(kind: OpKind) -> Option<usize> {
         | OpKind::Split
         | OpKind::Merge
         | OpKind::Shift => Some(2),
-        OpKind::Slice | OpKind::Pad => Some(3),
+        OpKind::Slice | OpKind::Pad | OpKind::LinSolve => Some(3),
     }
 }
 

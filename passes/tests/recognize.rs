@@ -5,7 +5,7 @@ mod support;
 
 use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_ir::{Axes, DType, FunctionId, Graph, Line, Module, Op};
-use carousel_passes::forms::{Class, Form, Recognition, Stratum, expand, recognize};
+use carousel_passes::forms::{Class, Form, Recognition, Recurrence, Stratum, expand, recognize};
 use carousel_passes::{Rules, canonicalize};
 use support::{Numbers, assert_close, differentiated, errors, inputs, run};
 
@@ -161,7 +161,7 @@ fn program(text: &str, entry: &str, map: &[&str]) -> Module {
     let parsed = parse_program("cell.xl", text, &|path| Err(format!("no file `{path}`")));
     let parsed = parsed.unwrap_or_else(|failed| panic!("{failed}"));
     let mut options = Options { dtype: DType::F32, ..Options::default() };
-    for (axis, size) in [("dk", 3), ("dv", 2), ("h", 2), ("d", 3), ("e", 3)] {
+    for (axis, size) in [("dk", 3), ("dv", 2), ("h", 2), ("d", 3), ("e", 3), ("n", 2)] {
         options.sizes.insert(axis.into(), size);
     }
     for input in map {
@@ -187,9 +187,87 @@ fn draw(gates: f64) -> impl FnMut(&str, &mut Numbers) -> f64 {
     }
 }
 
+const PER_KEY: &str = "
+fn cell(q: [s, dk], k: [s, dk], v: [s, dv], g: [s, dk], S0: [dk, dv]) -> (h: [s, dv], S: [dk, dv]) {
+  scan s { state S: [dk, dv] = S0  S' = sigmoid(g) * S + k * v  yield h = sum[dk](q * S') }
+}";
+
+const PER_KEY_OLD: &str = "
+fn cell(q: [s, dk], k: [s, dk], v: [s, dv], g: [s, dk], r: bool[s]) -> (h: [s, dv], S: [dk, dv]) {
+  scan s reverse reset r { state S: [dk, dv] = 0  S' = sigmoid(g) * S + k * v  yield h = sum[dk](q * S) }
+}";
+
+const PER_SLOT: &str = "
+fn cell(q: [s, dk], k: [s, dk], v: [s, dv], g: [s, dv], S0: [dk, dv]) -> (h: [s, dv], S: [dk, dv]) {
+  scan s { state S: [dk, dv] = S0  S' = sigmoid(g) * S + k * v  yield h = sum[dk](q * S') }
+}";
+
+const ELEMENTWISE: &str = "
+fn cell(x: [s, d], g: [s, d], c0: [d]) -> (h: [s, d], c: [d]) {
+  scan s { state c: [d] = c0  c' = sigmoid(g) * c + (1 - sigmoid(g)) * x  yield h = tanh(c') }
+}";
+
+const MAMBA_1: &str = "
+fn cell(x: [s, d], dt: [s, d], B: [s, n], C: [s, n], a: [d, n], S0: [d, n]) -> (y: [s, d], S: [d, n]) {
+  let step = -logsigmoid(-dt)
+  scan s { state S: [d, n] = S0  S' = exp(-exp(a) * step) * S + step * B * x  yield y = sum[n](C * S') }
+}";
+
+const DELTA: &str = "
+fn cell(q: [s, dk], k: [s, dk], v: [s, dv], b: [s], S0: [dk, dv]) -> (h: [s, dv], S: [dk, dv]) {
+  let u = k / sqrt(sum[dk](k * k))
+  scan s {
+    state S: [dk, dv] = S0
+    S' = S + sigmoid(b) * u * (v - sum[dk](u * S))
+    yield h = sum[dk](q * S')
+  }
+}";
+
+const DELTA_GATED: &str = "
+fn cell(q: [s, dk], k: [s, dk], v: [s, dv], b: [s], g: [s], r: bool[s], S0: [dk, dv]) -> (h: [s, dv], S: [dk, dv]) {
+  let u = k / sqrt(sum[dk](k * k))
+  scan s reset r {
+    state S: [dk, dv] = S0
+    let kept = sigmoid(g) * S
+    S' = kept + sigmoid(b) * u * (v - sum[dk](u * kept))
+    yield h = sum[dk](q * S')
+  }
+}";
+
+const DELTA_KEYED: &str = "
+fn cell(q: [s, dk], k: [s, dk], v: [s, dv], b: [s], g: [s, dk], S0: [dk, dv]) -> (h: [s, dv], S: [dk, dv]) {
+  let u = k / sqrt(sum[dk](k * k))
+  scan s {
+    state S: [dk, dv] = S0
+    let kept = sigmoid(g) * S
+    S' = kept + sigmoid(b) * u * (v - sum[dk](u * kept))
+    yield h = sum[dk](q * S')
+  }
+}";
+
+const LOW_RANK: &str = "
+fn cell(q: [s, dk], k: [s, dk], v: [s, dv], b: [s, dk], g: [s, dk], S0: [dk, dv]) -> (h: [s, dv], S: [dk, dv]) {
+  let u = q / sqrt(sum[dk](q * q))
+  scan s reverse {
+    state S: [dk, dv] = S0
+    S' = sigmoid(g) * S - sigmoid(b) * u * sum[dk](u * S) + k * v
+    yield h = sum[dk](q * S')
+  }
+}";
+
 fn linear_scans(graph: &Graph) -> usize {
     graph.nodes.iter().filter(|n| matches!(n.op, Op::LinRead { .. })).count()
 }
+
+const FORMS: [Form; 7] = [
+    Form::Recurrent,
+    Form::Parallel,
+    Form::Chunkwise(16),
+    Form::Chunkwise(64),
+    Form::Chunkwise(100),
+    Form::TwoLevel(64, 16),
+    Form::Associative(16),
+];
 
 /// Recognises the cell, as it is and in canonical form, and compares every form with the loop.
 fn check(what: &str, module: &Module, scans: usize, lengths: &[u64], gates: &[f64]) {
@@ -202,9 +280,7 @@ fn check(what: &str, module: &Module, scans: usize, lengths: &[u64], gates: &[f6
         let (wanted, g) = differentiated(module, f);
         let (derived, g_found) = differentiated(&found, f);
         let mut worst = (0.0f64, 0.0f64);
-        for form in
-            [Form::Recurrent, Form::Parallel, Form::Chunkwise(16), Form::Chunkwise(64), Form::Chunkwise(100)]
-        {
+        for form in FORMS {
             let (expanded, _) = expand(&derived, &form);
             for length in lengths {
                 for gate in gates {
@@ -252,6 +328,32 @@ fn bounded_gates() {
     check("gated", &program(GATED, "cell", &[]), 1, &LENGTHS, &[2.0, 60.0]);
     check("Mamba2", &program(MAMBA, "cell", &[]), 1, &LENGTHS, &[2.0, 60.0]);
     check("backwards", &program(BACKWARDS, "cell", &[]), 1, &LENGTHS, &[2.0, 60.0]);
+}
+
+#[test]
+fn decays_of_their_own() {
+    check("per key", &program(PER_KEY, "cell", &[]), 1, &LENGTHS, &[2.0, 60.0]);
+    check("per key, for batches", &program(PER_KEY, "cell", &["q", "k", "v", "g"]), 1, &[1, 7, 70], &[60.0]);
+    check("per key, backwards", &program(PER_KEY_OLD, "cell", &[]), 1, &LENGTHS, &[2.0, 60.0]);
+    check("per slot", &program(PER_SLOT, "cell", &[]), 1, &LENGTHS, &[2.0]);
+    check("elementwise", &program(ELEMENTWISE, "cell", &[]), 1, &LENGTHS, &[2.0, 60.0]);
+    check("elementwise, two axes", &program(MAMBA_1, "cell", &[]), 1, &LENGTHS, &[2.0]);
+    let (found, report) = recognize(&program(PER_KEY, "cell", &[]));
+    assert_eq!(report[0].kind, Some(Recurrence::Diagonal), "{}", report[0]);
+    assert_eq!(found.functions.len(), 1);
+    let (_, report) = recognize(&program(ELEMENTWISE, "cell", &[]));
+    assert_eq!(report[0].kind, Some(Recurrence::Elementwise), "{}", report[0]);
+}
+
+#[test]
+fn memories_that_read_themselves() {
+    check("delta rule", &program(DELTA, "cell", &[]), 2, &LENGTHS, &[2.0]);
+    check("delta rule, gated", &program(DELTA_GATED, "cell", &[]), 2, &LENGTHS, &[2.0]);
+    check("delta rule, keys gated", &program(DELTA_KEYED, "cell", &[]), 2, &LENGTHS, &[2.0]);
+    check("low rank", &program(LOW_RANK, "cell", &[]), 3, &LENGTHS, &[2.0]);
+    check("for heads", &program(DELTA_KEYED, "cell", &["v", "b", "S0"]), 2, &[1, 7, 70], &[2.0]);
+    let (_, report) = recognize(&program(DELTA, "cell", &[]));
+    assert_eq!(report[0].kind, Some(Recurrence::LowRank), "{}", report[0]);
 }
 
 #[test]
@@ -310,25 +412,25 @@ fn refused(text: &str, entry: &str) -> Class {
 
 #[test]
 fn other_recurrences_are_left_with_the_reason() {
-    let delta = "
-fn cell(q: [s, dk], k: [s, dk], v: [s, dv], b: [s]) -> (h: [s, dv]) {
+    let dense = "
+fn cell(x: [s, d], r: [d, e = d]) -> (h: [s, d]) {
+  scan s { state y: [d] = 0  y' = x + sum[e](r * y[d -> e])  yield h = y' }
+}";
+    assert_eq!(refused(dense, "cell"), Class::Contracted);
+    let two_ways = "
+fn cell(q: [s, dk], k: [s, dk], v: [s, dv], u: [s, dk]) -> (h: [s, dv]) {
   scan s {
     state S: [dk, dv] = 0
-    S' = S + b * k * (v - sum[dk](k * S))
+    S' = S + k * (v - sum[dk](k * S)) - u * sum[dk](u * S)
     yield h = sum[dk](q * S')
   }
 }";
-    assert_eq!(refused(delta, "cell"), Class::Contracted);
-    let per_key = "
-fn cell(q: [s, dk], k: [s, dk], v: [s, dv], g: [s, dk]) -> (h: [s, dv]) {
-  scan s { state S: [dk, dv] = 0  S' = sigmoid(g) * S + k * v  yield h = sum[dk](q * S') }
+    assert_eq!(refused(two_ways, "cell"), Class::Contracted);
+    let squared = "
+fn cell(q: [s, dk], k: [s, dk], v: [s, dv]) -> (h: [s, dv]) {
+  scan s { state S: [dk, dv] = 0  S' = S + k * tanh(sum[dk](k * S)) + k * v  yield h = sum[dk](q * S') }
 }";
-    assert_eq!(refused(per_key, "cell"), Class::Diagonal);
-    let elementwise = "
-fn cell(x: [s, d], g: [s, d]) -> (h: [s, d]) {
-  scan s { state c: [d] = 0  c' = sigmoid(g) * c + (1 - sigmoid(g)) * x  yield h = tanh(c') }
-}";
-    assert_eq!(refused(elementwise, "cell"), Class::Elementwise);
+    assert_eq!(refused(squared, "cell"), Class::Nonlinear);
     let growing = "
 fn cell(q: [s, dk], k: [s, dk], v: [s, dv], g: [s]) -> (h: [s, dv]) {
   scan s { state S: [dk, dv] = 0  S' = exp(g) * S + k * v  yield h = sum[dk](q * S') }
@@ -344,7 +446,8 @@ fn cell(q: [s, dk], k: [s, dk], v: [s, dv], g: [s]) -> (h: [s, dv]) {
   scan s { state S: [dk, dv] = 0  S' = sigmoid(g) * S + k * v  yield h = sum[dk](q * tanh(S')) }
 }";
     assert_eq!(refused(whole, "cell"), Class::Other);
-    assert_eq!(refused(SLSTM, "slstm_from"), Class::Nonlinear);
+    let (_, report) = recognize(&program(SLSTM, "slstm_from", &[]));
+    assert_eq!(report[0].kind, Some(Recurrence::Nonlinear), "{}", report[0]);
 }
 
 /// Axes of all values, those in the bodies of loops included.

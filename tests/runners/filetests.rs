@@ -46,7 +46,7 @@ fn every_operation(files: &[PathBuf]) -> Result<(), libtest_mimic::Failed> {
         found.extend(filetest::operations(path).map_err(|why| format!("{}: {why}", path.display()))?);
     }
     // No source can write these: only passes make them.
-    found.extend([OpKind::LinRead, OpKind::LinReadDecay]);
+    found.extend([OpKind::LinRead, OpKind::LinReadDecay, OpKind::LinSolve]);
     let missing: Vec<&str> =
         OpKind::ALL.iter().filter(|k| !found.contains(k)).map(|k| k.mnemonic()).collect();
     if missing.is_empty() {

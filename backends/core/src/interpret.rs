@@ -483,6 +483,7 @@ fn apply(op: OpKind, x: &[f64]) -> Step<f64> {
         | OpKind::FoldIn
         | OpKind::LinRead
         | OpKind::LinReadDecay
+        | OpKind::LinSolve
         | OpKind::Scan
         | OpKind::Call
         | OpKind::Proj => return Err(format!("`{op}` is no scalar operation")),

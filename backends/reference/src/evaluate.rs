@@ -158,6 +158,10 @@ impl<S: Scalar> Evaluator<'_, '_, S> {
             let result = linear::decay_gradient(frame, node, key, shapes, &all(&node.operands))?;
             return Ok(smallvec![Rc::new(result)]);
         }
+        if let Op::LinSolve { key, rank, .. } = &node.op {
+            let result = linear::solve(frame, node, [key, rank], &all(&node.operands))?;
+            return Ok(smallvec![Rc::new(result)]);
+        }
         // A sum of a product that nothing else needs computes it itself, as a contraction.
         let factors = match node.operands.as_slice() {
             [product] if frame.absorbed[product.index()] => &graph[*product].operands,

@@ -196,3 +196,55 @@ pub(crate) fn decay_gradient<S: Scalar>(
     }
     Ok(Tensor { shape: shapes[0].clone(), data: Data::Float(gradient) })
 }
+
+/// What solves a linear scan that reads itself, step by step: `axes` are the key's and the rank's.
+pub(crate) fn solve<S: Scalar>(
+    frame: &Frame<'_>,
+    node: &Node,
+    [key, rank]: [&Axes; 2],
+    operands: &[Rc<Tensor<S>>],
+) -> Result<Tensor<S>, EvalError> {
+    let line = Line::of(&node.op).unwrap_or_else(|| panic!("`{}` has no line", node.op.kind()));
+    let layout = |place: usize| layout(frame, node, place, &operands[place]);
+    let [a, b, z, l, cuts] = [0, 1, 2, 3, 4].map(layout);
+    let Data::Bool(cut) = &operands[4].data else { panic!("cuts of a verified scan are truth values") };
+    let all = &frame.graph.ty(node.operands[2]).axes;
+    let state = key.union(&all.without(rank).without(&line.axis.into()));
+    let whole = state.union(rank);
+    let (state_shape, shape) = (frame.shape(&state)?, frame.shape(&whole)?);
+    let inner = Layout::new(&state, &state_shape);
+    let strides = |layout: &Layout, axes: &Axes| layout.strides(axes.iter());
+    let mut r = floats(&operands[2]).to_vec();
+    let mut memory = vec![S::zero(); state_shape.iter().product()];
+    let [a_data, b_data, l_data] = [0, 1, 3].map(|place| floats(&operands[place]));
+    let length = frame.size(line.axis)?;
+    for at in 0..length {
+        let step = if line.direction == Direction::Forward { at } else { length - 1 - at };
+        let offset = |layout: &Layout| step * layout.stride(line.axis);
+        for act in acts(&line) {
+            match act {
+                Act::Cut | Act::Decay => {
+                    let places = [strides(&inner, &state), strides(&l, &state), strides(&cuts, &state)];
+                    walk(&state_shape, places.each_ref().map(Vec::as_slice), |[i, il, ic]| match act {
+                        Act::Cut if cut[ic + offset(&cuts)] => memory[i] = S::zero(),
+                        Act::Decay => memory[i] = l_data[il + offset(&l)].exp() * memory[i],
+                        Act::Cut | Act::Read | Act::Write => {}
+                    });
+                }
+                Act::Read | Act::Write => {
+                    let vector = if let Act::Read = act { &a } else { &b };
+                    let places = [strides(vector, &whole), strides(&inner, &whole), strides(&z, &whole)];
+                    walk(&shape, places.each_ref().map(Vec::as_slice), |[iv, i, ir]| {
+                        let (iv, ir) = (iv + offset(vector), ir + offset(&z));
+                        if let Act::Read = act {
+                            r[ir] = r[ir] + a_data[iv] * memory[i];
+                        } else {
+                            memory[i] = memory[i] + b_data[iv] * r[ir];
+                        }
+                    });
+                }
+            }
+        }
+    }
+    Ok(Tensor { shape: operands[2].shape.clone(), data: Data::Float(r) })
+}

@@ -165,6 +165,12 @@ fn rows() -> Vec<Row> {
             (Bool, &["a"], &[1.0, 0.0]), (F32, &[], &[7.0]), (F32, &["a"], &[1.0, 10.0]), (F32, &[], &[5.0]),
         ], (&["a"], &[0.0, 12.5])),
 
+        // Two steps along a with decays 1 and 1/2: the memory that the first leaves, 2 times 3, is read by the second 5 times.
+        row(Op::LinSolve { axis: a, direction: Forward, edge: Edge::Before, key: Axes::none(), rank: Axes::none() }, &[
+            (F32, &["a"], &[4.0, 5.0]), (F32, &["a"], &[2.0, 9.0]), (F32, &["a"], &[3.0, 1.0]), (F32, &["a"], &[0.0, -LN_2]),
+            (Bool, &["a"], &[0.0, 0.0]),
+        ], (&["a"], &[3.0, 31.0])),
+
         // Independently drawn: the known answers of the generator are tested beside it.
         row(Op::FoldIn { number: 0 }, &[(U32, &[], &[0.0])], (&[], &[0x6627_e8d5u32 as f64])),
     ]

@@ -13,7 +13,7 @@ use super::common::{Failure, remark};
 /// How forms of linear scans are chosen.
 #[derive(Args)]
 pub(super) struct FormArguments {
-    /// The form of linear scans: auto (the cheapest one), recurrent, parallel, chunkwise, or chunkwise:L with L steps
+    /// The form of linear scans: auto (the cheapest one), recurrent, parallel, chunkwise, or chunkwise:L or associative:L with L steps
     /// a chunk.
     #[arg(long, default_value = "auto", value_name = "FORM")]
     pub(super) form: Wanted,

@@ -337,13 +337,14 @@ impl Reader<'_> {
             }
             (OpKind::Const, 0) => Attribute::Number(self.number()?),
             (OpKind::Const | OpKind::SizeOf, 1) | (OpKind::Cast, 0) => Attribute::DType(self.dtype()?),
-            (OpKind::CumSum | OpKind::CumMax | OpKind::LinRead | OpKind::LinReadDecay, 1) => {
-                Attribute::Direction(self.direction()?)
-            }
+            (
+                OpKind::CumSum | OpKind::CumMax | OpKind::LinRead | OpKind::LinReadDecay | OpKind::LinSolve,
+                1,
+            ) => Attribute::Direction(self.direction()?),
             (OpKind::Slice | OpKind::Pad, 2) => Attribute::Size(self.size()?),
-            (OpKind::Uniform, 0) | (OpKind::LinRead | OpKind::LinReadDecay, 2 | 3) => {
-                Attribute::Name(self.cursor.ident()?.name)
-            }
+            (OpKind::Uniform, 0)
+            | (OpKind::LinRead | OpKind::LinReadDecay, 2 | 3)
+            | (OpKind::LinSolve, 2) => Attribute::Name(self.cursor.ident()?.name),
             (OpKind::Call, 0) => {
                 let name = self.cursor.ident()?;
                 match self.functions.get(&name.name) {

@@ -1,8 +1,6 @@
 //! What kind of recurrence a loop is, and which forms that kind has.
-//!
-//! By its equations alone. A loop that the recogniser refused for a reason that says nothing of its kind has none.
 
-use super::recognize::{Class, Recognition};
+use super::recognize::{Class, Refusal};
 use carousel_ir::{Axes, Graph, Op, Scan, ValueId};
 
 /// A kind of recurrence.
@@ -47,28 +45,21 @@ impl Recurrence {
         }
     }
 
-    /// The forms that it has here.
+    /// The forms of such a recurrence, once it is taken apart.
     pub fn forms(self) -> &'static str {
         match self {
-            Recurrence::Scalar => "recurrent, parallel, chunkwise",
-            Recurrence::Diagonal
-            | Recurrence::LowRank
-            | Recurrence::Elementwise
-            | Recurrence::Dense
-            | Recurrence::Nonlinear => "recurrent",
+            Recurrence::Scalar | Recurrence::Diagonal | Recurrence::LowRank => {
+                "recurrent, parallel, chunkwise"
+            }
+            Recurrence::Elementwise => "recurrent, associative",
+            Recurrence::Dense | Recurrence::Nonlinear => "recurrent",
         }
     }
 }
 
-/// The kind of a loop that the recogniser has looked at.
-pub fn recurrence(scan: &Scan, recognition: &Recognition) -> Option<Recurrence> {
-    let refusal = match &recognition.outcome {
-        Ok(_) => return Some(Recurrence::Scalar),
-        Err(refusal) => refusal,
-    };
+/// The kind of a loop that was left as it is.
+pub(super) fn refused(scan: &Scan, refusal: &Refusal) -> Option<Recurrence> {
     match refusal.class {
-        Class::Diagonal => Some(Recurrence::Diagonal),
-        Class::Elementwise => Some(Recurrence::Elementwise),
         Class::Nonlinear => Some(Recurrence::Nonlinear),
         Class::Unbounded | Class::Other => None,
         Class::Contracted => {

@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 const LIMITS: Limits = Limits { nodes: 60_000, rounds: 12 };
 
 /// The forms that rules give: the first word of a rule's name says which one it is for.
-const KINDS: [&str; 2] = ["parallel", "chunk"];
+const KINDS: [&str; 3] = ["parallel", "chunk", "stepwise"];
 
 /// What operands are called in proofs.
 const NAMES: [&str; 8] = ["q", "x", "w", "l", "cut", "S", "dy", "dS"];
@@ -42,7 +42,7 @@ fn kind(rule: &str) -> Option<&'static str> {
 /// What is wrong with a rule of forms beside what trials find: no form is made of a scan by a rule that is for none.
 pub(crate) fn problem(rule: &Rule) -> Option<Diagnostic> {
     let replaces_scan = match &rule.left {
-        Expr::Op(OpKind::LinReadDecay, _) => true,
+        Expr::Op(OpKind::LinReadDecay | OpKind::LinSolve, _) => true,
         Expr::Op(OpKind::Proj, parts) => matches!(parts.last(), Some(Expr::Op(OpKind::LinRead, _))),
         Expr::Op(..) | Expr::Virtual(..) | Expr::Variable(_) | Expr::Number(_) | Expr::Truth(_) => false,
         Expr::Axes(..) | Expr::Line(..) | Expr::Function(..) | Expr::Count(_) | Expr::Leaf(_) => false,
@@ -102,6 +102,16 @@ impl Scan {
     fn name(&self, form: Form) -> String {
         let axis = Line::of(&self.op).map_or(String::new(), |line| format!(" along {}", line.axis));
         format!("{}{axis}, {form}", self.op.kind())
+    }
+
+    /// Whether this is a gradient by decays where every element of the state decays at a rate of its own: then the
+    /// state of every step has no more elements than the decays.
+    fn decays_apart(&self) -> bool {
+        if self.op.kind() != OpKind::LinReadDecay {
+            return false;
+        }
+        let [l, start] = [&self.operands[3], &self.operands[5]];
+        start.axes.iter().all(|axis| l.axes.contains(axis))
     }
 
     /// A graph of this one operation, with an input for each operand.
@@ -191,17 +201,23 @@ impl<'r> Candidates<'r> {
 struct Plan {
     kinds: BTreeMap<Axis, &'static str>,
     chunks: BTreeMap<Axis, u64>,
+    /// Gradients by decays are products of states and their cotangents.
+    stepwise: bool,
 }
 
 impl Plan {
     /// Chunks that would hold the whole line are left out.
-    fn new(kind: OpKind, form: Form, mut axis: Axis, size: &Size) -> Plan {
-        let mut plan = Plan { kinds: BTreeMap::new(), chunks: BTreeMap::new() };
+    fn new(scan: &Scan, form: Form, mut axis: Axis, size: &Size) -> Plan {
+        let stepwise = scan.decays_apart();
+        let mut plan = Plan { kinds: BTreeMap::new(), chunks: BTreeMap::new(), stepwise };
+        let by_decay = scan.op.kind() == OpKind::LinReadDecay && !stepwise;
         let levels = match form {
-            Form::Recurrent if kind == OpKind::LinReadDecay => vec![DECAY_STEPS],
+            Form::Recurrent if by_decay => vec![DECAY_STEPS],
+            // Within a chunk that gradient has to be a sum over pairs.
+            Form::Associative(length) if by_decay => vec![length, DECAY_STEPS],
             Form::Recurrent => return plan,
             Form::Parallel => vec![],
-            Form::Chunkwise(length) => vec![length],
+            Form::Chunkwise(length) | Form::Associative(length) => vec![length],
             Form::TwoLevel(outer, inner) => vec![outer, inner],
         };
         let mut whole = size.known();
@@ -212,25 +228,36 @@ impl Plan {
                 (axis, whole) = (steps_of(axis), Some(length));
             }
         }
-        plan.kinds.insert(axis, "parallel");
+        if by_decay || !matches!(form, Form::Associative(_)) {
+            plan.kinds.insert(axis, "parallel");
+        }
         plan
     }
 
-    /// Whether a rule of that name takes away scans along `axis`.
-    fn wants(&self, axis: Axis, rule: &str) -> bool {
-        self.kinds.get(&axis).copied().is_some_and(|wanted| kind(rule) == Some(wanted))
+    /// Which rules take away such an operation along `axis`; it stays a loop if none do.
+    fn kind(&self, (axis, kind): Scanned) -> Option<&'static str> {
+        let is_product = self.stepwise && kind == OpKind::LinReadDecay;
+        if is_product { Some("stepwise") } else { self.kinds.get(&axis).copied() }
+    }
+
+    /// Whether a rule of that name takes away such an operation.
+    fn wants(&self, scanned: Scanned, rule: &str) -> bool {
+        self.kind(scanned).is_some_and(|wanted| kind(rule) == Some(wanted))
     }
 }
+
+/// An operation along an axis.
+type Scanned = (Axis, OpKind);
 
 /// The scan in that form, and its e-graph if that is wanted, with a proof.
 fn derive(scan: &Scan, form: Form, rules: &Rules, tracing: Tracing) -> (Candidate, Option<GraphTrace>) {
     let graph = scan.graph();
-    if form == Form::Recurrent && scan.op.kind() == OpKind::LinRead {
+    if form == Form::Recurrent && scan.op.kind() != OpKind::LinReadDecay {
         let graph = with_used_axes(recurrent::lower(&graph));
         return (Candidate { graph, rules: Vec::new(), stop: Stop::Saturated }, None);
     }
     let line = Line::of(&scan.op).expect("only linear scans are derived");
-    let plan = Plan::new(scan.op.kind(), form, line.axis, graph.axes.size(line.axis));
+    let plan = Plan::new(scan, form, line.axis, graph.axes.size(line.axis));
     let mut terms = Terms::new(Facts::new(graph.axes.clone()));
     terms.analysis.chunks = plan.chunks.clone();
     terms.analysis.instances = Some(Vec::new());
@@ -289,8 +316,8 @@ fn roots(graph: &Graph, inserted: &[Option<Inserted>]) -> Vec<Id> {
 struct Space<'a> {
     terms: &'a Terms,
     plan: &'a Plan,
-    /// The classes that are results of linear scans, with the axis of the scan.
-    scans: HashMap<Id, Axis>,
+    /// The classes that are results of linear scans.
+    scans: HashMap<Id, Scanned>,
     /// The rules that made a term.
     origins: HashMap<Term, Vec<&'a str>>,
 }
@@ -299,8 +326,8 @@ impl<'a> Space<'a> {
     fn new(terms: &'a Terms, plan: &'a Plan, rules: &'a Rules) -> Space<'a> {
         let mut scans = HashMap::new();
         for class in terms.classes() {
-            if let Some(axis) = class.nodes.iter().find_map(|term| scanned(terms, term)) {
-                scans.insert(class.id, axis);
+            if let Some(scan) = class.nodes.iter().find_map(|term| scanned(terms, term)) {
+                scans.insert(class.id, scan);
             }
         }
         let mut origins: HashMap<Term, Vec<&str>> = HashMap::new();
@@ -314,9 +341,9 @@ impl<'a> Space<'a> {
 
     /// The rule of the plan that made a term of a class.
     fn rule(&self, class: Id, term: &Term) -> Option<&'a str> {
-        let axis = *self.scans.get(&self.terms.find(class))?;
+        let scan = *self.scans.get(&self.terms.find(class))?;
         let rules = self.origins.get(&settled(self.terms, term))?;
-        rules.iter().copied().find(|rule| self.plan.wants(axis, rule))
+        rules.iter().copied().find(|rule| self.plan.wants(scan, rule))
     }
 
     fn price(&self, class: Id, term: &Term) -> f64 {
@@ -324,9 +351,9 @@ impl<'a> Space<'a> {
         let Some((op, count)) = operation(terms, term) else {
             return if let Head::Leaf(_) = term.head { 0.0 } else { f64::INFINITY };
         };
-        if let Some(axis) = self.scans.get(&terms.find(class)) {
+        if let Some(scan) = self.scans.get(&terms.find(class)) {
             let is_loop = scanned(terms, term).is_some();
-            let allowed = if self.plan.kinds.contains_key(axis) {
+            let allowed = if self.plan.kind(*scan).is_some() {
                 self.rule(class, term).is_some()
                     || (!is_loop && !self.origins.contains_key(&settled(terms, term)))
             } else {
@@ -359,14 +386,14 @@ impl<'a> Space<'a> {
     }
 }
 
-/// The axis of the scan whose result a term is.
-fn scanned(terms: &Terms, term: &Term) -> Option<Axis> {
-    let line = |term: &Term| match &terms[*term.children.first()?].data.leaf {
-        Some(Leaf::Line(line)) => Some(line.axis),
-        Some(_) | None => None,
+/// The scan whose result a term is.
+fn scanned(terms: &Terms, term: &Term) -> Option<Scanned> {
+    let line = |term: &Term| match (&terms[*term.children.first()?].data.leaf, &term.head) {
+        (Some(Leaf::Line(line)), Head::Op(kind)) => Some((line.axis, *kind)),
+        (Some(_) | None, _) => None,
     };
     match term.head {
-        Head::Op(OpKind::LinReadDecay) => line(term),
+        Head::Op(OpKind::LinReadDecay | OpKind::LinSolve) => line(term),
         Head::Op(OpKind::Proj) => {
             let scans = &terms[term.children[1]].nodes;
             scans.iter().filter(|t| t.head == Head::Op(OpKind::LinRead)).find_map(line)

@@ -6,7 +6,7 @@
 use super::derive::{self, Candidates};
 use super::functions::origin;
 use super::policy::{ChooseForm, Form, Site};
-use super::recurrent::{first_six, written_axes};
+use super::recurrent::written_axes;
 use crate::rules::Rules;
 use crate::saturate::Stop;
 use crate::trace::{Trace, Tracing};
@@ -18,7 +18,7 @@ use std::collections::HashMap;
 pub struct Expanded {
     /// The function that it is in.
     pub function: Name,
-    /// The operation, `linread` or its derivative by the decay.
+    /// The operation: `linread`, its derivative by the decay, or what solves one that reads itself.
     pub operation: &'static str,
     /// How many steps it has, as a size expression.
     pub length: String,
@@ -133,7 +133,7 @@ impl Expansion<'_, '_> {
                     made.push(Made::Results(results));
                     continue;
                 }
-                (Some(line), Op::LinReadDecay { key, .. }) => {
+                (Some(line), Op::LinReadDecay { key, .. } | Op::LinSolve { key, .. }) => {
                     self.scan(&mut b, &mut names, &line, key, &node.op, &operands)[0]
                 }
                 (_, Op::Scan { scan }) => {
@@ -169,7 +169,7 @@ impl Expansion<'_, '_> {
     ) -> Vec<ValueId> {
         let length = b.axes().size(line.axis);
         let kind = op.kind();
-        let written = written_axes(b, key, &first_six(operands));
+        let written = written_axes(b, op, operands);
         let state = b.axes().elements(&key.union(&written));
         let (function, number) = (self.function, self.number);
         self.number += 1;

@@ -5,10 +5,12 @@
 //! weights are computed is said in `weights` alone. Rules say what the forms are made of; nothing here knows.
 
 use super::weights::{Edges, Flows, Steps, edges};
-use crate::analysis::Terms;
+use crate::analysis::{Terms, add_op};
 use crate::canonical::insert_replacing;
 use crate::language::Leaf;
-use carousel_ir::{Axes, Axis, AxisTable, Builder, Edge, Line, Read, Role, Size, ValueId};
+use carousel_ir::{
+    Axes, Axis, AxisTable, Builder, DType, Edge, Line, OpKind, Read, Role, Scan, Size, Type, ValueId,
+};
 use egg::Id;
 
 /// Attributes made from a line.
@@ -20,16 +22,19 @@ pub(crate) enum LineFunction {
     Chunks,
     /// The line from its other end.
     Adjoint,
+    /// The line that reads what is about to decay.
+    Decayed,
     /// Another name of the line's axis, for the steps that are read from.
     Writes,
 }
 
 impl LineFunction {
     /// All, with their names in rules.
-    pub(crate) const ALL: [(&'static str, LineFunction); 4] = [
+    pub(crate) const ALL: [(&'static str, LineFunction); 5] = [
         ("steps", LineFunction::Steps),
         ("chunks", LineFunction::Chunks),
         ("adjoint", LineFunction::Adjoint),
+        ("decayed", LineFunction::Decayed),
         ("writes", LineFunction::Writes),
     ];
 }
@@ -51,15 +56,21 @@ pub(crate) enum Function {
     Lay,
     /// A sequence that was laid out so as it was.
     Back,
-    /// The one of two values that has fewer elements.
+    /// The one of two values that has fewer elements when it is multiplied by a first one.
     Lighter,
     /// The other one.
     Heavier,
+    /// What the strictly lower triangular matrix of weights between steps makes of itself: x = z + M x.
+    Solve,
+    /// A value with other names for axes, so that they are not those of another one.
+    Aside,
+    /// Such a value with its own names.
+    Beside,
 }
 
 impl Function {
     /// All, with their names in rules and how many values they take.
-    pub(crate) const ALL: [(&'static str, Function, usize); 9] = [
+    pub(crate) const ALL: [(&'static str, Function, usize); 12] = [
         ("between", Function::Between, 2),
         ("inward", Function::Inward, 2),
         ("outward", Function::Outward, 2),
@@ -67,12 +78,15 @@ impl Function {
         ("through", Function::Through, 6),
         ("lay", Function::Lay, 1),
         ("back", Function::Back, 1),
-        ("lighter", Function::Lighter, 2),
-        ("heavier", Function::Heavier, 2),
+        ("lighter", Function::Lighter, 3),
+        ("heavier", Function::Heavier, 3),
+        ("solve", Function::Solve, 2),
+        ("aside", Function::Aside, 1),
+        ("beside", Function::Beside, 1),
     ];
 
-    /// Whether a line comes before the values.
-    pub(crate) fn has_line(self) -> bool {
+    /// Whether a line, or axes, come before the values.
+    pub(crate) fn has_attribute(self) -> bool {
         !matches!(self, Function::Lighter | Function::Heavier)
     }
 }
@@ -139,17 +153,26 @@ pub(crate) fn attribute(terms: &mut Terms, function: LineFunction, line: &Line) 
             Leaf::Line(Line { axis, direction: line.direction, edge: Edge::After, read: Read::Old })
         }
         LineFunction::Adjoint => Leaf::Line(line.adjoint()),
+        LineFunction::Decayed => Leaf::Line(line.decayed()),
         LineFunction::Writes => Leaf::Axis(writes(&mut terms.analysis.axes, line.axis)?),
     })
 }
 
 /// The value that a function makes; `None` if it is ill-typed.
-pub(crate) fn value(terms: &mut Terms, function: Function, line: Option<&Line>, values: &[Id]) -> Option<Id> {
-    if let (Function::Lighter | Function::Heavier, [a, b]) = (function, values) {
-        let first = weight(terms, *a)? <= weight(terms, *b)?;
+pub(crate) fn value(
+    terms: &mut Terms,
+    function: Function,
+    attribute: Option<&Leaf>,
+    values: &[Id],
+) -> Option<Id> {
+    if let (Function::Lighter | Function::Heavier, [factor, a, b]) = (function, values) {
+        let first = weight(terms, *factor, *a)? <= weight(terms, *factor, *b)?;
         return Some(if first == (function == Function::Lighter) { *a } else { *b });
     }
-    let line = line?;
+    if let (Function::Aside | Function::Beside, Leaf::Axes(axes)) = (function, attribute?) {
+        return renamed(terms, function, axes, *values.first()?);
+    }
+    let Leaf::Line(line) = attribute? else { return None };
     let layout = match function {
         Function::Lay | Function::Back => Some(layout_of(terms, line)?),
         Function::Between
@@ -157,8 +180,11 @@ pub(crate) fn value(terms: &mut Terms, function: Function, line: Option<&Line>, 
         | Function::Outward
         | Function::LogTotal
         | Function::Through
+        | Function::Solve
         | Function::Lighter
-        | Function::Heavier => None,
+        | Function::Heavier
+        | Function::Aside
+        | Function::Beside => None,
     };
     let u = writes(&mut terms.analysis.axes, line.axis)?;
     let mut b = Builder::body(terms.analysis.axes.clone());
@@ -189,9 +215,11 @@ pub(crate) fn value(terms: &mut Terms, function: Function, line: Option<&Line>, 
             let flows = Flows { between: inputs[2], inward: inputs[3], outward: inputs[4], total: inputs[5] };
             through(&mut b, &steps, inputs[0], &edges, flows)
         }
+        (Function::Solve, _) => solve(&mut b, line, u, inputs[0], inputs[1]),
         (Function::Lay, Some(layout)) => layout.lay(&mut b, line.axis, inputs[0]),
         (Function::Back, Some(layout)) => layout.back(&mut b, line.axis, inputs[0]),
-        (Function::Lay | Function::Back, None) | (Function::Lighter | Function::Heavier, _) => return None,
+        (Function::Lay | Function::Back, None)
+        | (Function::Lighter | Function::Heavier | Function::Aside | Function::Beside, _) => return None,
     };
     b.output("result", result);
     let graph = b.finish().ok()?;
@@ -199,15 +227,62 @@ pub(crate) fn value(terms: &mut Terms, function: Function, line: Option<&Line>, 
     inserted[graph.outputs[0].value.index()].as_ref().map(|i| i.class)
 }
 
-/// How large a value is, with its axes so that no two values with different axes are equally large.
-fn weight(terms: &Terms, value: Id) -> Option<(u64, Vec<Axis>)> {
+/// A value with other names for some axes, or with their own again.
+fn renamed(terms: &mut Terms, function: Function, axes: &[Axis], value: Id) -> Option<Id> {
+    let mut value = value;
+    for axis in axes {
+        let other = derived("other", *axis);
+        let size = terms.analysis.axes.get(*axis)?.clone();
+        if terms.analysis.axes.declare(other, size).is_some() {
+            return None;
+        }
+        let (from, to) = if function == Function::Aside { (*axis, other) } else { (other, *axis) };
+        value = add_op(terms, OpKind::Rename, vec![Leaf::Axis(from), Leaf::Axis(to)], &[value])?;
+    }
+    Some(value)
+}
+
+/// Forward substitution: the `x` with `x_t = z_t + sum over u of matrix_tu x_u`, where the matrix is 0 but for steps u before t.
+fn solve(b: &mut Builder<'_>, line: &Line, u: Axis, matrix: ValueId, z: ValueId) -> ValueId {
+    let t = line.axis;
+    let Type { dtype, axes } = b.ty(z).clone();
+    let found = axes.without(&t.into());
+    let all = found.union(&u.into());
+    let zero = b.constant(0.0, dtype);
+    let (start, number) = (b.broadcast(zero, &all), b.iota(t));
+    let mut body = Builder::body(b.axes().clone());
+    let row = b.ty(matrix).axes.without(&t.into());
+    let inputs = [
+        ("found", Type { dtype, axes: all.clone() }),
+        ("row", Type { dtype, axes: row }),
+        ("z", Type { dtype, axes: found.clone() }),
+        ("number", Type { dtype: DType::I32, axes: Axes::none() }),
+    ];
+    let [before, row, own, at] = inputs.map(|(name, ty)| body.input(name, ty, Role::Argument));
+    let seen = body.dot(row, before, u.into());
+    let x = body.add(own, seen);
+    let x = body.broadcast(x, &found);
+    let place = body.iota(u);
+    let here = body.eq(place, at);
+    let after = body.select(here, x, before);
+    let after = body.broadcast(after, &all);
+    body.output("found", after);
+    body.output("x", x);
+    let scan = Scan { axis: t, direction: line.direction, states: 1, sequences: 3, body: body.finish_pass() };
+    b.scan(scan, &[start, matrix, z, number])[1]
+}
+
+/// How large the product of a factor and a value is, with the value's axes so that no two values with different axes are
+/// equally large.
+fn weight(terms: &Terms, factor: Id, value: Id) -> Option<(u64, u64, Vec<Axis>)> {
     // A guess for sizes that are not known: it need only be the same everywhere.
     const DYNAMIC: u64 = 64;
     let axes = &terms[value].data.ty()?.axes;
-    let elements = terms.analysis.axes.elements(axes).evaluate(&|_| Some(DYNAMIC))?;
+    let count = |axes: &Axes| terms.analysis.axes.elements(axes).evaluate(&|_| Some(DYNAMIC));
+    let product = count(&axes.union(&terms[factor].data.ty()?.axes))?;
     let mut names: Vec<Axis> = axes.iter().collect();
     names.sort_by_key(|a| a.as_str());
-    Some((elements, names))
+    Some((product, count(axes)?, names))
 }
 
 impl Layout {

@@ -21,7 +21,7 @@ mod search;
 mod sites;
 mod weights;
 
-pub use classify::{Recurrence, recurrence};
+pub use classify::Recurrence;
 pub use expand::{Expanded, expand, expand_traced, expand_with};
 pub use policy::{ChooseForm, Form, Site, Wanted};
 pub use recognize::{Class, Recognition, Refusal, Stratum, recognize};

@@ -18,9 +18,11 @@ pub enum Form {
     Chunkwise(u64),
     /// Chunks of the first number of steps, each made of chunks of the second.
     TwoLevel(u64, u64),
+    /// Chunks of that many steps: step by step within all chunks at once, the state carried from chunk to chunk.
+    Associative(u64),
 }
 
-/// The forms as users name them: `recurrent`, `parallel`, `chunkwise:64`, `chunkwise:64:16`.
+/// The forms as users name them: `recurrent`, `parallel`, `chunkwise:64`, `chunkwise:64:16`, `associative:64`.
 impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -28,6 +30,7 @@ impl fmt::Display for Form {
             Form::Parallel => f.write_str("parallel"),
             Form::Chunkwise(steps) => write!(f, "chunkwise:{steps}"),
             Form::TwoLevel(outer, inner) => write!(f, "chunkwise:{outer}:{inner}"),
+            Form::Associative(steps) => write!(f, "associative:{steps}"),
         }
     }
 }
@@ -44,7 +47,7 @@ pub enum Wanted {
     Only(Form),
 }
 
-/// As users name them: `auto`, `recurrent`, `parallel`, `chunkwise`, `chunkwise:64`, `chunkwise:64:16`.
+/// As users name them: `auto`, `recurrent`, `parallel`, `chunkwise`, `chunkwise:64`, `chunkwise:64:16`, `associative:64`.
 impl FromStr for Wanted {
     type Err = String;
 
@@ -76,13 +79,19 @@ impl FromStr for Wanted {
                     )),
                 }
             }
+            ("associative", Some(length)) => match length.parse() {
+                Ok(steps) if length == format!("{steps}") && (1..=LONGEST_CHUNK).contains(&steps) => {
+                    Ok(Wanted::Only(Form::Associative(steps)))
+                }
+                Ok(_) | Err(_) => {
+                    Err(format!("a chunk has 1 to {LONGEST_CHUNK} steps, as in `associative:64`, not `{length}`"))
+                }
+            },
             ("auto" | "recurrent" | "parallel", Some(_)) => {
-                Err(format!("`{name}` has no chunks; only `chunkwise:L` takes a number of steps"))
+                Err(format!("`{name}` has no chunks; `chunkwise:L` and `associative:L` take a number of steps"))
             }
-            _ => {
-                Err("expected auto, recurrent, parallel, chunkwise or chunkwise:L (L steps a chunk)"
-                    .to_string())
-            }
+            _ => Err("expected auto, recurrent, parallel, chunkwise, or chunkwise:L or associative:L (L steps a chunk)"
+                .to_string()),
         }
     }
 }
@@ -98,7 +107,7 @@ pub struct Site<'a> {
     /// The how-manieth linear scan of that function it is, counted from 0 in the order of nodes, those in the body of a
     /// loop at the loop's place.
     pub number: usize,
-    /// The scan itself, or its derivative by the decay.
+    /// The scan itself, its derivative by the decay, or what solves one that reads itself.
     pub kind: OpKind,
     /// Its line.
     pub line: &'a Line,

@@ -9,16 +9,17 @@ use carousel_ir::{Axes, Builder, Edge, Graph, Line, Module, Op, Read, Role, Scan
 /// A linear scan's operands: q, x, w, l, cut, initial state.
 pub(super) type Operands = [ValueId; 6];
 
-/// The operands of a verified linear scan, or the first ones of its derivative.
-pub(super) fn first_six(operands: &[ValueId]) -> Operands {
-    operands[..6].try_into().expect("a verified linear scan has its operands")
-}
-
-/// The axes of the state that only the written vector has.
-pub(super) fn written_axes(b: &Builder<'_>, key: &Axes, operands: &Operands) -> Axes {
-    let [q, x, _, l, cut, start] = *operands;
-    let others = [q, x, l, cut].iter().fold(key.clone(), |axes, v| axes.union(&b.ty(*v).axes));
-    b.ty(start).axes.without(&others)
+/// The axes of the state that only the written vector has: that of an operation along a line.
+pub(super) fn written_axes(b: &Builder<'_>, op: &Op, operands: &[ValueId]) -> Axes {
+    let axes = |v: ValueId| &b.ty(v).axes;
+    let others = |list: [ValueId; 4]| list.iter().fold(Axes::none(), |all, v| all.union(axes(*v)));
+    match (op, operands) {
+        (Op::LinSolve { rank, .. }, [a, k, z, l, cut]) => {
+            axes(*z).without(rank).without(&others([*a, *k, *l, *cut]))
+        }
+        (_, [q, x, _, l, cut, start, ..]) => axes(*start).without(&others([*q, *x, *l, *cut])),
+        _ => unreachable!("a verified linear scan has its operands"),
+    }
 }
 
 /// A graph with its linear scans as loops; derivatives by the decay have become something else before.
@@ -30,13 +31,19 @@ pub(super) fn lower(graph: &Graph) -> Graph {
     for (_, node) in graph.iter() {
         let operand = |place: usize| made[node.operands[place].index()][0];
         made.push(match (&node.op, Line::of(&node.op)) {
-            (Op::Proj { index }, _) => vec![made[node.operands[0].index()][*index as usize]],
+            (Op::Proj { index }, _) if matches!(graph[node.operands[0]].op, Op::LinRead { .. }) => {
+                vec![made[node.operands[0].index()][*index as usize]]
+            }
             (op, line) => {
                 let operands: Vec<ValueId> = (0..node.operands.len()).map(operand).collect();
                 match (op, line) {
                     (Op::LinRead { key, .. }, Some(line)) => {
-                        let (read, state) = linread(&mut b, &line, key, &first_six(&operands));
+                        let six = operands[..6].try_into().expect("a verified linear scan has its operands");
+                        let (read, state) = linread(&mut b, &line, key, &six);
                         vec![read, state]
+                    }
+                    (Op::LinSolve { key, rank, .. }, Some(line)) => {
+                        vec![linsolve(&mut b, &line, key, rank, &operands)]
                     }
                     (op, _) => vec![b.push(op.clone(), &operands)],
                 }
@@ -150,4 +157,31 @@ pub(super) fn linread(
     body.b.output("y", read);
     let results = body.run(outer);
     (results[1], results[0])
+}
+
+/// What solves a linear scan that reads itself: a step reads the memory of what the steps before it found.
+fn linsolve(outer: &mut Builder<'_>, line: &Line, key: &Axes, rank: &Axes, operands: &[ValueId]) -> ValueId {
+    let &[a, b, z, l, cut] = operands else { unreachable!("a verified solve has its operands") };
+    let Type { dtype, axes } = outer.ty(z).clone();
+    let found = axes.without(&line.axis.into());
+    let state = key.union(&found.without(rank));
+    let zero = outer.constant(0.0, dtype);
+    let start = outer.broadcast(zero, &state);
+    let decay = outer.exp(l);
+    let mut body = Body::new(outer, line);
+    let memory = body.input(outer, "memory", start);
+    let [a, b, z, decay, cut] = [("a", a), ("b", b), ("z", z), ("decay", decay), ("cut", cut)]
+        .map(|(name, v)| body.input(outer, name, v));
+    let memory = if line.edge == Edge::Before { body.unless(cut, memory) } else { memory };
+    let read = body.b.dot(a, memory, key.clone());
+    let r = body.b.add(z, read);
+    let r = body.b.broadcast(r, &found);
+    let kept = body.b.mul(decay, memory);
+    let written = body.b.dot(b, r, rank.clone());
+    let next = body.b.add(kept, written);
+    let next = if line.edge == Edge::After { body.unless(cut, next) } else { next };
+    let next = body.b.broadcast(next, &state);
+    body.b.output("memory", next);
+    body.b.output("r", r);
+    body.run(outer)[1]
 }

@@ -80,6 +80,9 @@ impl Default for SearchOptions<'_> {
 /// The lengths of chunks that are tried.
 const CHUNKS: [u64; 5] = [16, 32, 64, 128, 256];
 
+/// The lengths of chunks that elementwise recurrences are tried in.
+const SCANNED: [u64; 2] = [16, 64];
+
 /// The forms that were chosen, as a policy.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Chosen {
@@ -309,6 +312,10 @@ impl Search<'_> {
             Wanted::Any if expected.length <= 1 && expected.certainty == Certainty::Known => {
                 vec![Form::Recurrent, Form::Parallel]
             }
+            // All pairs of steps would be a number each for every element.
+            Wanted::Any if self.group.is_elementwise() => {
+                [Form::Recurrent].into_iter().chain(SCANNED.map(Form::Associative)).collect()
+            }
             Wanted::Any => [Form::Recurrent, Form::Parallel].into_iter().chain(chunks).collect(),
         }
     }
@@ -322,14 +329,22 @@ impl Search<'_> {
             (Form::Parallel, Certainty::Guessed) => {
                 Some("its work grows with the square of a length that is not known".to_string())
             }
-            (Form::Chunkwise(steps), Certainty::Known) if steps >= expected.length => {
+            (Form::Chunkwise(steps) | Form::Associative(steps), Certainty::Known)
+                if steps >= expected.length =>
+            {
                 Some("one chunk holds all steps, as in the parallel form".to_string())
             }
-            (Form::Chunkwise(steps), Certainty::Said) if steps >= 2 * expected.length.max(1) => {
+            (Form::Chunkwise(steps) | Form::Associative(steps), Certainty::Said)
+                if steps >= 2 * expected.length.max(1) =>
+            {
                 Some("most of a chunk would be empty".to_string())
             }
             (
-                Form::Recurrent | Form::Parallel | Form::Chunkwise(_) | Form::TwoLevel(..),
+                Form::Recurrent
+                | Form::Parallel
+                | Form::Chunkwise(_)
+                | Form::TwoLevel(..)
+                | Form::Associative(_),
                 Certainty::Known | Certainty::Said | Certainty::Guessed,
             ) => None,
         }

@@ -25,6 +25,13 @@ pub(super) struct Group {
     pub(super) sites: Vec<SiteReport>,
 }
 
+impl Group {
+    /// Whether every element of the states decays and is read by itself.
+    pub(super) fn is_elementwise(&self) -> bool {
+        self.sites.iter().all(|site| site.key.is_empty() && site.written.is_empty())
+    }
+}
+
 /// Loops around, the axis, the decay, the cuts.
 type Gates = (Vec<ValueId>, Axis, ValueId, ValueId);
 

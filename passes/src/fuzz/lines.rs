@@ -7,7 +7,7 @@ use super::{Assignment, Counterexample, Difference, Random, agree, alternatives,
 use crate::analysis::{Facts, Terms};
 use crate::canonical::insert;
 use crate::fuzz::Evaluate;
-use crate::language::Leaf;
+use crate::language::{Leaf, attribute_count};
 use crate::rules::{Expr, Rule, Rules};
 use crate::saturate::{Limits, saturate};
 use carousel_ir::{
@@ -88,7 +88,11 @@ fn operands(random: &mut Random, state: &Axes, key: &Axes) -> Vec<(Type, Part)> 
     let sequence = |dtype, axes: &Axes| Type { dtype, axes: Axes::from(s).union(axes) };
     let float = DType::F32;
     let [q, x] = [(); 2].map(|()| key.union(&some(random, &kept)));
-    let [w, l, cut] = [(); 3].map(|()| some(random, &kept));
+    let w = some(random, &kept);
+    // Decays of all keys alike, or of some apart.
+    let decaying = if random.chance(0.5) { &kept } else { state };
+    let l = some(random, decaying);
+    let cut = some(random, &kept.union(&l));
     vec![
         (sequence(float, &q), Part::Number),
         (sequence(float, &x), Part::Number),
@@ -101,10 +105,19 @@ fn operands(random: &mut Random, state: &Axes, key: &Axes) -> Vec<(Type, Part)> 
     ]
 }
 
+/// The operands of what solves a linear scan that reads itself.
+fn solve_operands(random: &mut Random, state: &Axes, key: &Axes) -> Vec<(Type, Part)> {
+    let [a, b, _, l, cut, _, z, _] = <[(Type, Part); 8]>::try_from(operands(random, state, key))
+        .unwrap_or_else(|_| unreachable!("a linear scan has six operands, and two cotangents"));
+    vec![a, b, z, l, cut]
+}
+
 /// The linear scan in a pattern.
-fn scan(expr: &Expr) -> Option<&[Expr]> {
+fn scan(expr: &Expr) -> Option<(OpKind, &[Expr])> {
     match expr {
-        Expr::Op(OpKind::LinRead | OpKind::LinReadDecay, children) => Some(children),
+        Expr::Op(kind @ (OpKind::LinRead | OpKind::LinReadDecay | OpKind::LinSolve), children) => {
+            Some((*kind, children))
+        }
         Expr::Op(_, children) | Expr::Virtual(_, children) => children.iter().find_map(scan),
         Expr::Variable(_)
         | Expr::Number(_)
@@ -133,10 +146,16 @@ fn left_hand_side(rule: &Rule, random: &mut Random) -> Option<(Graph, Vec<Part>)
         edge: random.choose(&[Edge::Before, Edge::After]),
         read: random.choose(&[Read::New, Read::Old]),
     };
-    let types = operands(random, &state, &key);
+    let (kind, parts_of_scan) = scan(&rule.left)?;
+    let types = if kind == OpKind::LinSolve {
+        solve_operands(random, &state, &key)
+    } else {
+        operands(random, &state, &key)
+    };
     let mut b = Builder::body(table);
     let (mut assignment, mut parts) = (Assignment::default(), Vec::new());
-    let [line_part, key_part, values @ ..] = scan(&rule.left)? else { return None };
+    let (attributes, values) = parts_of_scan.split_at(attribute_count(kind)?);
+    let [line_part, key_part, ..] = attributes else { return None };
     for (part, leaf) in [(line_part, Leaf::Line(line)), (key_part, Leaf::Axes(key.iter().collect()))] {
         if let Expr::Variable(var) = part {
             assignment.leaves.insert(var.to_string(), leaf.for_kind(OpKind::LinRead));

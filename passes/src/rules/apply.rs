@@ -53,7 +53,7 @@ pub(crate) fn value(terms: &mut Terms, expr: &Expr, subst: &Subst, root: &Type) 
         }
         Expr::Function(function, line, operands) => {
             let line = match line {
-                Some(line) => Some(line_attribute(terms, line, subst)?),
+                Some(line) => Some(leaf(terms, line, subst)?),
                 None => None,
             };
             let operands: Option<Vec<Id>> = operands.iter().map(|o| value(terms, o, subst, root)).collect();

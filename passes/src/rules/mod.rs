@@ -123,7 +123,8 @@ impl Rule {
 
     /// Whether it rewrites linear scans.
     pub(crate) fn speaks_of_lines(&self) -> bool {
-        self.left.any(&|e| matches!(e, Expr::Op(OpKind::LinRead | OpKind::LinReadDecay, _)))
+        let kinds = [OpKind::LinRead, OpKind::LinReadDecay, OpKind::LinSolve];
+        self.left.any(&|e| matches!(e, Expr::Op(kind, _) if kinds.contains(kind)))
     }
 
     /// Where it stands in its file.

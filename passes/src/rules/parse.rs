@@ -196,7 +196,8 @@ fn operation(words: &mut Words<'_>, which: Side, depth: usize) -> Result<Expr, D
     if let Some((_, function, arity)) = Function::ALL.iter().find(|(n, ..)| *n == name)
         && which == Side::Right
     {
-        let line = if function.has_line() { Some(Box::new(attribute(words, which, depth)?)) } else { None };
+        let line =
+            if function.has_attribute() { Some(Box::new(attribute(words, which, depth)?)) } else { None };
         let operands = (0..*arity).map(|_| value(words, which, depth)).collect::<Result<Vec<_>, _>>()?;
         close(words, name)?;
         return Ok(Expr::Function(*function, line, operands));

@@ -23,7 +23,7 @@ pub(crate) enum Expr {
     Axes(AxisFunction, Vec<Expr>),
     /// An attribute that is computed from a line.
     Line(LineFunction, Box<Expr>),
-    /// A value that a function of the forms makes, of a line and of values.
+    /// A value that a function of the forms makes, of a line or of axes, and of values.
     Function(Function, Option<Box<Expr>>, Vec<Expr>),
     /// The number of elements that axes have.
     Count(Box<Expr>),

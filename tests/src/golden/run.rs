@@ -107,6 +107,7 @@ impl Target {
             Loop::Form(Form::Parallel) => format!("parallel {engine}"),
             Loop::Form(Form::Chunkwise(steps)) => format!("chunkwise-{steps} {engine}"),
             Loop::Form(Form::TwoLevel(outer, inner)) => format!("chunkwise-{outer}-{inner} {engine}"),
+            Loop::Form(Form::Associative(steps)) => format!("associative-{steps} {engine}"),
             Loop::Chosen => format!("chosen-form {engine}"),
             Loop::Derived => format!("derived {engine}"),
             Loop::Steps => format!("step-by-step {engine}"),

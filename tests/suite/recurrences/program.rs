@@ -8,7 +8,7 @@ use carousel_autodiff::{Options as GradientOptions, gradient};
 use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_ir::{Function, FunctionId, Module, Op, RenderStyle, verify};
 use carousel_models::compile::{Derived, derived_with_reports, in_forms, simplified};
-use carousel_passes::forms::{Form, expand};
+use carousel_passes::forms::{Form, Recurrence as Family, expand};
 use carousel_reference::{Data, Extended, Scalar, Tensor, evaluate};
 use carousel_tests::compiled::Compiled;
 use carousel_tests::filetest::load_library;
@@ -25,18 +25,21 @@ pub(crate) enum Way {
     Parallel,
     /// In chunks of so many steps.
     Chunkwise(u64),
+    /// In chunks of so many steps, within them step by step.
+    Associative(u64),
     /// As the compiler chooses.
     Chosen,
 }
 
 impl Way {
-    /// The ways that every recurrence is tried in.
-    pub(crate) const ALL: [Way; 6] = [
+    /// All of them.
+    pub(crate) const ALL: [Way; 7] = [
         Way::Recurrent,
         Way::Parallel,
         Way::Chunkwise(16),
         Way::Chunkwise(64),
         Way::Chunkwise(100),
+        Way::Associative(16),
         Way::Chosen,
     ];
 
@@ -46,6 +49,7 @@ impl Way {
             Way::Recurrent => expand(&module, &Form::Recurrent).0,
             Way::Parallel => expand(&module, &Form::Parallel).0,
             Way::Chunkwise(steps) => expand(&module, &Form::Chunkwise(steps)).0,
+            Way::Associative(steps) => expand(&module, &Form::Associative(steps)).0,
             Way::Chosen => in_forms(&module),
         };
         simplified(&expanded)
@@ -170,10 +174,17 @@ impl Recurrence {
         &self.written.0[self.written.1]
     }
 
-    /// The ways that it can be computed in: more than one if it is a linear scan.
+    /// The ways that it can be computed in: those of its kind if it is a linear scan, else one.
     pub(crate) fn ways(&self) -> impl Iterator<Item = Way> + use<> {
-        let ways: &[Way] = if has_linear_scan(&self.derived.module) { &Way::ALL } else { &[Way::Chosen] };
-        ways.iter().copied()
+        let is_linear = has_linear_scan(&self.derived.module);
+        let mut kinds = self.derived.linear.iter().filter_map(|loop_| loop_.kind);
+        let is_elementwise = kinds.all(|kind| kind == Family::Elementwise);
+        Way::ALL.into_iter().filter(move |way| match way {
+            Way::Chosen => true,
+            Way::Recurrent | Way::Chunkwise(16) => is_linear,
+            Way::Parallel | Way::Chunkwise(_) => is_linear && !is_elementwise,
+            Way::Associative(_) => is_linear && is_elementwise,
+        })
     }
 
     /// It in that form, which is made once.

@@ -332,6 +332,7 @@ fn weight(op: OpKind) -> Weight {
         | OpKind::ScatterAdd
         | OpKind::LinRead
         | OpKind::LinReadDecay
+        | OpKind::LinSolve
         | OpKind::Scan
         | OpKind::Call
         | OpKind::Proj => Weight::Cheap(0.0),

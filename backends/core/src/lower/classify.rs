@@ -86,7 +86,11 @@ fn uses(frame: &Frame<'_>) -> Vec<Uses> {
                     all > Some(ty.axes.len()) || node.operands.iter().any(|o| graph.ty(*o).axes != ty.axes)
                 }
                 Op::Gather { .. } => true,
-                Op::Scan { .. } | Op::Call { .. } | Op::LinRead { .. } | Op::LinReadDecay { .. } => false,
+                Op::Scan { .. }
+                | Op::Call { .. }
+                | Op::LinRead { .. }
+                | Op::LinReadDecay { .. }
+                | Op::LinSolve { .. } => false,
                 Op::ScatterAdd { .. } => node.operands.iter().any(|o| !graph.ty(*o).axes.is_subset(&ty.axes)),
                 Op::Sum { .. } | Op::ReduceMax { .. } | Op::CumSum { .. } | Op::CumMax { .. } => false,
                 Op::Input { .. }
@@ -160,7 +164,7 @@ fn cost(frames: &[Frame<'_>], at: usize, value: ValueId) -> Cost {
         },
         Op::Const { .. } | Op::SizeOf { .. } | Op::Iota { .. } => Cost::default(),
         Op::Scan { .. } | Op::Call { .. } | Op::Proj { .. } => Cost::default(),
-        Op::LinRead { .. } | Op::LinReadDecay { .. } => Cost::default(),
+        Op::LinRead { .. } | Op::LinReadDecay { .. } | Op::LinSolve { .. } => Cost::default(),
         Op::Sum { .. } | Op::ReduceMax { .. } | Op::Dot { .. } => Cost::default(),
         Op::CumSum { .. } | Op::CumMax { .. } | Op::ScatterAdd { .. } => Cost::default(),
         Op::Rename { .. }

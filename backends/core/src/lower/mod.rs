@@ -135,7 +135,7 @@ fn collect_time_axes(graph: &Graph, found: &mut HashSet<Axis>) {
 /// Linear scans have no kernels: they are to be expanded into one of their forms before.
 fn linear_scans(graph: &Graph, found: &mut Vec<Diagnostic>) {
     for node in &graph.nodes {
-        if let Op::LinRead { .. } | Op::LinReadDecay { .. } = node.op {
+        if let Op::LinRead { .. } | Op::LinReadDecay { .. } | Op::LinSolve { .. } = node.op {
             let message = format!("`{}` is lowered in one of its forms only", node.op.kind());
             let diagnostic = Diagnostic::error("form", node.span, message);
             found.push(diagnostic.with_help("expand linear scans before lowering"));

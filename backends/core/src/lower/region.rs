@@ -193,6 +193,7 @@ impl<'a, 'm> Emitter<'a, 'm> {
             | Op::ScatterAdd { .. }
             | Op::LinRead { .. }
             | Op::LinReadDecay { .. }
+            | Op::LinSolve { .. }
             | Op::Scan { .. }
             | Op::Call { .. }
             | Op::Proj { .. } => panic!("`{}` is a statement and has a storage", node.op.kind()),

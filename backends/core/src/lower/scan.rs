@@ -86,6 +86,10 @@ fn restrict(body: &Graph, axes: &mut Axes, shared: &mut Axes) {
                 touched = key.clone();
                 touched.insert(*axis);
             }
+            Op::LinSolve { axis, key, rank, .. } => {
+                touched = key.union(rank);
+                touched.insert(*axis);
+            }
             Op::Scan { scan } => {
                 touched.insert(scan.axis);
                 restrict(&scan.body, axes, shared);

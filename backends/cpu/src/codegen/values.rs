@@ -394,6 +394,7 @@ pub(super) fn apply(
         | OpKind::FoldIn
         | OpKind::LinRead
         | OpKind::LinReadDecay
+        | OpKind::LinSolve
         | OpKind::Scan
         | OpKind::Call
         | OpKind::Proj) => unreachable!("{other} is not an elementwise operation of a region"),

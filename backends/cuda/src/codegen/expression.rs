@@ -234,6 +234,7 @@ fn apply(op: OpKind, of: DType, operands: &[String]) -> String {
         | OpKind::FoldIn
         | OpKind::LinRead
         | OpKind::LinReadDecay
+        | OpKind::LinSolve
         | OpKind::Scan
         | OpKind::Call
         | OpKind::Proj) => unreachable!("{other} is not an elementwise operation of a region"),

@@ -111,7 +111,7 @@ fn compute<S: Scalar>(at: At<'_>, x: &[Operand<'_, S>]) -> Result<Data<S>, EvalE
         Op::Gather { axis }               => indexed::gather(at, *axis, &x[0], &x[1])?,
         Op::ScatterAdd { axis, over }     => indexed::scatter_add(at, *axis, over, &x[0], &x[1])?,
 
-        Op::LinRead { .. } | Op::LinReadDecay { .. } | Op::Input { .. } | Op::Scan { .. } | Op::Call { .. } | Op::Proj { .. } => {
+        Op::LinRead { .. } | Op::LinReadDecay { .. } | Op::LinSolve { .. } | Op::Input { .. } | Op::Scan { .. } | Op::Call { .. } | Op::Proj { .. } => {
             panic!("`{}` is no operation on tensors", at.node.op.kind())
         }
     })

@@ -162,6 +162,22 @@ fn every_operation_can_be_written() {
                 (DType::F32, false),
             ],
         ),
+        (
+            Op::LinSolve {
+                axis,
+                direction: Direction::Forward,
+                edge: Edge::Before,
+                key: crate::Axes::none(),
+                rank: crate::Axes::none(),
+            },
+            vec![
+                (DType::F32, true),
+                (DType::F32, true),
+                (DType::F32, true),
+                (DType::F32, true),
+                (DType::Bool, true),
+            ],
+        ),
         (Op::Const { value: Number::new(-1.5e-300), dtype: DType::F64 }, vec![]),
     ];
     for (op, operands) in cases {

@@ -104,9 +104,32 @@ impl Facts {
         }
     }
 
+    /// Whether the value is a weighted mean of 1 and something between 0 and 1: `s + (1 - s) x`.
+    fn is_mean(&mut self, graph: &Graph, value: ValueId) -> bool {
+        let (Op::Add, [x, y]) = (&graph[value].op, graph[value].operands.as_slice()) else { return false };
+        [(*x, *y), (*y, *x)].into_iter().any(|(weight, rest)| {
+            let mut factors = Vec::new();
+            product(graph, rest, &mut factors);
+            let Some(at) = factors.iter().position(|f| are_complements(graph, weight, *f)) else {
+                return false;
+            };
+            // The weight and the factors beside the other weight are between 0 and 1.
+            factors[at] = weight;
+            factors.into_iter().all(|f| {
+                let range = self.range(graph, f);
+                range.low >= 0.0 && range.high <= 1.0
+            })
+        })
+    }
+
     /// Whether the value is never above 0.
     pub(super) fn is_nonpositive(&mut self, graph: &Graph, value: ValueId) -> bool {
         if self.range(graph, value).high <= 0.0 {
+            return true;
+        }
+        if let (Op::Log, [x]) = (&graph[value].op, graph[value].operands.as_slice())
+            && self.is_mean(graph, *x)
+        {
             return true;
         }
         self.is_sum_nonpositive(graph, &sum(graph, value))
@@ -143,6 +166,38 @@ impl Facts {
             if *n > 0 { range.high <= 0.0 } else { range.low >= 0.0 }
         })
     }
+}
+
+/// The factors of a product.
+fn product(graph: &Graph, value: ValueId, found: &mut Vec<ValueId>) {
+    match (&graph[value].op, graph[value].operands.as_slice()) {
+        (Op::Mul, [x, y]) => {
+            product(graph, *x, found);
+            product(graph, *y, found);
+        }
+        (Op::Broadcast { .. }, [x]) => product(graph, *x, found),
+        _ => found.push(value),
+    }
+}
+
+/// Whether the two add up to 1: `x` and `1 - x`, or sigmoids of opposite numbers.
+fn are_complements(graph: &Graph, x: ValueId, y: ValueId) -> bool {
+    let (x, y) = (bare(graph, x), bare(graph, y));
+    let operands = |v: ValueId| (&graph[v].op, graph[v].operands.as_slice());
+    let is_rest = |x: ValueId, y: ValueId| match operands(y) {
+        (Op::Sub, [one, other]) => is_one(graph, *one) && bare(graph, *other) == x,
+        _ => false,
+    };
+    let is_negative = |x: ValueId, y: ValueId| matches!(operands(x), (Op::Neg, [x]) if *x == y);
+    let opposite = match [operands(x), operands(y)] {
+        [(Op::Sigmoid, [x]), (Op::Sigmoid, [y])] => is_negative(*x, *y) || is_negative(*y, *x),
+        _ => false,
+    };
+    opposite || is_rest(x, y) || is_rest(y, x)
+}
+
+fn is_one(graph: &Graph, value: ValueId) -> bool {
+    matches!(&graph[bare(graph, value)].op, Op::Const { value, .. } if value.get() == 1.0)
 }
 
 /// What the value is the next whole number of.

@@ -9,6 +9,18 @@ use super::refusal::{Class, Refusal};
 use carousel_ir::{Axes, Builder, Graph, Name, Node, Op, Read, Role, Scan, Type, ValueId};
 use std::collections::HashMap;
 
+/// In place of a state: what the state that is being solved reads of itself.
+pub(super) const ITSELF: usize = usize::MAX;
+
+/// What a state reads of itself in its own update, before the step.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Itself {
+    /// The axes that are contracted.
+    pub(super) key: Axes,
+    /// The factors of what it is contracted with.
+    pub(super) query: Vec<ValueId>,
+}
+
 /// A multiple of a state.
 #[derive(Clone, Debug)]
 pub(super) struct Term {
@@ -80,10 +92,16 @@ pub(super) struct Lift<'a, 'm> {
     pub(super) depends: Vec<u64>,
     /// The state that is being solved.
     pub(super) current: Option<usize>,
+    /// What that state reads of itself.
+    pub(super) itself: Option<Itself>,
     pub(super) facts: Facts,
     pub(super) reads: HashMap<super::reads::Key, ValueId>,
     /// Whether some read contracts or broadcasts a vector.
     pub(super) has_vectors: bool,
+    /// Whether some decay has axes that a read contracts.
+    pub(super) has_keyed_decays: bool,
+    /// Whether some state reads itself.
+    pub(super) has_feedback: bool,
     lifted: HashMap<ValueId, Affine>,
     /// Of values that depend on the state that is being solved.
     scratch: HashMap<ValueId, Affine>,
@@ -133,9 +151,12 @@ impl<'a, 'm> Lift<'a, 'm> {
             states,
             depends,
             current: None,
+            itself: None,
             facts: Facts::default(),
             reads: HashMap::new(),
             has_vectors: false,
+            has_keyed_decays: false,
+            has_feedback: false,
             lifted: HashMap::new(),
             scratch: HashMap::new(),
         })
@@ -144,6 +165,7 @@ impl<'a, 'm> Lift<'a, 'm> {
     /// Begins or ends solving a state.
     pub(super) fn set_current(&mut self, current: Option<usize>) {
         self.current = current;
+        self.itself = None;
         self.scratch.clear();
     }
 
@@ -214,6 +236,10 @@ impl<'a, 'm> Lift<'a, 'm> {
             (Op::Broadcast { axes }, [x]) => {
                 let constant = x.constant.map(|c| self.b.broadcast(c, axes));
                 Ok(Affine { constant, ..x.clone() })
+            }
+            (Op::Rename { .. } | Op::Split { .. } | Op::Merge { .. }, [x]) if self.has_current(x) => {
+                let reason = "its elements change places in its own update";
+                refuse(self.current.map(|c| self.states[c].name), Class::Contracted, reason)
             }
             (Op::Sum { axes }, [x]) => self.summed(x, axes, &self.body.ty(node.operands[0]).axes.clone()),
             (Op::Dot { axes }, [x, y]) => {
@@ -287,10 +313,13 @@ impl<'a, 'm> Lift<'a, 'm> {
         Affine { terms, constant: x.constant.map(|c| change(self.b, Some(c))) }
     }
 
+    fn has_current(&self, form: &Affine) -> bool {
+        form.terms.iter().any(|t| t.state == ITSELF || Some(t.state) == self.current)
+    }
+
     /// One factor must be free of the state that is being solved; it is read.
     fn product(&mut self, node: &Node, x: &Affine, y: &Affine) -> Result<Affine, Refusal> {
-        let has_current = |a: &Affine| a.terms.iter().any(|t| Some(t.state) == self.current);
-        let swap = x.terms.is_empty() || (!y.terms.is_empty() && has_current(y) && !has_current(x));
+        let swap = x.terms.is_empty() || (!y.terms.is_empty() && self.has_current(y) && !self.has_current(x));
         let (x, y, at) = if swap { (y, x, 0) } else { (x, y, 1) };
         let factor = self.force(y, node.operands[at])?;
         Ok(self.each(x, &mut |b, v| match v {
@@ -307,10 +336,10 @@ impl<'a, 'm> Lift<'a, 'm> {
             result.constant = Some(self.b.sum(constant, axes.clone()));
         }
         for term in &x.terms {
-            let state = &self.states[term.state];
-            let key = axes.intersection(&state.axes);
-            if Some(term.state) == self.current && !key.is_empty() {
-                return refuse(Some(state.name), Class::Contracted, "it is contracted in its own update");
+            let key = axes.intersection(&self.axes_of(term));
+            if term.state == ITSELF && !key.is_empty() {
+                let reason = "what is read of it in its own update is contracted again";
+                return refuse(self.current.map(|c| self.states[c].name), Class::Contracted, reason);
             }
             // Along axes that neither factor has the sum is a multiple.
             let own = term.coefficient.map(|c| self.b.ty(c).axes.clone()).unwrap_or_default();
@@ -323,7 +352,9 @@ impl<'a, 'm> Lift<'a, 'm> {
                 coefficient = Some(coefficient.map_or(size, |c| self.b.mul(c, size)));
             }
             let term = Term { coefficient, ..term.clone() };
-            if key.is_empty() {
+            if Some(term.state) == self.current && !key.is_empty() {
+                result.terms.push(self.read_itself(&term, key)?);
+            } else if key.is_empty() {
                 result.terms.push(term);
             } else {
                 let read = self.read(&term, &key, super::reads::Whole::Refused)?;
@@ -334,6 +365,33 @@ impl<'a, 'm> Lift<'a, 'm> {
             }
         }
         Ok(result)
+    }
+
+    /// The axes of the state, or of what is read of it, that a term is a multiple of.
+    fn axes_of(&self, term: &Term) -> Axes {
+        match (term.state, &self.itself, self.current) {
+            (ITSELF, Some(itself), Some(current)) => self.states[current].axes.without(&itself.key),
+            (ITSELF, ..) => Axes::none(),
+            (state, ..) => self.states[state].axes.clone(),
+        }
+    }
+
+    /// The multiple of the state that is being solved, contracted over `key`.
+    fn read_itself(&mut self, term: &Term, key: Axes) -> Result<Term, Refusal> {
+        let State { name, axes, .. } = self.states[term.state].clone();
+        let factors = term.coefficient.map(|c| self.factors(c)).unwrap_or_default();
+        let (mut query, outer): (Vec<_>, Vec<_>) =
+            factors.into_iter().partition(|f| !self.b.ty(*f).axes.intersection(&key).is_empty());
+        query.sort();
+        let own = axes.union(&self.scan.axis.into());
+        if query.iter().any(|f| !self.b.ty(*f).axes.is_subset(&own)) {
+            return refuse(Some(name), Class::Contracted, "a matrix contracts it in its own update");
+        }
+        let itself = Itself { key, query };
+        if *self.itself.get_or_insert_with(|| itself.clone()) != itself {
+            return refuse(Some(name), Class::Contracted, "it is contracted in two ways in its own update");
+        }
+        Ok(Term { state: ITSELF, read: Read::Old, coefficient: self.multiplied(&outer) })
     }
 
     /// The value of a form, of which `value` of the body is the original: states in it are read.
@@ -350,9 +408,9 @@ impl<'a, 'm> Lift<'a, 'm> {
     ) -> Result<ValueId, Refusal> {
         let mut sum = x.constant;
         for term in &x.terms {
-            if Some(term.state) == self.current {
+            if term.state == ITSELF || Some(term.state) == self.current {
                 let reason = "it goes into its own update nonlinearly";
-                return refuse(Some(self.states[term.state].name), Class::Nonlinear, reason);
+                return refuse(self.current.map(|c| self.states[c].name), Class::Nonlinear, reason);
             }
             let read = self.read(term, &Axes::none(), whole)?;
             sum = Some(match sum {

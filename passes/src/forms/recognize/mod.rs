@@ -14,6 +14,8 @@ mod strata;
 
 pub use refusal::{Class, Refusal};
 
+use super::classify::{Recurrence, refused};
+
 use carousel_ir::{Axis, Builder, Graph, Module, Name, Op, ValueId};
 use std::fmt;
 
@@ -33,6 +35,8 @@ pub struct Recognition {
     pub function: Name,
     /// Along which axis it runs.
     pub axis: Axis,
+    /// Its kind, by its equations alone; none where the recogniser stopped for a reason that says nothing of it.
+    pub kind: Option<Recurrence>,
     /// The states by name, or why nothing was done.
     pub outcome: Result<Vec<(Name, Stratum)>, Refusal>,
 }
@@ -96,11 +100,14 @@ fn rewrite(module: &Module, name: Name, graph: &Graph, found: &mut Vec<Recogniti
         let operands: Vec<ValueId> = node.operands.iter().map(|o| made[o.index()]).collect();
         if let Op::Scan { scan } = &node.op {
             let outcome = strata::solve(&mut b, scan, &operands);
-            let (outcome, results) = match outcome {
-                Ok(solution) => (Ok(solution.states), Some(solution.results)),
-                Err(refusal) => (Err(refusal), None),
+            let (outcome, kind, results) = match outcome {
+                Ok(solution) => (Ok(solution.states), Some(solution.kind), Some(solution.results)),
+                Err(refusal) => {
+                    let kind = refused(scan, &refusal);
+                    (Err(refusal), kind, None)
+                }
             };
-            found.push(Recognition { function: name, axis: scan.axis, outcome });
+            found.push(Recognition { function: name, axis: scan.axis, kind, outcome });
             if let Some(results) = results {
                 // Nothing refers to the tuple itself any more.
                 made.push(results.first().copied().unwrap_or(ValueId(0)));

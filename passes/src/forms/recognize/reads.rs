@@ -4,7 +4,7 @@
 //! those that only the step or the batch knows, the others into w. A state that several reads share gets a scan for
 //! each of them; the first one gives the final state.
 
-use super::lift::{Lift, Status, Term, refuse};
+use super::lift::{Lift, Linear, Status, Term, refuse};
 use super::refusal::{Class, Refusal};
 use carousel_ir::{Axes, Edge, Line, Op, Read, ValueId};
 
@@ -60,12 +60,12 @@ impl Lift<'_, '_> {
         }
     }
 
-    fn multiplied(&mut self, factors: &[ValueId]) -> Option<ValueId> {
+    pub(super) fn multiplied(&mut self, factors: &[ValueId]) -> Option<ValueId> {
         factors.iter().copied().reduce(|x, y| self.b.mul(x, y))
     }
 
     /// A sequence with these axes, 1 if there are no factors.
-    fn sequence(&mut self, factors: &[ValueId], axes: &Axes) -> ValueId {
+    pub(super) fn sequence(&mut self, factors: &[ValueId], axes: &Axes) -> ValueId {
         let product = match self.multiplied(factors) {
             Some(product) => product,
             None => self.one(),
@@ -97,7 +97,7 @@ impl Lift<'_, '_> {
     }
 
     /// A linear scan of a state: what is read with `q`.
-    fn scan_state(
+    pub(super) fn scan_state(
         &mut self,
         state: usize,
         read: Read,
@@ -109,13 +109,10 @@ impl Lift<'_, '_> {
         let Status::Linear(linear) = known.status else {
             return refuse(Some(known.name), Class::Nonlinear, "it is read before it is solved");
         };
-        if !self.b.ty(linear.log).axes.intersection(key).is_empty() {
-            let reason = format!("its decay has axes among [{key}], which are contracted");
-            return refuse(Some(known.name), Class::Diagonal, reason);
-        }
         let axis = self.scan.axis;
         let line = Line { axis, direction: self.scan.direction, edge: Edge::Before, read };
-        let (log, cut) = self.decay(&linear.log, linear.zero, linear.reset, read);
+        let (log, cut) = self.decay(&linear, read, key);
+        self.has_keyed_decays |= !self.b.ty(log).axes.intersection(key).is_empty();
         let q = self.sequence(q, key);
         // Reads by vectors with axes that the state lacks get a copy of the state each.
         let copies = self.b.ty(q).axes.without(&known.axes).without(&axis.into());
@@ -124,11 +121,24 @@ impl Lift<'_, '_> {
 
         let zero = self.zero();
         let writes = if linear.writes.is_empty() { vec![vec![zero]] } else { linear.writes };
-        let (mut sum, mut last) = (None, None);
-        for (place, write) in writes.iter().enumerate() {
-            let Outer { x, w } = self.outer(write, key, &shared, known.name, whole)?;
+        let mut outers: Vec<(Vec<ValueId>, ValueId)> = Vec::new();
+        for write in &writes {
+            let Outer { mut x, mut w } = self.outer(write, key, &shared, known.name, whole)?;
             self.has_vectors |= !key.is_empty() || !w.is_empty();
-            let (x, w) = (self.sequence(&x, key), self.sequence(&w, &Axes::none()));
+            if writes.len() > 1 {
+                // What differs by a scale is written along the same vector.
+                let is_scale = |axes: &Axes| axes.intersection(key).is_empty() && axes.is_subset(&shared);
+                w.extend(x.extract_if(.., |f| is_scale(&self.b.ty(*f).axes)));
+            }
+            let w = self.sequence(&w, &Axes::none());
+            match outers.iter_mut().find(|(known, _)| *known == x) {
+                Some((_, sum)) => *sum = self.b.add(*sum, w),
+                None => outers.push((x, w)),
+            }
+        }
+        let (mut sum, mut last) = (None, None);
+        for (place, (x, w)) in outers.into_iter().enumerate() {
+            let x = self.sequence(&x, key);
             let start = if place == 0 {
                 start
             } else {
@@ -148,16 +158,10 @@ impl Lift<'_, '_> {
     }
 
     /// The logarithm of the decay and the cuts, as the operation takes them. Reading old, the cut is where the state
-    /// starts anew, and a decay of 0 is one that is far below all others.
-    fn decay(
-        &mut self,
-        log: &ValueId,
-        zero: Option<ValueId>,
-        reset: Option<ValueId>,
-        read: Read,
-    ) -> (ValueId, ValueId) {
+    /// starts anew, and a decay of 0 is one that is far below all others. What is cut key by key decays key by key.
+    pub(super) fn decay(&mut self, linear: &Linear, read: Read, key: &Axes) -> (ValueId, ValueId) {
         let axis = Axes::from(self.scan.axis);
-        let mut log = *log;
+        let Linear { mut log, zero, reset, .. } = *linear;
         let cut = match (read, zero, reset) {
             (Read::New, Some(zero), Some(reset)) => Some(self.b.or(zero, reset)),
             (Read::New, zero, reset) => zero.or(reset),
@@ -170,7 +174,8 @@ impl Lift<'_, '_> {
             }
         };
         let cut = cut.unwrap_or_else(|| self.b.constant(0.0, carousel_ir::DType::Bool));
-        (self.b.broadcast(log, &axis), self.b.broadcast(cut, &axis))
+        let keyed = self.b.ty(cut).axes.intersection(key);
+        (self.b.broadcast(log, &axis.union(&keyed)), self.b.broadcast(cut, &axis))
     }
 
     /// The factors of a write as those of two vectors. `shared` are axes that all of them may have.
@@ -188,8 +193,13 @@ impl Lift<'_, '_> {
         }
         let (mut x, rest): (Vec<_>, Vec<_>) =
             write.iter().copied().partition(|f| !self.b.ty(*f).axes.intersection(key).is_empty());
-        let (scales, w): (Vec<_>, Vec<_>) = rest.into_iter().partition(|f| own(f).is_empty());
-        x.extend(scales);
+        let (scales, mut w): (Vec<_>, Vec<_>) = rest.into_iter().partition(|f| own(f).is_empty());
+        // A scale goes to the vector that has its axes already.
+        let vectors = x.iter().fold(Axes::from(self.scan.axis), |all, f| all.union(&self.b.ty(*f).axes));
+        let (to_x, to_w): (Vec<_>, Vec<_>) =
+            scales.into_iter().partition(|f| self.b.ty(*f).axes.is_subset(&vectors));
+        x.extend(to_x);
+        w.extend(to_w);
         x.sort();
         Ok(Outer { x, w })
     }

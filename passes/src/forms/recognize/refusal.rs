@@ -6,11 +6,7 @@ use std::fmt;
 /// The class of a recurrence that has no other forms here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Class {
-    /// The decay has axes of the state that are read or written as vectors.
-    Diagonal,
-    /// The state is only decayed and read element by element.
-    Elementwise,
-    /// The state is contracted in its own update.
+    /// The state is contracted in its own update, and not by one vector.
     Contracted,
     /// The state goes through something nonlinear on its way into its own update.
     Nonlinear,
@@ -35,8 +31,6 @@ impl Class {
     /// In a word or two.
     pub fn name(self) -> &'static str {
         match self {
-            Class::Diagonal => "decay per axis",
-            Class::Elementwise => "elementwise",
             Class::Contracted => "contracted",
             Class::Nonlinear => "nonlinear",
             Class::Unbounded => "unbounded decay",

@@ -3,16 +3,18 @@
 //! Invariant: a state is solved from inputs and solved states only. Linear where that is possible; else it stays in a
 //! loop with those that it depends on, as long as none of them is linear and it is no larger than the linear ones.
 
+use super::super::classify::Recurrence;
 use super::Stratum;
 use super::facts::{Carried, Logarithm, alternatives, logarithm, sum};
-use super::lift::{Lift, Linear, State, Status, refuse};
+use super::lift::{ITSELF, Itself, Lift, Linear, State, Status, refuse};
 use super::reads::Whole;
 use super::refusal::{Class, Refusal};
-use carousel_ir::{Axes, Builder, Graph, Name, Op, Output, Scan, ValueId};
+use carousel_ir::{Axes, Builder, Edge, Graph, Line, Name, Op, Output, Read, Scan, ValueId};
 
 /// What takes the place of a loop.
 pub(super) struct Solution {
     pub(super) states: Vec<(Name, Stratum)>,
+    pub(super) kind: Recurrence,
     /// The results of the loop.
     pub(super) results: Vec<ValueId>,
 }
@@ -73,15 +75,17 @@ pub(super) fn solve(b: &mut Builder<'_>, scan: &Scan, operands: &[ValueId]) -> R
         }
     }
     let results = lift.results()?;
-    if !lift.has_vectors {
-        let reason = "every element of the states decays and is read by itself";
-        return refuse(None, Class::Elementwise, reason);
-    }
+    let kind = match lift {
+        Lift { has_feedback: true, .. } => Recurrence::LowRank,
+        Lift { has_keyed_decays: true, .. } => Recurrence::Diagonal,
+        Lift { has_vectors: true, .. } => Recurrence::Scalar,
+        Lift { .. } => Recurrence::Elementwise,
+    };
     let states = lift.states.iter().map(|s| {
         let stratum = if linear(s) { Stratum::Linear } else { Stratum::Kept };
         (s.name, stratum)
     });
-    Ok(Solution { states: states.collect(), results })
+    Ok(Solution { states: states.collect(), kind, results })
 }
 
 impl Lift<'_, '_> {
@@ -120,21 +124,54 @@ impl Lift<'_, '_> {
     fn solve_linear(&mut self, state: usize) -> Result<Linear, Refusal> {
         self.set_current(Some(state));
         let solved = self.linear_update(state);
+        let itself = self.itself.take();
         self.set_current(None);
-        solved
+        let (linear, written) = solved?;
+        match (itself, written) {
+            (Some(itself), Some(written)) => self.with_feedback(state, linear, &itself, written),
+            _ => Ok(linear),
+        }
     }
 
-    fn linear_update(&mut self, state: usize) -> Result<Linear, Refusal> {
+    /// The state that also writes what it reads of itself, times `written`. What it reads is what it would read without that,
+    /// and what it then reads of what it has read: the solution of a triangular system.
+    fn with_feedback(
+        &mut self,
+        state: usize,
+        linear: Linear,
+        itself: &Itself,
+        written: ValueId,
+    ) -> Result<Linear, Refusal> {
+        self.states[state].status = Status::Linear(linear.clone());
+        let read = self.scan_state(state, Read::Old, &itself.key, &itself.query, Whole::Refused);
+        self.states[state].status = Status::Unsolved;
+        let read = read?;
+        let axis = self.scan.axis;
+        let (log, cut) = self.decay(&linear, Read::Old, &itself.key);
+        let mut factors = self.factors(written);
+        let [a, b] = [&itself.query, &factors].map(|f| self.sequence(f, &itself.key));
+        let line = Line { axis, direction: self.scan.direction, edge: Edge::Before, read: Read::Old };
+        let solve = line.linsolve(itself.key.clone(), Axes::none());
+        factors.push(self.b.push(solve, &[a, b, read, log, cut]));
+        self.has_feedback = true;
+        let writes = linear.writes.iter().cloned().chain([factors]).collect();
+        Ok(Linear { writes, ..linear })
+    }
+
+    /// Without what the state reads of itself; the factor with which that is written.
+    fn linear_update(&mut self, state: usize) -> Result<(Linear, Option<ValueId>), Refusal> {
         let State { name, next, reset, .. } = self.states[state].clone();
         let form = self.affine(next)?;
         let (own, others): (Vec<_>, Vec<_>) = form.terms.into_iter().partition(|t| t.state == state);
+        let (itself, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|t| t.state == ITSELF);
+        let one = self.one();
+        let itself = itself.iter().map(|t| t.coefficient.unwrap_or(one)).reduce(|x, y| self.b.add(x, y));
         if own.is_empty() {
             return refuse(Some(name), Class::Other, "its next value does not depend on it");
         }
         let decay = if own.len() == 1 && own[0].coefficient.is_none() {
             None
         } else {
-            let one = self.one();
             own.iter().map(|t| t.coefficient.unwrap_or(one)).reduce(|x, y| self.b.add(x, y))
         };
         let Logarithm { log, zero } = match decay {
@@ -167,7 +204,7 @@ impl Lift<'_, '_> {
             }
         };
         let writes = written.map(|w| self.products(w, 1)).unwrap_or_default();
-        Ok(Linear { log, zero, reset, writes, last: None })
+        Ok((Linear { log, zero, reset, writes, last: None }, itself))
     }
 
     /// A sum of products, each as its factors.
@@ -294,7 +331,7 @@ impl Lift<'_, '_> {
         };
         if known(self).is_none() {
             // Nothing reads it: what is read here is dropped.
-            let term = super::lift::Term { state, read: carousel_ir::Read::New, coefficient: None };
+            let term = super::lift::Term { state, read: Read::New, coefficient: None };
             self.read(&term, &Axes::none(), Whole::Allowed)?;
         }
         match known(self) {

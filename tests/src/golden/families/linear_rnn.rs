@@ -28,13 +28,13 @@ const RECURRENCES: [Recurrence; 12] = [
     ("retention",              &["q", "k", "v"],                                     &["o"],      Loops::Linear),
     ("simple_gla",             &["q", "k", "v", "g", "S0"],                          &["o", "S"], Loops::Linear),
     ("mamba2_ssd",             &["x", "dt", "dt_bias", "A_log", "Bm", "Cm", "D", "S0"], &["o", "S"], Loops::Linear),
-    ("gla",                    &["q", "k", "v", "g", "S0"],                          &["o", "S"], Loops::Sequential),
-    ("delta_rule",             &["q", "k", "v", "beta", "S0"],                       &["o", "S"], Loops::Sequential),
-    ("gated_delta_rule",       &["q", "k", "v", "beta", "g", "S0"],                  &["o", "S"], Loops::Sequential),
-    ("kda_grouped",            &["q", "k", "v", "beta", "g", "S0"],                  &["o", "S"], Loops::Sequential),
-    ("dplr",                   &["q", "k", "v", "alpha", "beta", "g", "S0"],         &["o", "S"], Loops::Sequential),
-    ("hgrn",                   &["x", "g", "h0"],                                    &["o", "h"], Loops::Sequential),
-    ("gsa",                    &["q", "k", "v", "s", "g"],                           &["o"],      Loops::Sequential),
+    ("gla",                    &["q", "k", "v", "g", "S0"],                          &["o", "S"], Loops::Linear),
+    ("delta_rule",             &["q", "k", "v", "beta", "S0"],                       &["o", "S"], Loops::Linear),
+    ("gated_delta_rule",       &["q", "k", "v", "beta", "g", "S0"],                  &["o", "S"], Loops::Linear),
+    ("kda_grouped",            &["q", "k", "v", "beta", "g", "S0"],                  &["o", "S"], Loops::Linear),
+    ("dplr",                   &["q", "k", "v", "alpha", "beta", "g", "S0"],         &["o", "S"], Loops::Linear),
+    ("hgrn",                   &["x", "g", "h0"],                                    &["o", "h"], Loops::Linear),
+    ("gsa",                    &["q", "k", "v", "s", "g"],                           &["o"],      Loops::Linear),
 ];
 
 /// The program of the case with that name.

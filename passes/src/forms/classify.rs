@@ -62,10 +62,14 @@ pub(super) fn refused(scan: &Scan, refusal: &Refusal) -> Option<Recurrence> {
     match refusal.class {
         Class::Nonlinear => Some(Recurrence::Nonlinear),
         Class::Unbounded | Class::Other => None,
+        Class::Coupled => {
+            let states: Vec<usize> = (0..scan.states as usize).collect();
+            Some(if is_linear(&scan.body, &states) { Recurrence::Dense } else { Recurrence::Nonlinear })
+        }
         Class::Contracted => {
             let is_state = |i: &usize| Some(scan.body.inputs[*i].name) == refusal.state;
             let state = (0..scan.states as usize).find(is_state)?;
-            if !is_linear(&scan.body, state) {
+            if !is_linear(&scan.body, &[state]) {
                 return Some(Recurrence::Nonlinear);
             }
             let vector = contracted_with(&scan.body, state)
@@ -75,8 +79,8 @@ pub(super) fn refused(scan: &Scan, refusal: &Refusal) -> Option<Recurrence> {
     }
 }
 
-/// Whether the next value of a state is linear in it.
-fn is_linear(body: &Graph, state: usize) -> bool {
+/// Whether the next values of states are linear in them.
+fn is_linear(body: &Graph, states: &[usize]) -> bool {
     let mut depends = vec![false; body.nodes.len()];
     let mut linear = vec![true; body.nodes.len()];
     for (value, node) in body.iter() {
@@ -101,10 +105,10 @@ fn is_linear(body: &Graph, state: usize) -> bool {
         let choice = matches!(node.op, Op::Select) && !on(0);
         let here = !any || keeps || product || quotient || choice;
         let index = value.index();
-        depends[index] = any || matches!(node.op, Op::Input { index } if index as usize == state);
+        depends[index] = any || matches!(node.op, Op::Input { index } if states.contains(&(index as usize)));
         linear[index] = so_far && here;
     }
-    linear[body.outputs[state].value.index()]
+    states.iter().all(|state| linear[body.outputs[*state].value.index()])
 }
 
 /// The axes of what a state is contracted with.

@@ -4,6 +4,7 @@ use super::directives::{FileTest, Run};
 use super::{backends, check_module, diagnostics, gradients, module_of, rewrites};
 use carousel_ir::text::print;
 use carousel_ir::{FunctionId, Module};
+use carousel_models::compile::derived;
 use carousel_passes::{Rules, canonicalize};
 
 /// After which step the program is shown.
@@ -15,6 +16,8 @@ pub(super) enum Stage {
     Parsed,
     /// In canonical form.
     Canonical,
+    /// As it is derived: with scales, and with linear scans, before forms are chosen.
+    Stable,
     /// The canonical form of its vector-Jacobian product.
     Grad,
     /// The kernels of the canonical form.
@@ -22,10 +25,11 @@ pub(super) enum Stage {
 }
 
 impl Stage {
-    const ALL: [(&'static str, Stage); 5] = [
+    const ALL: [(&'static str, Stage); 6] = [
         ("diagnostics", Stage::Diagnostics),
         ("parsed", Stage::Parsed),
         ("canonical", Stage::Canonical),
+        ("stable", Stage::Stable),
         ("grad", Stage::Grad),
         ("kernel", Stage::Kernel),
     ];
@@ -49,6 +53,15 @@ pub(super) fn text(test: &FileTest, run: &Run) -> Result<String, String> {
             let (canonical, _) = canonical(&module, root)?;
             rewrites::same_meaning(&module, root, &canonical, root, &run.settings)?;
             Ok(print(&canonical))
+        }
+        Stage::Stable => {
+            let derived = derived(&module);
+            let name = module[root].name;
+            let new = derived
+                .find(name.as_str())
+                .ok_or_else(|| format!("`{name}` is gone from what is derived"))?;
+            rewrites::same_meaning(&module, root, &derived, new, &run.settings)?;
+            Ok(print(&derived))
         }
         Stage::Grad => {
             let derived = gradients::derive(&module, root, &run.settings)?;

@@ -1,9 +1,10 @@
 //! Recurrences that a grammar makes up, in every form against their equations.
 //!
 //! A recurrence is the text that a list of numbers stands for, so that proptest shrinks it. Invariant: it is a sum of
-//! reads of memories that are linear in themselves; a memory with exponential gates has a normaliser, so that what is
-//! returned is finite; data are positive, so that what differs is not the sums' doing. Each is computed step by step and
-//! in two forms at random. `PROPTEST_CASES` says how many are tried.
+//! reads of memories that are linear in themselves: decayed as a whole, by key or by element, or corrected by what they
+//! hold. A memory with exponential gates has a normaliser, so that what is returned is finite; data are positive, so that
+//! what differs is not the sums' doing. Each is computed step by step and in two forms at random. `PROPTEST_CASES` says
+//! how many are tried.
 
 use super::data::{Sizes, with};
 use super::program::{Law, Recurrence, Tolerance, Way};
@@ -116,8 +117,43 @@ fn memory(text: &mut Text, choices: &mut Choices<'_>) -> Memory {
     Memory { forget: factor(forget), input: factor(input), grows: forget_grows || input_grows }
 }
 
+/// Adds a memory that does not decay as a whole, and what reads it.
+fn add_other(text: &mut Text, choices: &mut Choices<'_>, place: usize, returns: bool) {
+    let (from_outside, reads_old) = (choices.flag(), choices.flag());
+    let returned = returns && choices.flag();
+    let prime = if reads_old { "" } else { "'" };
+    let memory = format!("M{place}_");
+    text.input("v", "s, dv");
+    if choices.below(3) == 0 {
+        text.input("w", "s, dv");
+        let update = format!("sigmoid(w) * {memory} + (1 - sigmoid(w)) * v");
+        text.state(&memory, "dv", &update, from_outside, returned);
+        text.reads.push(format!("{memory}{prime}"));
+        return;
+    }
+    for input in ["k", "q0", "p"] {
+        text.input(input, "s, dk");
+    }
+    let rate = text.gate(choices);
+    let decay = choices.one(&["0.9 * ", "sigmoid(g) * ", "sigmoid(p) * ", "exp(-abs(p)) * "]);
+    text.input("g", "s");
+    let kept = format!("{decay}{memory}");
+    let unit = "k / sqrt(sum[dk](k * k))";
+    let write = if choices.flag() {
+        format!("sigmoid({rate}) * {unit} * (v - sum[dk]({unit} * {kept}))")
+    } else {
+        format!("sigmoid({rate}) * k * v")
+    };
+    text.state(&memory, "dk, dv", &format!("{kept} + {write}"), from_outside, returned);
+    text.reads.push(format!("sum[dk](q0 * {memory}{prime})"));
+}
+
 /// Adds a memory and what reads it.
 fn add(text: &mut Text, choices: &mut Choices<'_>, place: usize, returns: bool) -> bool {
+    if choices.below(4) == 3 {
+        add_other(text, choices, place, returns);
+        return false;
+    }
     let Memory { forget, input, grows } = memory(text, choices);
     let k = choices.one(&["k", "k / sqrt(|dk|)", "k * sigmoid(k)", "k * sigmoid(p)"]);
     if k.contains('p') {
@@ -208,12 +244,12 @@ fn is_refused(recurrence: &Recurrence) -> bool {
 
 fn check(case: &Case) -> Result<(), TestCaseError> {
     // Word for word the difference cancels for large gates, where the derivation computes it without.
-    let law = ["g", "i", "f", "o"].iter().fold(case.text.clone(), |text, gate| {
+    let law = ["g", "i", "f", "o", "w"].iter().fold(case.text.clone(), |text, gate| {
         text.replace(&format!("(1 - sigmoid({gate}))"), &format!("sigmoid(-{gate})"))
     });
     let recurrence = Recurrence::with_law(&case.text, &law, "made_up", &case.map);
     let draw = |input: &str| match input {
-        "g" | "i" | "f" | "o" | "p" => (-case.gates, case.gates),
+        "g" | "i" | "f" | "o" | "p" | "w" => (-case.gates, case.gates),
         // True for one step in five.
         "r" => (-0.8, 0.2),
         _ => (0.1, 1.0),
@@ -272,9 +308,9 @@ fn the_grammar_makes_up_what_it_is_for() {
     }
     assert!(linear >= 48 && scaled >= 20, "{linear} linear scans, {scaled} with scales, of 60");
     assert!(refused <= 6, "{refused} of 60 are refused");
-    for part in
-        ["reset r", "reverse", "exp(g)", "max(abs(", "q1", "C2_", "C0_0:", "1 - sigmoid", "sigmoid(p)"]
-    {
+    let scans =
+        ["reset r", "reverse", "exp(g)", "max(abs(", "q1", "C2_", "C0_0:", "1 - sigmoid", "sigmoid(p)"];
+    for part in scans.into_iter().chain(["sigmoid(w) * M", "sigmoid(p) * M", "(v - sum[dk]("]) {
         assert!(texts.contains(part), "no `{part}` among them");
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! The law is the source, differentiated as it stands and evaluated step by step in numbers of extended range.
 //! [`program`] derives a recurrence and compares, [`data`] draws inputs. [`zoo`] is a table of published recurrences,
-//! which [`transcriptions`] guard; [`segments`] cuts sequences, [`adversarial`] has gates that overflow, [`renaming`]
-//! takes the names away, [`table`] is the README's, [`golden`] takes the golden vectors, [`grammar`] makes recurrences up.
+//! [`invented`] one of others, which [`transcriptions`] guard; [`segments`] cuts sequences, [`adversarial`] has gates that
+//! overflow, [`renaming`] takes the names away, [`table`] is the README's, [`golden`] takes the golden vectors, [`grammar`]
+//! makes recurrences up.
 
 mod adversarial;
 mod data;
 mod golden;
 mod grammar;
+mod invented;
 mod program;
 mod renaming;
 mod segments;

@@ -4,6 +4,7 @@ use super::data::{Draw, Sizes, with};
 use super::program::{Errors, Law, Recurrence, Tolerance, Way, module};
 use super::transcriptions::{self, Given, Transcription};
 use carousel_passes::forms::{Recurrence as Family, Stratum};
+use carousel_reference::Tensor;
 use carousel_tests::filetest::load_library;
 use std::collections::BTreeMap;
 
@@ -186,26 +187,36 @@ fn long_sequences_agree() {
     }
 }
 
+/// Compares the equations and their gradients with a transcription.
+pub(crate) fn check_transcription(
+    name: &str,
+    recurrence: &Recurrence,
+    inputs: Vec<Tensor<f64>>,
+    transcription: Transcription,
+    seed: u32,
+) {
+    let wanted = recurrence.named(recurrence.law::<f64>(&inputs));
+    let graph = &recurrence.source().graph;
+    let given = Given::new(graph.inputs.iter().map(|i| i.name.to_string()).zip(inputs));
+    let found = transcription(&given);
+    for (output, values) in &found {
+        let error = super::program::distance(values, &wanted[*output]);
+        assert!(error <= 1e-12, "{name}: `{output}` is off by {error:.1e}");
+    }
+    let outputs = wanted.keys().filter(|name| !name.starts_with("grad."));
+    assert_eq!(outputs.count(), found.len(), "{name}: every output is transcribed");
+    let (derived, measured) = given.slopes(transcription, &wanted, seed);
+    let error = (derived - measured).abs() / measured.abs().max(1.0);
+    assert!(error <= 1e-7, "{name}: slope {derived}, measured {measured}");
+}
+
 #[test]
 fn sources_are_what_their_transcriptions_compute() {
     for row in &ROWS {
         let recurrence = Recurrence::new(&row.text(), &format!("{}_from", row.name), &BTreeMap::new());
-        let sizes = row.sizes(1, 9);
         for (seed, draw) in [(1, (&|i: &str| row.positive(i)) as Draw<'_>), (2, &signed)] {
-            let inputs = recurrence.inputs(&sizes, seed, draw);
-            let wanted = recurrence.named(recurrence.law::<f64>(&inputs));
-            let graph = &recurrence.source().graph;
-            let given = Given::new(graph.inputs.iter().map(|i| i.name.to_string()).zip(inputs));
-            let found = (row.transcription)(&given);
-            for (output, values) in &found {
-                let error = super::program::distance(values, &wanted[*output]);
-                assert!(error <= 1e-12, "{}: `{output}` is off by {error:.1e}", row.name);
-            }
-            let outputs = wanted.keys().filter(|name| !name.starts_with("grad."));
-            assert_eq!(outputs.count(), found.len(), "{}: every output is transcribed", row.name);
-            let (derived, measured) = given.slopes(row.transcription, &wanted, seed + 10);
-            let error = (derived - measured).abs() / measured.abs().max(1.0);
-            assert!(error <= 1e-7, "{}: slope {derived}, measured {measured}", row.name);
+            let inputs = recurrence.inputs(&row.sizes(1, 9), seed, draw);
+            check_transcription(row.name, &recurrence, inputs, row.transcription, seed + 10);
         }
     }
 }

@@ -241,6 +241,10 @@ impl<'a, 'm> Lift<'a, 'm> {
                 let reason = "its elements change places in its own update";
                 refuse(self.current.map(|c| self.states[c].name), Class::Contracted, reason)
             }
+            (Op::Scan { .. }, operands) if operands.iter().any(|x| self.has_current(x)) => {
+                let reason = "it goes through a loop in its own update";
+                refuse(self.current.map(|c| self.states[c].name), Class::Other, reason)
+            }
             (Op::Sum { axes }, [x]) => self.summed(x, axes, &self.body.ty(node.operands[0]).axes.clone()),
             (Op::Dot { axes }, [x, y]) => {
                 let all = node.operands.iter().fold(Axes::none(), |a, o| a.union(&self.body.ty(*o).axes));

@@ -10,6 +10,8 @@ pub enum Class {
     Contracted,
     /// The state goes through something nonlinear on its way into its own update.
     Nonlinear,
+    /// Several states go into each other's updates.
+    Coupled,
     /// The decay is not known to be positive, or not known to be at most 1.
     Unbounded,
     /// Something that is not looked into.
@@ -33,6 +35,7 @@ impl Class {
         match self {
             Class::Contracted => "contracted",
             Class::Nonlinear => "nonlinear",
+            Class::Coupled => "coupled",
             Class::Unbounded => "unbounded decay",
             Class::Other => "other",
         }

@@ -52,20 +52,14 @@ pub(super) fn solve(b: &mut Builder<'_>, scan: &Scan, operands: &[ValueId]) -> R
             let group = lift.group();
             let kept = group.iter().all(|i| !matches!(lift.states[*i].status, Status::Linear(_)));
             if group.is_empty() || !kept {
-                let other = Refusal {
-                    state: None,
-                    class: Class::Nonlinear,
-                    reason: "its states depend on each other".into(),
-                };
-                return Err(why.unwrap_or(other));
+                return Err(why.unwrap_or_else(coupled));
             }
             lift.keep(&group);
         }
     }
     let linear = |s: &State| matches!(s.status, Status::Linear(_));
     if !lift.states.iter().any(linear) {
-        let other = Refusal { state: None, class: Class::Nonlinear, reason: "no state is linear".into() };
-        return Err(why.unwrap_or(other));
+        return Err(why.unwrap_or_else(coupled));
     }
     for (place, kept) in lift.states.iter().enumerate().filter(|(_, s)| !linear(s)) {
         let uses = |s: &State| lift.depends[s.next.index()] >> place & 1 == 1;
@@ -86,6 +80,11 @@ pub(super) fn solve(b: &mut Builder<'_>, scan: &Scan, operands: &[ValueId]) -> R
         (s.name, stratum)
     });
     Ok(Solution { states: states.collect(), kind, results })
+}
+
+/// Why no state could be solved where none was tried.
+fn coupled() -> Refusal {
+    Refusal { state: None, class: Class::Coupled, reason: "its states go into each other's updates".into() }
 }
 
 impl Lift<'_, '_> {

@@ -7,6 +7,7 @@
 mod cells;
 mod delta;
 mod elementwise;
+pub(crate) mod invented;
 mod keyed;
 mod memories;
 

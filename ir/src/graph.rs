@@ -91,6 +91,11 @@ impl AxisTable {
         self.0.iter().map(|(a, s)| (*a, s))
     }
 
+    /// The place of `axis` in the order of declaration, if it is declared.
+    pub fn position(&self, axis: Axis) -> Option<usize> {
+        self.0.get_index_of(&axis)
+    }
+
     /// The number of elements of a tensor with these axes.
     pub fn elements(&self, axes: &Axes) -> Size {
         Size::product(axes.iter().map(|a| self.size(a).clone()))

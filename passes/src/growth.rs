@@ -157,7 +157,12 @@ fn reach(terms: &Terms, kind: OpKind, children: &[Id], behind: Reach) -> Reach {
     if kind == OpKind::Div && size(1) == Reach::Plain {
         return size(0);
     }
-    let linear = [
+    if keeps_scale(kind) { largest() } else { behind }
+}
+
+/// Whether what comes out has the size of what went in.
+pub(crate) fn keeps_scale(kind: OpKind) -> bool {
+    let is_linear = [
         OpKind::Neg,
         OpKind::Abs,
         OpKind::Sqrt,
@@ -169,7 +174,7 @@ fn reach(terms: &Terms, kind: OpKind, children: &[Id], behind: Reach) -> Reach {
         OpKind::Select,
         OpKind::Cast,
         OpKind::Detach,
-    ];
-    let moves = matches!(kind.class(), Class::View | Class::Reduce | Class::Cumulative);
-    if moves || linear.contains(&kind) { largest() } else { behind }
+    ]
+    .contains(&kind);
+    is_linear || matches!(kind.class(), Class::View | Class::Reduce | Class::Cumulative)
 }

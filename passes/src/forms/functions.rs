@@ -272,17 +272,17 @@ fn solve(b: &mut Builder<'_>, line: &Line, u: Axis, matrix: ValueId, z: ValueId)
     b.scan(scan, &[start, matrix, z, number])[1]
 }
 
-/// How large the product of a factor and a value is, with the value's axes so that no two values with different axes are
-/// equally large.
-fn weight(terms: &Terms, factor: Id, value: Id) -> Option<(u64, u64, Vec<Axis>)> {
+/// How large the product of a factor and a value is, with the places of the value's axes so that no two values with
+/// different axes are equally large, and so that no name decides.
+fn weight(terms: &Terms, factor: Id, value: Id) -> Option<(u64, u64, Vec<usize>)> {
     // A guess for sizes that are not known: it need only be the same everywhere.
     const DYNAMIC: u64 = 64;
     let axes = &terms[value].data.ty()?.axes;
     let count = |axes: &Axes| terms.analysis.axes.elements(axes).evaluate(&|_| Some(DYNAMIC));
     let product = count(&axes.union(&terms[factor].data.ty()?.axes))?;
-    let mut names: Vec<Axis> = axes.iter().collect();
-    names.sort_by_key(|a| a.as_str());
-    Some((product, count(axes)?, names))
+    let mut places: Vec<usize> = axes.iter().filter_map(|a| terms.analysis.axes.position(a)).collect();
+    places.sort_unstable();
+    Some((product, count(axes)?, places))
 }
 
 impl Layout {

@@ -2,9 +2,9 @@
 
 use crate::analysis::{Fact, Terms};
 use crate::growth::{Reach, Scale, exponential_overflows};
-use crate::language::Leaf;
-use carousel_ir::Axis;
-use egg::{Subst, Var};
+use crate::language::{Head, Leaf};
+use carousel_ir::{Axis, OpKind};
+use egg::{Id, Subst, Var};
 
 /// A condition with its variables.
 #[derive(Clone, PartialEq, Debug)]
@@ -87,6 +87,8 @@ tests! {
     Wider = "wider" / 2;
     /// Neither of the two is wider than the other.
     Fits = "fits" / 2;
+    /// Not both are exponentials, whose product may be out of a float's reach where a product with each in turn is not.
+    Reachable = "reachable" / 2;
     /// The steps of the line are to be cut into chunks; saves terms, nothing depends on it.
     Long = "long" / 1;
     /// The two are not known to be equal; saves terms, nothing depends on it.
@@ -145,6 +147,7 @@ impl Condition {
             Test::Ungated => !fact(0).growth.gated,
             Test::Wider => is_wider(terms, fact(0), fact(1)),
             Test::Fits => !is_wider(terms, fact(0), fact(1)) && !is_wider(terms, fact(1), fact(0)),
+            Test::Reachable => !(0..2).all(|place| is_exponential(terms, subst[self.variables[place]])),
             Test::Long => fact(0).leaf.as_ref().is_some_and(|leaf| terms.analysis.is_long(leaf)),
             Test::Differs => terms.find(subst[self.variables[0]]) != terms.find(subst[self.variables[1]]),
         }
@@ -157,6 +160,10 @@ fn is_wider(terms: &Terms, wide: &Fact, carried: &Fact) -> bool {
     let (axes, known) = (axes_of(wide).unwrap_or_default(), axes_of(carried).unwrap_or_default());
     let is_spare = |axis: &Axis| !known.contains(axis) && !terms.analysis.fine.contains(*axis);
     is_carried(carried) && !is_carried(wide) && axes.iter().any(is_spare)
+}
+
+fn is_exponential(terms: &Terms, class: Id) -> bool {
+    terms[class].nodes.iter().any(|term| term.head == Head::Op(OpKind::Exp))
 }
 
 /// The axes of a value, or those that an attribute names.

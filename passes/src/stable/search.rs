@@ -1,14 +1,18 @@
 //! Which states share a scale.
 //!
 //! Each growing state is first given a scale of its own. Two states belong together if their scales, as derived, are
-//! the same expression of themselves. Maxima and sums are compared as sets of their parts.
+//! the same expression of themselves, and if they start at zero, or else meet: a state from outside may be zero when the
+//! program runs, so that the scale of another one is too large for it, which is no loss only to what both are in.
+//! Maxima and sums are compared as sets of their parts.
 
 use super::body::{Body, Group};
 use super::derive::{Blocked, Search, alone};
 use crate::extract::Selection;
+use crate::growth::keeps_scale;
 use crate::language::Head;
-use carousel_ir::{Axes, OpKind};
+use carousel_ir::{Axes, Graph, Op, OpKind};
 use egg::Id;
+use std::collections::BTreeSet;
 
 /// Groups of states.
 pub(super) type Partition = [Group];
@@ -19,6 +23,7 @@ pub(super) fn partitions(
     growing: &[usize],
 ) -> Result<Vec<Vec<Group>>, (usize, Blocked)> {
     let (body, single) = search.settled(&alone(growing));
+    let meetings = meetings(&search.scan.body, growing);
     let mut keyed: Vec<(String, Group)> = Vec::new();
     for (place, group) in single.iter().enumerate() {
         let costs = body.common(group).into_iter().filter_map(|(scale, _)| {
@@ -34,10 +39,17 @@ pub(super) fn partitions(
         // The scale of what starts at zero starts lower than any other.
         let is_zero = search.given.zero[group.states[0]];
         let key = format!("{dtype} {is_zero} {}", key(&body, &selection, scale, body.leaves[place]));
-        match keyed.iter_mut().find(|(k, g)| *k == key && g.axes == group.axes) {
-            Some((_, known)) => known.states.extend(&group.states),
-            None => keyed.push((key, group.clone())),
-        }
+        let mut own = group.clone();
+        keyed.retain(|(k, known)| {
+            let met = || known.states.iter().any(|s| meetings.contains(&(*s, group.states[0])));
+            let joined = *k == key && known.axes == group.axes && (is_zero || met());
+            if joined {
+                own.states.extend(&known.states);
+            }
+            !joined
+        });
+        own.states.sort_unstable();
+        keyed.push((key, own));
     }
     let seeded: Vec<Group> = keyed.into_iter().map(|(_, group)| group).collect();
     let mut list = vec![seeded.clone()];
@@ -58,6 +70,32 @@ pub(super) fn partitions(
         list.push(rest.map(|(_, group)| group.clone()).collect());
     }
     Ok(list)
+}
+
+/// The pairs of these states, smaller numbers first, that some operation takes together, themselves or what is linear
+/// in them.
+fn meetings(graph: &Graph, states: &[usize]) -> BTreeSet<(usize, usize)> {
+    let mut found = BTreeSet::new();
+    let mut within: Vec<BTreeSet<usize>> = Vec::with_capacity(graph.nodes.len());
+    for node in &graph.nodes {
+        let mut all: BTreeSet<usize> = BTreeSet::new();
+        for operand in &node.operands {
+            let other = &within[operand.index()];
+            found.extend(all.iter().flat_map(|a| other.iter().map(|b| (*a.min(b), *a.max(b)))));
+            all.extend(other);
+        }
+        if let Op::Input { index } = node.op {
+            all.extend(states.iter().find(|s| **s == index as usize));
+        } else if !keeps_scale(node.op.kind()) {
+            all.clear();
+        }
+        within.push(all);
+    }
+    for state in states {
+        let new = &within[graph.outputs[*state].value.index()];
+        found.extend(new.iter().map(|other| (*state.min(other), *state.max(other))));
+    }
+    found
 }
 
 /// An expression for a scale in which the state's own scale has no name.

@@ -124,6 +124,11 @@ impl Errors {
             code: worse(self.code, other.code),
         }
     }
+
+    /// Each of them changed.
+    pub(crate) fn map(self, change: impl Fn(f64) -> f64) -> Errors {
+        Errors { double: change(self.double), own: change(self.own), code: change(self.code) }
+    }
 }
 
 impl std::fmt::Display for Errors {

@@ -89,7 +89,7 @@ type Recognised = Result<Vec<(String, Stratum)>, (Option<String>, Class)>;
 struct Derivation {
     stable: String,
     linear: Vec<Recognised>,
-    /// How often each operation occurs, derived and, but for sums and products, in every form.
+    /// How often each operation occurs, derived and in every form.
     operations: Vec<BTreeMap<OpKind, usize>>,
 }
 
@@ -105,13 +105,7 @@ fn derivation(recurrence: &Recurrence, name: &dyn Fn(&str) -> String) -> Derivat
         module.functions.iter().for_each(|f| census(&f.graph, &mut found));
         found
     };
-    // Sums and products are associated in an order that depends on names, so that one more or less is found equal to
-    // another; everything else has to be the same.
-    let forms = recurrence.ways().map(|way| {
-        let mut found = operations(&recurrence.form(way).module);
-        found.retain(|kind, _| !matches!(kind, OpKind::Mul | OpKind::Add | OpKind::Sub | OpKind::Neg));
-        found
-    });
+    let forms = recurrence.ways().map(|way| operations(&recurrence.form(way).module));
     Derivation {
         stable: replaced(&derived.stable.to_string(), &mut |word| name(word)),
         linear: derived.linear.iter().map(recognised).collect(),

@@ -17,14 +17,24 @@ pub struct Batch {
     pub context: usize,
     /// Tokens, row by row.
     pub inputs: Vec<i32>,
-    /// The token after each of them.
+    /// The token after each of them; -1 where none is to be predicted.
     pub labels: Vec<i32>,
+    /// Where documents begin; empty if rows are not cut into documents.
+    pub starts: Vec<bool>,
 }
 
 impl Batch {
     /// Number of predicted tokens: the weight of the batch's mean loss.
     pub fn tokens(&self) -> usize {
-        self.labels.len()
+        self.labels.iter().filter(|label| **label >= 0).count()
+    }
+
+    /// One of its rows.
+    pub fn row(&self, row: usize) -> Batch {
+        let range = row * self.context..(row + 1) * self.context;
+        let starts = self.starts.get(range.clone()).unwrap_or_default().to_vec();
+        let [inputs, labels] = [&self.inputs, &self.labels].map(|values| values[range.clone()].to_vec());
+        Batch { rows: 1, context: self.context, inputs, labels, starts }
     }
 
     fn from_starts(
@@ -32,12 +42,20 @@ impl Batch {
         context: usize,
         starts: impl Iterator<Item = usize>,
     ) -> Result<Batch, TextError> {
-        let mut batch = Batch { rows: 0, context, inputs: Vec::new(), labels: Vec::new() };
+        let mut batch =
+            Batch { rows: 0, context, inputs: Vec::new(), labels: Vec::new(), starts: Vec::new() };
         for start in starts {
             let tokens = part.read(start..start + context + 1)?;
             batch.rows += 1;
             batch.inputs.extend_from_slice(&tokens[..context]);
-            batch.labels.extend_from_slice(&tokens[1..]);
+            let Some(begins) = part.starts(start..start + context + 1)? else {
+                batch.labels.extend_from_slice(&tokens[1..]);
+                continue;
+            };
+            // Nothing in a document tells how the next one begins.
+            let labels = tokens[1..].iter().zip(&begins[1..]);
+            batch.labels.extend(labels.map(|(token, begins)| if *begins { -1 } else { *token }));
+            batch.starts.extend_from_slice(&begins[..context]);
         }
         Ok(batch)
     }

@@ -35,6 +35,10 @@ pub struct TrainingConfig {
     /// The tokenizer, a `tokenizer.json`; bytes are tokens if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,
+    /// What ends a document, such as `<|endoftext|>`: each document is read as if it were alone. The text is one document
+    /// if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document_end: Option<String>,
     /// Part of the text, at its end, that is held back for validation.
     pub held_back: f64,
     /// Number of updates.
@@ -141,6 +145,7 @@ impl Default for TrainingConfig {
             cell_file: None,
             text: None,
             tokenizer: None,
+            document_end: None,
             held_back: 0.1,
             steps: 600,
             batch: 16,

@@ -91,6 +91,8 @@ pub struct Part {
     tokens: Tokens,
     bytes: usize,
     context: usize,
+    /// The tokens that end a document; none if the text is one document.
+    end: Vec<i32>,
 }
 
 impl Part {
@@ -117,7 +119,25 @@ impl Part {
             let name = text.name().to_string();
             return Err(TextError::TooShort { name, part, found, needed, context, advice });
         }
-        Ok(Part { tokens, bytes, context })
+        Ok(Part { tokens, bytes, context, end: Vec::new() })
+    }
+
+    /// The same as documents, each of which ends with these tokens.
+    pub fn in_documents(self, end: Vec<i32>) -> Part {
+        Part { end, ..self }
+    }
+
+    /// Where documents begin among these tokens; `None` if the text is one document.
+    pub fn starts(&self, range: Range<usize>) -> Result<Option<Vec<bool>>, TextError> {
+        let ending = self.end.len();
+        if ending == 0 {
+            return Ok(None);
+        }
+        // Behind the end of the document before.
+        let from = range.start.saturating_sub(ending);
+        let tokens = self.read(from..range.end)?;
+        let begins = |at: usize| at == 0 || tokens[..at - from].ends_with(&self.end);
+        Ok(Some(range.map(begins).collect()))
     }
 
     /// How many tokens there are; more of them than the context.
@@ -169,6 +189,18 @@ impl Corpus {
             train: part(0..border, "training part")?,
             held_back: part(border..text.len(), "held-back part")?,
         })
+    }
+
+    /// The same as documents, each of which ends with this text; one document if there is none.
+    pub fn in_documents(
+        self,
+        end: Option<&str>,
+        tokenizer: &dyn Tokenizer,
+    ) -> Result<Corpus, TokenizerError> {
+        let Some(end) = end else { return Ok(self) };
+        let end = tokenizer.encode(end.as_bytes())?;
+        let Corpus { train, held_back } = self;
+        Ok(Corpus { train: train.in_documents(end.clone()), held_back: held_back.in_documents(end) })
     }
 }
 

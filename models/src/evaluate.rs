@@ -2,7 +2,7 @@
 
 use carousel_core::backend::RunError;
 
-use crate::batch::{Extent, validation_batches};
+use crate::batch::{Batch, Extent, validation_batches};
 use crate::corpus::{Part, TextError};
 use crate::model::{LanguageFunction, Predictor, Reading};
 use crate::weights::Weights;
@@ -57,28 +57,38 @@ pub fn evaluate(
         total += f64::from(loss.loss(parameters, reading, None)?) * batch.tokens() as f64;
         tokens += batch.tokens() as u64;
     }
-    let mean = total / tokens as f64;
+    let mean = total / tokens.max(1) as f64;
     Ok(Evaluation { loss: mean, bits_per_byte: part.bits_per_byte(mean), tokens })
 }
 
 /// The mean loss over a text that is read once from its start, in pieces as long as a window, with all that the model
-/// remembers carried from one to the next.
+/// remembers carried from one to the next; each document of the text from a fresh state.
 pub fn evaluate_carried(
     predictor: &Predictor,
     parameters: &Weights<'_>,
     part: &Part,
 ) -> Result<Evaluation, EvaluateError> {
-    let (mut text, mut total) = (predictor.start(), 0.0);
-    let predicted = part.len() - 1;
-    for start in (0..predicted).step_by(part.context()) {
-        let tokens = part.read(start..predicted.min(start + part.context()) + 1)?;
-        let (piece, labels) = (&tokens[..tokens.len() - 1], &tokens[1..]);
-        let logits = text.logits(parameters, piece)?;
-        let rows = logits.chunks_exact(logits.len() / piece.len());
-        total += rows.zip(labels).map(|(row, label)| surprise(row, *label as usize)).sum::<f64>();
+    let (mut text, mut total, mut predicted) = (predictor.start(), 0.0, 0);
+    for batch in validation_batches(part, 1, Extent::Whole) {
+        let Batch { inputs, labels, starts, .. } = batch?;
+        let mut from = 0;
+        while from < inputs.len() {
+            let begins = |at: &usize| starts.get(*at) == Some(&true);
+            if begins(&from) {
+                text = predictor.start();
+            }
+            let to = (from + 1..inputs.len()).find(begins).unwrap_or(inputs.len());
+            let logits = text.logits(parameters, &inputs[from..to])?;
+            let rows = logits.chunks_exact(logits.len() / (to - from));
+            for (row, label) in rows.zip(&labels[from..to]).filter(|(_, label)| **label >= 0) {
+                total += surprise(row, *label as usize);
+                predicted += 1;
+            }
+            from = to;
+        }
     }
-    let mean = total / predicted as f64;
-    Ok(Evaluation { loss: mean, bits_per_byte: part.bits_per_byte(mean), tokens: predicted as u64 })
+    let mean = total / predicted.max(1) as f64;
+    Ok(Evaluation { loss: mean, bits_per_byte: part.bits_per_byte(mean), tokens: predicted })
 }
 
 /// `-log softmax(logits)[label]`.

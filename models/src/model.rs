@@ -7,8 +7,9 @@ use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
 use carousel_core::program::Port;
 use carousel_ir::text::ast::{ConfigDeclaration, Expr, ExprKind};
 use carousel_ir::text::{ConfigValue, Failed, Options, Program, elaborate, print};
-use carousel_ir::{Axis, Diagnostic, FunctionId, Module, Span};
+use carousel_ir::{Axes, Axis, Diagnostic, FunctionId, Module, Span};
 use carousel_passes::carry::{NEXT, NOT_IN_PIECES};
+use carousel_passes::documents::{STARTS, documents};
 use carousel_passes::forms::FormReport;
 
 use crate::batch::Batch;
@@ -34,6 +35,8 @@ pub struct Model {
     /// As it is used, if it is trained in another way.
     in_use: Option<Module>,
     layout: Layout,
+    /// Whether sequences are documents one behind the other when losses are taken.
+    has_documents: bool,
 }
 
 /// The compile-time parameter that is 0 wherever a model is not trained.
@@ -66,14 +69,39 @@ impl Model {
             },
         );
         match made {
-            Ok((config, module, in_use, layout)) => Ok(Model { program, config, module, in_use, layout }),
+            Ok((config, module, in_use, layout)) => {
+                Ok(Model { program, config, module, in_use, layout, has_documents: false })
+            }
             Err(diagnostics) => Err(Failed { sources: program.sources, diagnostics }),
         }
+    }
+
+    /// The model whose losses are those of documents, of which several lie in a sequence.
+    pub fn in_documents(self, has_documents: bool) -> Model {
+        Model { has_documents, ..self }
     }
 
     /// The functions.
     pub fn module(&self) -> &Module {
         &self.module
+    }
+
+    /// The functions with the loss that is trained on.
+    pub fn training_module(&self) -> Result<Module, Failed> {
+        self.with_loss(&self.module).map_err(|diagnostics| self.failed(diagnostics))
+    }
+
+    /// The module with the loss as it is taken.
+    fn with_loss(&self, module: &Module) -> Result<Module, Vec<Diagnostic>> {
+        if !self.has_documents {
+            return Ok(module.clone());
+        }
+        documents(module, self.find(LOSS), Axis::new("s"), &Axes::new([Axis::new("b")]))
+            .map(|(module, _)| module)
+    }
+
+    fn failed(&self, diagnostics: Vec<Diagnostic>) -> Failed {
+        Failed { sources: self.program.sources.clone(), diagnostics }
     }
 
     /// Where the parameters lie.
@@ -95,12 +123,18 @@ impl Model {
 
     /// Compiles the function that gives the loss.
     pub fn loss(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
-        self.function(|| engine.compile_with_report(&engine.prepared(self.in_use()), self.find(LOSS)))
+        self.function(|| {
+            let module = engine.prepared(&self.with_loss(self.in_use())?);
+            engine.compile_with_report(&module, found(&module, LOSS))
+        })
     }
 
     /// Compiles the function that gives the loss and its gradients.
     pub fn loss_gradient(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
-        self.function(|| engine.compile_loss_gradient(&self.module, self.find(LOSS), "loss"))
+        self.function(|| {
+            let module = self.with_loss(&self.module)?;
+            engine.compile_loss_gradient(&module, found(&module, LOSS), "loss")
+        })
     }
 
     /// Compiles the functions that read a text piece by piece, for parameters that are stored as these are.
@@ -124,7 +158,7 @@ impl Model {
             let (module, root) = prepare(&elaborate(&self.program, &[LOGITS], &options)?)?;
             Ok(Reader::new(any, skim, compile(&module, root)?, &self.layout, signature))
         };
-        compiled().map_err(|diagnostics| Failed { sources: self.program.sources.clone(), diagnostics })
+        compiled().map_err(|diagnostics| self.failed(diagnostics))
     }
 
     /// Compiles what predicts the next token: piece by piece if the model allows it, else from the whole text each time.
@@ -168,7 +202,7 @@ impl Model {
     }
 
     fn find(&self, name: &str) -> FunctionId {
-        self.module.find(name).expect("elaborated functions are there")
+        found(&self.module, name)
     }
 
     fn function(
@@ -176,9 +210,13 @@ impl Model {
         compile: impl FnOnce() -> Result<CompiledFunction, Vec<Diagnostic>>,
     ) -> Result<LanguageFunction, Failed> {
         let CompiledFunction { executable, forms } =
-            compile().map_err(|diagnostics| Failed { sources: self.program.sources.clone(), diagnostics })?;
+            compile().map_err(|diagnostics| self.failed(diagnostics))?;
         Ok(LanguageFunction { executable, forms, layout: self.layout.clone() })
     }
+}
+
+fn found(module: &Module, name: &str) -> FunctionId {
+    module.find(name).expect("elaborated functions are there")
 }
 
 /// What predicts the next token of a text.
@@ -254,7 +292,8 @@ impl Text<'_> {
         };
         self.tokens.extend(piece);
         let (rows, context) = (1, self.tokens.len());
-        let batch = Batch { rows, context, inputs: self.tokens.clone(), labels: Vec::new() };
+        let (inputs, labels, starts) = (self.tokens.clone(), Vec::new(), Vec::new());
+        let batch = Batch { rows, context, inputs, labels, starts };
         let vocabulary = function.outputs()[0].sizes.last().and_then(|s| s.known()).unwrap_or_default();
         let mut logits = vec![0.0; context * vocabulary as usize];
         let reading = Reading { batch: &batch, seed: 0, step: 0 };
@@ -275,8 +314,8 @@ impl Text<'_> {
     }
 }
 
-/// A compiled function of a language model: its inputs are parameters, tokens, labels, and where the model has random
-/// streams, seed and step.
+/// A compiled function of a language model: its inputs are parameters, tokens, labels, where documents begin if there are
+/// several, and where the model has random streams, seed and step.
 pub struct LanguageFunction {
     executable: Box<dyn Executable>,
     forms: FormReport,
@@ -321,6 +360,8 @@ impl LanguageFunction {
         let shapes: Vec<Vec<u64>> =
             self.layout.parameters().iter().map(|p| p.shape.iter().map(|n| *n as u64).collect()).collect();
         let (seed, step) = ([reading.seed as u32], [reading.step as u32]);
+        let begins = |at: usize| reading.batch.starts.get(at) == Some(&true);
+        let starts: Vec<i32> = (0..reading.batch.inputs.len()).map(|at| -i32::from(begins(at))).collect();
         let inputs = self.executable.inputs().iter().map(|port| {
             let place = self.layout.parameters().iter().position(|p| p.name == port.name);
             Ok(match (place, port.name.as_str()) {
@@ -330,6 +371,7 @@ impl LanguageFunction {
                 }
                 (None, "tokens") => Tensor { data: Data::I32(&reading.batch.inputs), shape: &shape },
                 (None, "labels") => Tensor { data: Data::I32(&reading.batch.labels), shape: &shape },
+                (None, STARTS) => Tensor { data: Data::Bool(&starts), shape: &shape },
                 (None, "seed") => Tensor { data: Data::U32(&seed), shape: &[] },
                 (None, "step") => Tensor { data: Data::U32(&step), shape: &[] },
                 (None, _) => {

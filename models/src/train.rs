@@ -18,7 +18,7 @@ use crate::batch::{Batch, Extent, training_batch};
 use crate::checkpoint::{self, Best, Checkpoint, Manifest, Snapshot, Unlogged};
 use crate::compile::Engine;
 use crate::config::{ParameterValue, TrainingConfig};
-use crate::corpus::{Corpus, Text};
+use crate::corpus::{Corpus, Text, TextError};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::library::ModelSource;
 use crate::metrics::{Metric, MetricsError};
@@ -101,7 +101,7 @@ impl Trainer {
             let vocabulary = ParameterValue::Integer(tokenizer.vocabulary() as i64);
             config.model.entry("vocab".to_string()).or_insert(vocabulary);
         }
-        let model = Model::new(&source, &config.model)?;
+        let model = Model::new(&source, &config.model)?.in_documents(config.document_end.is_some());
         if (tokenizer.vocabulary() as u64) > model.vocabulary() {
             let (tokenizer, tokens) = (tokenizer.name().to_string(), tokenizer.vocabulary());
             return Err(TrainError::Vocabulary { tokenizer, tokens, vocabulary: model.vocabulary() });
@@ -110,7 +110,9 @@ impl Trainer {
             Some(path) => Text::from_path(path)?,
             None => Text::bundled(),
         };
-        let corpus = Corpus::new(&text, tokenizer.as_ref(), config.held_back, config.context)?;
+        let corpus = Corpus::new(&text, tokenizer.as_ref(), config.held_back, config.context)?
+            .in_documents(config.document_end.as_deref(), tokenizer.as_ref())
+            .map_err(TextError::from)?;
         let mut optimizer = Optimizer::new(engine, model.layout().initial(config.seed)?);
         let (mut step, mut unlogged, mut best) = (0, Unlogged::default(), None);
         if let Some(checkpoint) = &found {
@@ -143,7 +145,7 @@ impl Trainer {
             loss,
             gradients: vec![0.0; elements],
             partial: vec![0.0; if config.accumulate > 1 { elements } else { 0 }],
-            prepared: engine.prepared(model.module()),
+            prepared: engine.prepared(&model.training_module()?),
             config,
             model,
             source,
@@ -216,21 +218,27 @@ impl Trainer {
 
     /// The mean loss over the batches of the next step, and its gradients, which go to `self.gradients`.
     fn loss_and_gradients(&mut self) -> Result<f32, TrainError> {
-        let parts = self.config.accumulate;
-        let mut total = 0.0;
-        for part in 0..parts {
-            let batch = self.batch(part)?;
-            let reading = Reading { batch: &batch, seed: self.config.seed, step: self.step };
-            let into = if part == 0 { &mut self.gradients } else { &mut self.partial };
-            total += self.gradient.loss(&self.optimizer.values, reading, Some(into))?;
-            if part > 0 {
-                self.gradients.iter_mut().zip(&self.partial).for_each(|(sum, x)| *sum += x);
-            }
+        let mut batches = Vec::with_capacity(self.config.accumulate);
+        for part in 0..self.config.accumulate {
+            batches.push(self.batch(part)?);
         }
-        if parts > 1 {
-            let share = 1.0 / parts as f32;
-            self.gradients.iter_mut().for_each(|sum| *sum *= share);
-            total *= share;
+        let tokens: usize = batches.iter().map(Batch::tokens).sum();
+        let mut total = 0.0;
+        for (part, batch) in batches.iter().enumerate() {
+            let reading = Reading { batch, seed: self.config.seed, step: self.step };
+            let into = if part == 0 { &mut self.gradients } else { &mut self.partial };
+            let loss = self.gradient.loss(&self.optimizer.values, reading, Some(into))?;
+            if batches.len() == 1 {
+                return Ok(loss);
+            }
+            // Each batch has the mean over its own tokens.
+            let share = batch.tokens() as f32 / tokens.max(1) as f32;
+            total += loss * share;
+            if part == 0 {
+                self.gradients.iter_mut().for_each(|sum| *sum *= share);
+            } else {
+                self.gradients.iter_mut().zip(&self.partial).for_each(|(sum, x)| *sum += x * share);
+            }
         }
         Ok(total)
     }

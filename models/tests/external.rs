@@ -187,7 +187,13 @@ fn greedy_tokens_are_the_recorded_ones() {
 fn the_whole_text_at_once_gives_the_same() {
     let loaded = load("single", Cells::Published, 2);
     let tokens = loaded.tokens();
-    let batch = Batch { rows: 2, context: tokens.len() / 2, inputs: tokens.clone(), labels: Vec::new() };
+    let batch = Batch {
+        rows: 2,
+        context: tokens.len() / 2,
+        inputs: tokens.clone(),
+        labels: Vec::new(),
+        starts: Vec::new(),
+    };
     let logits = loaded.model.logits(&Engine::cpu(Some(2))).unwrap_or_else(|failed| panic!("{failed}"));
     let mut found = vec![0.0; tokens.len() * loaded.reader.vocabulary()];
     let reading = Reading { batch: &batch, seed: 0, step: 0 };

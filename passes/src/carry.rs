@@ -28,13 +28,7 @@ pub const NEXT: &str = "next.";
 /// # Errors
 /// Every operation that does not only look back.
 pub fn carry(module: &Module, root: FunctionId, axis: Axis) -> Result<(Module, FunctionId), Vec<Diagnostic>> {
-    let mut needed = vec![false; module.functions.len()];
-    needed[root.index()] = true;
-    for (id, function) in module.iter().rev().filter(|(id, _)| id.index() <= root.index()) {
-        if needed[id.index()] {
-            callees(&function.graph).for_each(|callee| needed[callee.index()] = true);
-        }
-    }
+    let needed = needed(module, root);
     let mut pieces = Pieces { module: Module::default(), made: HashMap::new(), problems: Vec::new(), axis };
     for (id, function) in module.iter().filter(|(id, _)| needed[id.index()]) {
         pieces.add(id, function);
@@ -43,6 +37,18 @@ pub fn carry(module: &Module, root: FunctionId, axis: Axis) -> Result<(Module, F
         Some(made) if pieces.problems.is_empty() => Ok((pieces.module, made.id)),
         Some(_) | None => Err(pieces.problems),
     }
+}
+
+/// Which functions the root needs, itself included.
+pub(crate) fn needed(module: &Module, root: FunctionId) -> Vec<bool> {
+    let mut needed = vec![false; module.functions.len()];
+    needed[root.index()] = true;
+    for (id, function) in module.iter().rev().filter(|(id, _)| id.index() <= root.index()) {
+        if needed[id.index()] {
+            callees(&function.graph).for_each(|callee| needed[callee.index()] = true);
+        }
+    }
+    needed
 }
 
 fn callees(graph: &Graph) -> impl Iterator<Item = FunctionId> {
@@ -271,20 +277,6 @@ impl Pieces {
 
 /// What an operation does that a piece of the sequence does not suffice for.
 fn looks_elsewhere(op: &Op, along: Axis) -> Option<&'static str> {
-    let mentions = || {
-        op.attributes().iter().any(|attribute| match attribute {
-            Attribute::Axis(axis) => *axis == along,
-            Attribute::Axes(axes) => axes.contains(&along),
-            Attribute::Scan(_)
-            | Attribute::Size(_)
-            | Attribute::Integer(_)
-            | Attribute::Number(_)
-            | Attribute::DType(_)
-            | Attribute::Name(_)
-            | Attribute::Direction(_)
-            | Attribute::Function(_) => false,
-        })
-    };
     if let Op::Scan { scan } = op
         && scan.axis == along
         && scan.direction == Direction::Reverse
@@ -298,7 +290,7 @@ fn looks_elsewhere(op: &Op, along: Axis) -> Option<&'static str> {
         return Some("looks ahead in the sequence");
     }
     let is_one_of = |kinds: &[OpKind]| kinds.contains(&op.kind());
-    if !mentions() || is_one_of(&[OpKind::Scan, OpKind::Shift, OpKind::Broadcast, OpKind::Call]) {
+    if !names(op, along) || is_one_of(&[OpKind::Scan, OpKind::Shift, OpKind::Broadcast, OpKind::Call]) {
         None
     } else if is_one_of(&[OpKind::Sum, OpKind::ReduceMax, OpKind::Dot]) {
         Some("looks at the whole sequence at once")
@@ -307,4 +299,20 @@ fn looks_elsewhere(op: &Op, along: Axis) -> Option<&'static str> {
     } else {
         Some("takes the sequence apart")
     }
+}
+
+/// Whether an attribute of the operation is that axis.
+pub(crate) fn names(op: &Op, along: Axis) -> bool {
+    op.attributes().iter().any(|attribute| match attribute {
+        Attribute::Axis(axis) => *axis == along,
+        Attribute::Axes(axes) => axes.contains(&along),
+        Attribute::Scan(_)
+        | Attribute::Size(_)
+        | Attribute::Integer(_)
+        | Attribute::Number(_)
+        | Attribute::DType(_)
+        | Attribute::Name(_)
+        | Attribute::Direction(_)
+        | Attribute::Function(_) => false,
+    })
 }

@@ -35,6 +35,7 @@ mod canonical;
 pub mod carry;
 mod constant;
 mod cost;
+pub mod documents;
 mod extract;
 pub mod forms;
 mod fuzz;

@@ -33,7 +33,7 @@ fn strings(seed: u64, step: u64, rows: usize, length: usize) -> Batch {
             labels.push(parity);
         }
     }
-    Batch { rows, context: length, inputs, labels }
+    Batch { rows, context: length, inputs, labels, starts: Vec::new() }
 }
 
 /// Accuracy on the places of long strings that are beyond the training length, for each seed.

@@ -39,7 +39,7 @@ fn questions(seed: u64, step: u64, rows: usize) -> Batch {
             labels.push(value);
         }
     }
-    Batch { rows, context: 3 * PAIRS, inputs, labels }
+    Batch { rows, context: 3 * PAIRS, inputs, labels, starts: Vec::new() }
 }
 
 /// Accuracy on new rows, for each seed, of a model of one layer, which is an sLSTM if its number is in `slstm_at`.

@@ -24,8 +24,8 @@ fn golden_vectors_of_every_family() {
         let program = program(case, Precision::Single).unwrap_or_else(|error| panic!("{error}"));
         let ways: &[Loop] = match program.loops {
             Loops::Linear => &[Loop::Written, Loop::Form(Form::Chunkwise(5)), Loop::Form(Form::Parallel)],
-            Loops::Sequential | Loops::None | Loops::Model => &[Loop::Written],
-            Loops::LanguageModel | Loops::Training(_) => panic!("{} is not run here", case.name),
+            Loops::Sequential | Loops::None | Loops::Model | Loops::LanguageModel(_) => &[Loop::Written],
+            Loops::Training(_) => panic!("{} is not run here", case.name),
         };
         for loops in ways {
             let report = run(&folder(), case, &program, target(*loops));

@@ -46,7 +46,7 @@ fn outcome(engine: &Engine, tokens: usize, gradients_to_use: Option<&[Vec<f32>]>
         let token = |at: i32| (at * at * 5 + 3 * at + step as i32) % 24;
         let inputs: Vec<i32> = (0..(rows * context) as i32).map(token).collect();
         let labels = inputs.iter().map(|t| (t * 7 + 1) % 24).collect();
-        let batch = Batch { rows, context, inputs, labels };
+        let batch = Batch { rows, context, inputs, labels, starts: Vec::new() };
         let reading = Reading { batch: &batch, seed: 5, step };
         let loss = gradient.loss(&optimizer.values, reading, Some(&mut gradients));
         let norm = optimizer.norm(&gradients).unwrap_or_else(|error| panic!("{error}"));

@@ -10,6 +10,7 @@ mod gradients;
 mod kernels;
 mod layering;
 mod machine_code;
+mod packing;
 mod random;
 mod recurrences;
 mod rewriting;

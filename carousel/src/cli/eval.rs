@@ -31,6 +31,9 @@ pub(super) struct Arguments {
     /// Read the text once from its start, with the state carried from window to window; without it each window starts afresh.
     #[arg(long)]
     carry: bool,
+    /// What ends a document of the text, each of which is read as if it were alone; as the model was trained if not given.
+    #[arg(long, value_name = "TEXT")]
+    document_end: Option<String>,
     /// One JSON object on standard output.
     #[arg(long)]
     json: bool,
@@ -39,7 +42,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let loaded = Loaded::open(&arguments.checkpoint)?;
+    let mut loaded = Loaded::open(&arguments.checkpoint)?;
     let mut training = match &loaded.external {
         Some(_) if arguments.text.is_none() => {
             let message = "--text is needed: the checkpoint does not say what the model was trained on";
@@ -49,8 +52,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => Checkpoint::open(&arguments.checkpoint).map_err(Failure::input)?.manifest().training.clone(),
     };
     training.context = arguments.context.map_or(training.context, |n| n as usize);
+    training.document_end = arguments.document_end.clone().or(training.document_end);
+    if training.document_end.as_deref() == Some("") {
+        return Err(Failure::Input(
+            "--document-end is empty; give the text that ends a document".to_string(),
+        ));
+    }
+    loaded.model = loaded.model.in_documents(training.document_end.is_some());
     let tokenizer = loaded.reads_text(&arguments.checkpoint)?;
     let part = part(&training, arguments.text.as_deref(), tokenizer).map_err(Failure::input)?;
+    let part = match &training.document_end {
+        Some(end) => part.in_documents(tokenizer.encode(end.as_bytes()).map_err(Failure::input)?),
+        None => part,
+    };
     let Loaded { model, parameters, .. } = &loaded;
     if tokenizer.vocabulary() as u64 > model.vocabulary() {
         let (tokens, known) = (tokenizer.vocabulary(), model.vocabulary());

@@ -76,6 +76,48 @@ fn a_run_writes_checkpoint_metrics_and_a_sample() {
 }
 
 #[test]
+fn documents_do_not_see_each_other() {
+    let here = folder();
+    prepare(here.path());
+    let shared = ["--set", "steps=3", "--set", "accumulate=2", "--set", "sample.length=0", "--out"];
+    train(here.path(), &[&shared[..], &["apart", "--set", r#"document_end="\n""#]].concat()).ok();
+    train(here.path(), &[&shared[..], &["joined"]].concat()).ok();
+    let evaluate = |of: &str, arguments: &[&str]| {
+        let folder = format!("{of}/checkpoint");
+        run_in(here.path(), &[&["eval", "--json", "--checkpoint", &folder], arguments].concat()).ok().json()
+    };
+    let found = evaluate("apart", &[]);
+    let recorded = metrics(&here.path().join("apart"));
+    let recorded = &recorded[recorded.len() - 1];
+    for key in ["loss", "bits_per_byte", "tokens"] {
+        assert_eq!(found[key], recorded[key], "{key}");
+    }
+    let reference = evaluate("apart", &["--target", "reference"]);
+    let near = |a: &serde_json::Value, b: &serde_json::Value| {
+        let [a, b] = [a, b].map(|result| result["loss"].as_f64().unwrap_or(f64::NAN));
+        (a - b).abs() < 1e-5
+    };
+    assert!(near(&reference, &found), "{reference} {found}");
+    // No line predicts how the next one begins, so that fewer tokens are predicted; and parameters are others.
+    let joined = evaluate("joined", &[]);
+    assert!(found["tokens"].as_u64() < joined["tokens"].as_u64(), "{found} {joined}");
+    assert_ne!(found["loss"], joined["loss"]);
+    // The flag says the same of a checkpoint that was trained on one document.
+    assert_eq!(evaluate("joined", &["--document-end", "\n"])["tokens"], found["tokens"]);
+    // One window with all of them, and pieces with the state carried on.
+    let all = joined["tokens"].to_string();
+    let whole = evaluate("apart", &["--context", &all]);
+    assert_eq!(whole["tokens"], found["tokens"]);
+    for context in ["5", &all] {
+        let carried = evaluate("apart", &["--context", context, "--carry"]);
+        assert!(near(&carried, &whole) && carried["tokens"] == whole["tokens"], "{carried} {whole}");
+    }
+    run_in(here.path(), &["eval", "--checkpoint", "apart/checkpoint", "--document-end", ""])
+        .refuses(&["--document-end is empty"]);
+    train(here.path(), &["--set", "document_end=\"\""]).refuses(&["document_end"]);
+}
+
+#[test]
 fn text_is_continued_the_same_way_each_time() {
     let here = folder();
     prepare(here.path());

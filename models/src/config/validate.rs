@@ -50,6 +50,9 @@ pub(super) fn problems(config: &TrainingConfig) -> Vec<Problem> {
         require(!path.as_deref().is_some_and(is_empty), key, &"empty", "the path of a file, or absent");
     }
 
+    let end = config.document_end.as_deref();
+    require(end != Some(""), "document_end", &"empty", "the text that ends a document, or absent");
+
     let last = rate.decay_until.unwrap_or(config.steps);
     let last_name = if rate.decay_until.is_some() { "learning_rate.decay_until" } else { "steps" };
     require(rate.max > 0.0 && rate.max <= 100.0, "learning_rate.max", &rate.max, "above 0 and at most 100");

@@ -3,6 +3,7 @@
 //! The step is done again on the reference, in the precision of the program and row by row, which is slow, and done once.
 
 use carousel_ir::{FunctionId, Module};
+use carousel_passes::documents::STARTS;
 use carousel_reference::{NonFinite, Observed, Settings, Tensor, evaluate_with};
 
 use super::{TrainError, Trainer};
@@ -22,13 +23,7 @@ impl Trainer {
         for part in 0..self.config.accumulate {
             let batch = self.batch(part)?;
             for row in 0..batch.rows {
-                let row = row * batch.context..(row + 1) * batch.context;
-                let one = Batch {
-                    rows: 1,
-                    context: batch.context,
-                    inputs: batch.inputs[row.clone()].to_vec(),
-                    labels: batch.labels[row].to_vec(),
-                };
+                let one = batch.row(row);
                 let backward = backward.iter().map(|(module, function)| (module, *function, "backward"));
                 for (module, function, pass) in
                     [(&self.prepared, forward, "forward")].into_iter().chain(backward)
@@ -57,6 +52,7 @@ impl Trainer {
             match input.name.as_str() {
                 "tokens" => Tensor::integers(&shape, batch.inputs.iter().map(|x| i64::from(*x))),
                 "labels" => Tensor::integers(&shape, batch.labels.iter().map(|x| i64::from(*x))),
+                STARTS => Tensor::bools(&shape, batch.starts.iter().copied()),
                 "seed" => Tensor::integers(&[], [i64::from(self.config.seed as u32)]),
                 _ => Tensor::integers(&[], [i64::from(self.step as u32)]),
             }

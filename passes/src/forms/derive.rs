@@ -95,6 +95,8 @@ impl Scan {
                 sizes.push((*axis, b.axes().size(*axis).clone()));
             }
         }
+        // In the program's order: what is decided by it is decided alike for all scans, so that they share.
+        sizes.sort_by_key(|(axis, _)| b.axes().position(*axis));
         Scan { op: op.clone(), operands, sizes }
     }
 

@@ -8,6 +8,7 @@ pub mod families;
 pub mod manifest;
 pub mod metric;
 mod places;
+mod reading;
 pub mod run;
 mod training;
 pub mod vectors;

@@ -2,18 +2,17 @@
 
 use super::families::{Loops, Precision, Program};
 use super::manifest::Case;
-use super::places::{Place, Places, put, shape};
+use super::places::{Place, Places, put};
 use super::vectors::Vector;
-use super::{GoldenError, metric, training, vectors};
+use super::{GoldenError, metric, reading, training, vectors};
 use crate::compiled::{Compiled, canonical};
 use crate::emulated::OnDevice;
 use carousel_autodiff::gradient;
 use carousel_ir::text::{Options, elaborate, parse_program};
-use carousel_ir::{Axis, DType, FunctionId, Input, Module, RenderStyle};
+use carousel_ir::{DType, FunctionId, Module, RenderStyle};
 use carousel_models::compile::{derived, in_forms};
 use carousel_models::library::Cells;
 use carousel_models::model::LOGITS;
-use carousel_passes::carry::{FRESH, STATE, carry};
 use carousel_passes::forms::{Form, expand, recognize};
 use carousel_reference::{Scalar, Tensor, evaluate};
 use std::collections::BTreeMap;
@@ -81,13 +80,13 @@ impl Target {
             Loops::Linear => &FORMS,
             Loops::Training(_) => return exactly(Loop::Written, two),
             Loops::Sequential | Loops::None => &[],
-            Loops::Model | Loops::LanguageModel => &[Loop::Derived],
+            Loops::Model | Loops::LanguageModel(_) => &[Loop::Derived],
         };
         let ways = std::iter::once(Loop::Written).chain(forms.iter().copied());
         let mut targets: Vec<Target> =
             ways.flat_map(|loops| ENGINES.map(|engine| Target { engine, loops })).collect();
         match loops {
-            Loops::LanguageModel => targets.extend(exactly(Loop::Steps, two)),
+            Loops::LanguageModel(_) => targets.extend(exactly(Loop::Steps, two)),
             Loops::Linear | Loops::Sequential | Loops::Model | Loops::Training(_) | Loops::None => {}
         }
         targets
@@ -123,7 +122,7 @@ impl Target {
     }
 
     /// The module as this target takes it, before and after differentiation.
-    fn simplified(self, module: &Module) -> Result<Module, GoldenError> {
+    pub(super) fn simplified(self, module: &Module) -> Result<Module, GoldenError> {
         match (self.loops, self.engine) {
             (Loop::Written | Loop::Steps, Engine::Reference64 | Engine::Reference32) => Ok(module.clone()),
             (Loop::Written | Loop::Steps, Engine::Cpu32 | Engine::Cuda32)
@@ -211,7 +210,7 @@ impl Target {
 /// The paper's mLSTM lacks the `+ eps` of the published one: how far the results may differ for that.
 const WITHOUT_EPS: f64 = 1e-4;
 
-fn evaluated<S: Scalar>(
+pub(super) fn evaluated<S: Scalar>(
     module: &Module,
     function: FunctionId,
     inputs: &[Tensor<S>],
@@ -270,10 +269,10 @@ pub fn run(folder: &Path, case: &Case, program: &Program, target: Target) -> Res
             training::train(program, training, (&forward, root), &places, &file, target.precision())?;
         return compare(case, program, &file, &results, target, &|_| true);
     }
-    if target.loops == Loop::Steps {
-        let logits = steps(program, &forward, root, &places, &file, target)?;
-        let results = BTreeMap::from([(STEP_LOGITS.to_string(), logits)]);
-        return compare(case, program, &file, &results, target, &|key| key == STEP_LOGITS);
+    if let (Loop::Steps, Loops::LanguageModel(reading)) = (target.loops, &program.loops) {
+        let results = reading::read(program, reading, (&forward, root), &places, &file, target)?;
+        let is_asked = |key: &str| key == reading.logits || reading::is_of_layers(key);
+        return compare(case, program, &file, &results, target, &is_asked);
     }
     let forward = target.recognized(target.simplified(&forward)?)?;
     let (module, function) = gradient(&forward, root, &carousel_autodiff::Options::default())
@@ -301,56 +300,8 @@ pub fn run(folder: &Path, case: &Case, program: &Program, target: Target) -> Res
             place.ok_or_else(|| GoldenError::Case(format!("`{name}` is no tensor of the case")))?;
         put(&key, place, values, &file, &mut results);
     }
-    compare(case, program, &file, &results, target, &|key| key != STEP_LOGITS)
-}
-
-/// The key of the logits token by token.
-const STEP_LOGITS: &str = "out.step_logits";
-
-/// The logits of a language model that reads token by token.
-fn steps(
-    program: &Program,
-    forward: &Module,
-    root: FunctionId,
-    places: &Places,
-    file: &BTreeMap<String, Vector>,
-    target: Target,
-) -> Result<Vec<f64>, GoldenError> {
-    let forward = target.simplified(forward)?;
-    let carried = carry(&forward, root, Axis::new("s"));
-    let (module, root) =
-        carried.map_err(|d| GoldenError::Program(d.iter().map(|d| format!("{d}\n")).collect()))?;
-    let module = target.simplified(&module)?;
-    let function = &module[root];
-    let own = |input: &Input| {
-        let name = input.name.as_str();
-        name == FRESH || name == "tokens" || name.starts_with(STATE)
-    };
-    let mut given = Vec::new();
-    for input in &function.graph.inputs {
-        given.push(if own(input) {
-            // Tokens and `fresh` are set at each step; what the states are before the first one does not matter.
-            let shape = shape(program, &function.graph, input)?;
-            Tensor::floats(&shape, std::iter::repeat_n(f64::NAN, shape.iter().product()))
-        } else {
-            places.input(program, function, file, input)?
-        });
-    }
-    let states = function.graph.inputs.iter().filter(|i| i.name.as_str().starts_with(STATE)).count();
-    let tokens = file.get("in.tokens").ok_or_else(|| GoldenError::Case("there are no tokens".to_string()))?;
-    let compiled = match target.engine {
-        Engine::Cpu32 => Some(Compiled::new(&module, root, 2).map_err(GoldenError::Program)?),
-        Engine::Reference64 | Engine::Reference32 => None,
-        Engine::Cuda32 => unreachable!("texts are read token by token on the CPU and by the reference"),
-    };
-    let read = |inputs: &[Tensor<f64>]| match &compiled {
-        Some(compiled) => {
-            let outputs = compiled.run(inputs).map_err(GoldenError::Program)?;
-            Ok(outputs.into_iter().map(|output| output.values).collect())
-        }
-        None => evaluated(&module, root, inputs),
-    };
-    training::step_by_step(&read, &function.graph.inputs, given, tokens, states)
+    let is_left_out = |key: &str| program.left_out.iter().any(|left_out| key.starts_with(left_out));
+    compare(case, program, &file, &results, target, &|key| !is_left_out(key))
 }
 
 fn compare(
@@ -369,7 +320,7 @@ fn compare(
     let mut comparisons = Vec::new();
     for (key, vector) in file {
         let Some((_, largest)) = kinds.iter().find(|(kind, _)| key.starts_with(kind)) else { continue };
-        if !is_asked(key) || program.left_out.iter().any(|left_out| key.starts_with(left_out)) {
+        if !is_asked(key) {
             continue;
         }
         let values = results.get(key).map(Vec::as_slice).unwrap_or_default();
@@ -394,7 +345,7 @@ fn compile(program: &Program, entry: &str, cells: Cells) -> Result<(Module, Func
     let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/xl"));
     let load = |path: &str| {
         let of_a_model = match &program.loops {
-            Loops::Model | Loops::LanguageModel | Loops::Training(_) => path.strip_prefix("cells/"),
+            Loops::Model | Loops::LanguageModel(_) | Loops::Training(_) => path.strip_prefix("cells/"),
             Loops::Linear | Loops::Sequential | Loops::None => None,
         };
         let path = match (cells, of_a_model) {

@@ -55,7 +55,8 @@ pub(super) fn train(
     let (mut losses, mut norms, mut rates) = (Vec::new(), Vec::new(), Vec::new());
     for step in 0..training.steps {
         let (inputs, labels) = (batch("in.tokens", step), batch("in.labels", step));
-        let batch = Batch { rows: training.rows, context: training.context, inputs, labels };
+        let batch =
+            Batch { rows: training.rows, context: training.context, inputs, labels, starts: Vec::new() };
         let rate = schedule.learning_rate(step);
         let (loss, norm) = learner.step(step, rate, &batch)?;
         losses.push(loss);
@@ -249,47 +250,4 @@ impl Learner for Compiled<'_> {
         let parameters = self.model.layout().parameters().iter();
         parameters.map(|p| (p.name.to_string(), numbers(p.range.clone()))).collect()
     }
-}
-
-/// Evaluates a function on its inputs.
-type Evaluate<'a> = dyn Fn(&[Tensor<f64>]) -> Result<Vec<Vec<f64>>, GoldenError> + 'a;
-
-/// The logits of a language model that reads token by token, as `out.step_logits`.
-pub(super) fn step_by_step(
-    read: &Evaluate<'_>,
-    inputs: &[carousel_ir::Input],
-    first: Vec<Tensor<f64>>,
-    tokens: &Vector,
-    states: usize,
-) -> Result<Vec<f64>, GoldenError> {
-    let [rows, length] = tokens.shape[..] else {
-        return Err(GoldenError::Case("tokens have the axes of batch and sequence".to_string()));
-    };
-    let mut given = first;
-    let mut steps: Vec<Vec<f64>> = Vec::new();
-    for step in 0..length {
-        for (input, value) in inputs.iter().zip(&mut given) {
-            match input.name.as_str() {
-                "tokens" => {
-                    let column = (0..rows).map(|row| tokens.values[row * length + step] as i64);
-                    *value = Tensor::integers(&[rows, 1], column);
-                }
-                carousel_passes::carry::FRESH => *value = Tensor::bools(&[], [step == 0]),
-                _ => {}
-            }
-        }
-        let mut outputs = read(&given)?;
-        let next = outputs.split_off(outputs.len() - states);
-        let is_state = |i: &carousel_ir::Input| i.name.as_str().starts_with(carousel_passes::carry::STATE);
-        let slots = inputs.iter().zip(&mut given).filter(|(input, _)| is_state(input));
-        for ((_, slot), next) in slots.zip(next) {
-            *slot = Tensor::floats(&slot.shape.clone(), next);
-        }
-        steps.push(outputs.swap_remove(0));
-    }
-    // From steps of rows to rows of steps.
-    let width = steps.first().map_or(0, |step| step.len() / rows);
-    let row =
-        |row: usize| steps.iter().flat_map(move |step| step[row * width..(row + 1) * width].iter().copied());
-    Ok((0..rows).flat_map(row).collect())
 }

@@ -1,6 +1,6 @@
-//! Checkpoint folders of `transformers`: logits, loss, and the gradients of all parameters.
+//! Checkpoint folders of `transformers`: logits, loss, the gradients of all parameters, results and states of layers.
 
-use super::{Loops, Parameters, Program, Slot, sizes};
+use super::{Loops, Parameters, Program, Reading, Slot, sizes};
 use crate::golden::GoldenError;
 use crate::golden::manifest::Case;
 use carousel_ir::text::ConfigValue;
@@ -21,6 +21,8 @@ pub(super) struct Checkpoint {
 /// Fields of a case that `config.json` does not have.
 const OF_THE_CASE: [&str; 5] = ["B", "S", "qk_head_dim", "v_head_dim", "ffn_dim"];
 
+const READING: Reading = Reading { tokens: "in.input_ids", logits: "out.logits", layer: Some("large_block") };
+
 /// The program of a case.
 pub(super) fn program(case: &Case, config: &Checkpoint) -> Result<Program, GoldenError> {
     let mut json = case.config.as_object().cloned().unwrap_or_default();
@@ -40,7 +42,7 @@ pub(super) fn program(case: &Case, config: &Checkpoint) -> Result<Program, Golde
     let parameters = parameters.map(|(name, v)| Ok((name, value(v)?)));
     let slot = |name, key| Slot::new("in.", name, key);
     Ok(Program {
-        loops: Loops::Model,
+        loops: Loops::LanguageModel(READING),
         recorded: "float32",
         source: include_str!("hf.xl"),
         entry: "logits_and_loss",

@@ -1,11 +1,14 @@
 //! The xLSTM language model: logits, loss, and the gradients of all parameters.
 
-use super::{Loops, Parameters, Precision, Program, Slot, sizes};
+use super::{Loops, Parameters, Precision, Program, Reading, Slot, sizes};
 use carousel_ir::text::ConfigValue;
 use carousel_models::external::Format;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+
+/// The key of the logits token by token.
+const STEPS: &str = "out.step_logits";
 
 /// Configuration of `lm` and of `train`.
 #[derive(Deserialize)]
@@ -60,7 +63,7 @@ impl LanguageModel {
 /// The program of a case.
 pub(super) fn program(config: &LanguageModel, precision: Precision) -> Program {
     Program {
-        loops: Loops::LanguageModel,
+        loops: Loops::LanguageModel(Reading { tokens: "in.tokens", logits: STEPS, layer: None }),
         recorded: "float32",
         source: include_str!("lm.xl"),
         entry: "logits_and_loss",
@@ -75,6 +78,6 @@ pub(super) fn program(config: &LanguageModel, precision: Precision) -> Program {
             ours: String::new(),
             theirs: String::new(),
         }),
-        left_out: &[],
+        left_out: &[STEPS],
     }
 }

@@ -80,7 +80,7 @@ pub struct Program {
     pub outputs: Vec<Slot>,
     /// Which tensors its parameters are, if it has some.
     pub parameters: Option<Parameters>,
-    /// Beginnings of keys of results that it does not compute.
+    /// Beginnings of keys of results that it does not compute of a whole sequence.
     pub left_out: &'static [&'static str],
 }
 
@@ -97,6 +97,17 @@ pub struct Parameters {
     pub theirs: String,
 }
 
+/// What is recorded of a language model that can be seen when it reads token by token.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// The key of the tokens.
+    pub tokens: &'static str,
+    /// The key of the logits.
+    pub logits: &'static str,
+    /// The function of a layer, if the results and the last states of layers are recorded.
+    pub layer: Option<&'static str>,
+}
+
 /// What the loops of a program are.
 #[derive(Clone, Debug)]
 pub enum Loops {
@@ -108,7 +119,7 @@ pub enum Loops {
     /// every compilation.
     Model,
     /// The same of a language model, which also reads token by token.
-    LanguageModel,
+    LanguageModel(Reading),
     /// Those of a language model that is trained.
     Training(Box<train::Training>),
     /// There are none.

@@ -1,7 +1,6 @@
-//! Batches of tokens: random windows to train on, consecutive ones to validate on.
+//! Batches of tokens: windows to train on, at random or one behind the other, and consecutive ones to validate on.
 //!
-//! Invariant: a training batch depends only on the text, the seed and the step; nothing is carried from one batch
-//! to the next, so a run resumes from its step number alone.
+//! Invariant: a training batch depends only on the text, the seed and the step.
 
 use std::ops::Range;
 
@@ -70,6 +69,25 @@ pub fn training_batch(part: &Part, rows: Range<usize>, seed: u64, step: u64) -> 
         below(join(low, high), places) as usize
     });
     Batch::from_starts(part, part.context(), starts)
+}
+
+/// Rows of a training batch that goes on where the one before it ended: the text is cut into `all` streams of equal length, one
+/// a row, which are read window by window, again and again. Whether the windows are the first of their streams.
+pub fn next_batch(
+    part: &Part,
+    rows: Range<usize>,
+    all: usize,
+    step: u64,
+) -> Result<(Batch, bool), TextError> {
+    let window = (step % windows(part, all)) as usize;
+    let length = (part.len() - 1) / all;
+    let starts = rows.map(|row| row * length + window * part.context());
+    Ok((Batch::from_starts(part, part.context(), starts)?, window == 0))
+}
+
+/// How many windows each of so many streams has.
+pub fn windows(part: &Part, streams: usize) -> u64 {
+    ((part.len() - 1) / streams / part.context()) as u64
 }
 
 /// How much of a text is validated on.
@@ -149,6 +167,26 @@ mod tests {
         assert_eq!(seen.iter().position(|&s| !s), Some(8));
         // The only window there is.
         assert_eq!(training_batch(&counting(5, 4), 0..2, 0, 0).unwrap().labels, [1, 2, 3, 4, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn streams_are_read_from_end_to_end() {
+        let part = counting(200, 7);
+        // Three streams of 66 tokens are 9 windows each.
+        for row in 0..3usize {
+            let mut place = row as i32 * 66;
+            for step in 0..20 {
+                let (batch, is_first) = next_batch(&part, row..row + 1, 3, step).unwrap();
+                assert_eq!(is_first, step % 9 == 0);
+                place = if is_first { row as i32 * 66 } else { place };
+                assert_eq!(batch.inputs, (place..place + 7).collect::<Vec<_>>());
+                assert_eq!(batch.labels, (place + 1..place + 8).collect::<Vec<_>>());
+                place += 7;
+            }
+        }
+        let (batch, _) = next_batch(&part, 0..3, 3, 4).unwrap();
+        assert_eq!((batch.rows, batch.row(2)), (3, next_batch(&part, 2..3, 3, 4).unwrap().0));
+        assert_eq!(windows(&part, 200), 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Checkpoints: a folder from which training goes on, or text is generated, without any other file.
 //!
 //! `model.safetensors` holds the parameters under their path names, axes in declared order; `optimizer.safetensors`
-//! the moments as `m.NAME` and `v.NAME`; `config.json` all the rest, the model's source included; `tokenizer.json` the
+//! the moments as `m.NAME` and `v.NAME`, and the states that are carried from window to window; `config.json` all the rest, the model's source included; `tokenizer.json` the
 //! tokenizer, if it is not that of bytes.
 //!
 //! Invariant: at every instant of a save, also if the program is killed or the power fails, [`Checkpoint::open`]
@@ -61,6 +61,8 @@ pub struct Snapshot<'a> {
     pub first_moments: &'a [TensorRef<'a>],
     /// Second moments under the parameters' names.
     pub second_moments: &'a [TensorRef<'a>],
+    /// What the model remembers of the windows before, if it is carried on.
+    pub carried: &'a [TensorRef<'a>],
     /// The bytes of the tokenizer's file, if it has one.
     pub tokenizer: Option<&'a [u8]>,
 }
@@ -72,6 +74,8 @@ pub struct Moments {
     pub first: Vec<Vec<f32>>,
     /// Second moments.
     pub second: Vec<Vec<f32>>,
+    /// What the model remembers, in the order asked for.
+    pub carried: Vec<Vec<f32>>,
 }
 
 /// A checkpoint on disk whose manifest has been read.
@@ -118,8 +122,13 @@ impl Checkpoint {
         TensorFile::open(&self.folder.join(MODEL_FILE))?.values(expected)
     }
 
-    /// The moments of the parameters, in the order asked for; the file must hold these and no others.
-    pub fn moments(&self, parameters: &[TensorSpec]) -> Result<Moments, CheckpointError> {
+    /// The moments of the parameters, and what the model remembers, in the order asked for; the file must hold these and no
+    /// others.
+    pub fn moments(
+        &self,
+        parameters: &[TensorSpec],
+        carried: &[TensorSpec],
+    ) -> Result<Moments, CheckpointError> {
         let named = |prefix: &'static str| {
             let rename = move |spec: &TensorSpec| TensorSpec {
                 name: format!("{prefix}.{}", spec.name),
@@ -127,10 +136,12 @@ impl Checkpoint {
             };
             parameters.iter().map(rename)
         };
-        let expected: Vec<TensorSpec> = named("m").chain(named("v")).collect();
+        let expected: Vec<TensorSpec> =
+            named("m").chain(named("v")).chain(carried.iter().cloned()).collect();
         let mut first = TensorFile::open(&self.folder.join(OPTIMIZER_FILE))?.values(&expected)?;
-        let second = first.split_off(parameters.len());
-        Ok(Moments { first, second })
+        let mut second = first.split_off(parameters.len());
+        let carried = second.split_off(parameters.len());
+        Ok(Moments { first, second, carried })
     }
 }
 

@@ -10,7 +10,7 @@ use carousel_core::backend::{Backend, Executable};
 use carousel_core::{Target, lower_stored};
 use carousel_cpu::CpuBackend;
 use carousel_ir::{Axis, DType, Diagnostic, FunctionId, Module, Name, Op, Span, verify};
-use carousel_passes::carry::carry;
+use carousel_passes::carry::{Summaries, carry};
 use carousel_passes::forms::{Chosen, FormReport, Recognition, SearchOptions, expand_cheapest, recognize};
 use carousel_passes::{
     Limits, Options, Report, RuleSet, RuleSets, SizeWeighted, StableOptions, StableReport, canonicalize_with,
@@ -101,16 +101,18 @@ impl Engine {
         module: &Module,
         function: FunctionId,
         axis: Axis,
+        summaries: Summaries,
     ) -> Result<(Module, FunctionId), Vec<Diagnostic>> {
         match &self.target {
-            EngineTarget::Reference => carry(module, function, axis),
+            EngineTarget::Reference => carry(module, function, axis, summaries),
             EngineTarget::Compiled(_) => {
                 let passes = &self.passes;
                 let options =
                     StableOptions { rules: passes.rules.get(RuleSet::Stable), limits: passes.limits };
                 let (module, _) = passes.simplified(module);
                 let (stable, _) = stabilize(&module, &options);
-                let (module, function) = carry(&passes.simplified_after(&stable, &module).0, function, axis)?;
+                let simplified = passes.simplified_after(&stable, &module).0;
+                let (module, function) = carry(&simplified, function, axis, summaries)?;
                 assert_verified(&module, "the function of a piece");
                 Ok((passes.recognized(&passes.simplified(&module).0).0, function))
             }

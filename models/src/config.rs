@@ -39,6 +39,9 @@ pub struct TrainingConfig {
     /// if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document_end: Option<String>,
+    /// Whether the windows of a row lie one behind the other in the text, with what the model remembers carried on from
+    /// step to step; gradients end at the borders of windows. Else windows are drawn at random, each from a fresh state.
+    pub carry: bool,
     /// Part of the text, at its end, that is held back for validation.
     pub held_back: f64,
     /// Number of updates.
@@ -146,6 +149,7 @@ impl Default for TrainingConfig {
             text: None,
             tokenizer: None,
             document_end: None,
+            carry: false,
             held_back: 0.1,
             steps: 600,
             batch: 16,

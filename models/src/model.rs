@@ -8,17 +8,18 @@ use carousel_core::program::Port;
 use carousel_ir::text::ast::{ConfigDeclaration, Expr, ExprKind};
 use carousel_ir::text::{ConfigValue, Failed, Options, Program, elaborate, print};
 use carousel_ir::{Axes, Axis, Diagnostic, FunctionId, Module, Span};
-use carousel_passes::carry::{NEXT, NOT_IN_PIECES};
+use carousel_passes::carry::{FRESH, NEXT, NOT_IN_PIECES, STATE, Summaries};
 use carousel_passes::documents::{STARTS, documents};
 use carousel_passes::forms::FormReport;
 
 use crate::batch::Batch;
-use crate::compile::{CompiledFunction, Engine};
+use crate::checkpoint::TensorSpec;
+use crate::compile::{CompiledFunction, Engine, loss_gradient};
 use crate::config::ParameterValue;
 use crate::hash::fnv1a;
 use crate::library::ModelSource;
 use crate::parameters::Layout;
-use crate::piece::{Memory, Reader};
+use crate::piece::{Memory, Reader, shape_of};
 use crate::weights::Weights;
 
 /// The function that gives logits\[b, s, vocab\] for tokens\[b, s\].
@@ -37,6 +38,8 @@ pub struct Model {
     layout: Layout,
     /// Whether sequences are documents one behind the other when losses are taken.
     has_documents: bool,
+    /// Whether what is remembered goes on from one window to the next in training.
+    carries_state: bool,
 }
 
 /// The compile-time parameter that is 0 wherever a model is not trained.
@@ -70,7 +73,7 @@ impl Model {
         );
         match made {
             Ok((config, module, in_use, layout)) => {
-                Ok(Model { program, config, module, in_use, layout, has_documents: false })
+                Ok(Model { program, config, module, in_use, layout, has_documents: false, carries_state: false })
             }
             Err(diagnostics) => Err(Failed { sources: program.sources, diagnostics }),
         }
@@ -79,6 +82,12 @@ impl Model {
     /// The model whose losses are those of documents, of which several lie in a sequence.
     pub fn in_documents(self, has_documents: bool) -> Model {
         Model { has_documents, ..self }
+    }
+
+    /// The model that is trained on windows one behind the other, with what it remembers carried on. Gradients end at the
+    /// borders of windows: truncated back-propagation through time.
+    pub fn carrying_state(self, carries_state: bool) -> Model {
+        Model { carries_state, ..self }
     }
 
     /// The functions.
@@ -133,7 +142,13 @@ impl Model {
     pub fn loss_gradient(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
         self.function(|| {
             let module = self.with_loss(&self.module)?;
-            engine.compile_loss_gradient(&module, found(&module, LOSS), "loss")
+            let root = found(&module, LOSS);
+            if !self.carries_state {
+                return engine.compile_loss_gradient(&module, root, "loss");
+            }
+            let (module, root) = engine.prepared_piece(&module, root, Axis::new("s"), Summaries::OfPieces)?;
+            let (module, root) = loss_gradient(&module, root, "loss")?;
+            engine.compile_with_report(&module, root)
         })
     }
 
@@ -142,7 +157,7 @@ impl Model {
         let stored = parameters.stored(&self.layout);
         let prepare = |module: &Module| {
             let root = module.find(LOGITS).expect("elaborated functions are there");
-            engine.prepared_piece(module, root, Axis::new("s"))
+            engine.prepared_piece(module, root, Axis::new("s"), Summaries::Refused)
         };
         let compile = |module: &Module, root| engine.compile_stored(module, root, &stored);
         let compiled = || -> Result<Reader, Vec<Diagnostic>> {
@@ -356,12 +371,25 @@ impl LanguageFunction {
         reading: Reading<'_>,
         outputs: &mut [DataMut<'_>],
     ) -> Result<(), RunError> {
+        self.run_from(&Memory::empty(reading.batch.rows), arena, reading, outputs)
+    }
+
+    fn run_from(
+        &self,
+        memory: &Memory,
+        arena: &[f32],
+        reading: Reading<'_>,
+        outputs: &mut [DataMut<'_>],
+    ) -> Result<(), RunError> {
         let shape = [reading.batch.rows as u64, reading.batch.context as u64];
         let shapes: Vec<Vec<u64>> =
             self.layout.parameters().iter().map(|p| p.shape.iter().map(|n| *n as u64).collect()).collect();
         let (seed, step) = ([reading.seed as u32], [reading.step as u32]);
         let begins = |at: usize| reading.batch.starts.get(at) == Some(&true);
         let starts: Vec<i32> = (0..reading.batch.inputs.len()).map(|at| -i32::from(begins(at))).collect();
+        let fresh = [-i32::from(memory.is_empty())];
+        let given = self.states(memory, reading.batch)?;
+        let mut states = given.iter();
         let inputs = self.executable.inputs().iter().map(|port| {
             let place = self.layout.parameters().iter().position(|p| p.name == port.name);
             Ok(match (place, port.name.as_str()) {
@@ -374,6 +402,11 @@ impl LanguageFunction {
                 (None, STARTS) => Tensor { data: Data::Bool(&starts), shape: &shape },
                 (None, "seed") => Tensor { data: Data::U32(&seed), shape: &[] },
                 (None, "step") => Tensor { data: Data::U32(&step), shape: &[] },
+                (None, FRESH) => Tensor { data: Data::Bool(&fresh), shape: &[] },
+                (None, name) if name.starts_with(STATE) => {
+                    let (shape, values) = states.next().expect("there is one for each input");
+                    Tensor { data: Data::F32(values), shape }
+                }
                 (None, _) => {
                     let message = "a language model takes tokens, labels, seed and step only".to_string();
                     return Err(RunError::Shape { name: port.name, message });
@@ -384,6 +417,28 @@ impl LanguageFunction {
         self.executable.run(&inputs, outputs)
     }
 
+    /// The states of a memory with their shapes, in the order of inputs; zeros where nothing was read.
+    fn states(&self, memory: &Memory, batch: &Batch) -> Result<Vec<(Vec<u64>, Vec<f32>)>, RunError> {
+        let ports = self.executable.inputs().iter().filter(|port| port.name.as_str().starts_with(STATE));
+        let states = ports.enumerate().map(|(at, port)| {
+            let shape = shape_of(port, batch.rows, batch.context)?;
+            let zeros = || vec![0.0; shape.iter().product::<u64>() as usize];
+            let values = memory.states.get(at).cloned().unwrap_or_else(zeros);
+            Ok((shape, values))
+        });
+        states.collect()
+    }
+
+    /// What is carried from one batch to the next: names and shapes of the states.
+    pub fn carried(&self, rows: usize, context: usize) -> Result<Vec<TensorSpec>, RunError> {
+        let ports = self.executable.inputs().iter().filter(|port| port.name.as_str().starts_with(STATE));
+        let spec = |port: &Port| {
+            let shape = shape_of(port, rows, context)?.into_iter().map(|n| n as usize).collect();
+            Ok(TensorSpec { name: port.name.to_string(), shape })
+        };
+        ports.map(spec).collect()
+    }
+
     /// Runs a function whose outputs are the scalar `loss` and, if `gradients` is given, gradients, which go there: an
     /// arena like that of the parameters.
     pub fn loss(
@@ -392,22 +447,40 @@ impl LanguageFunction {
         reading: Reading<'_>,
         gradients: Option<&mut [f32]>,
     ) -> Result<f32, RunError> {
+        self.carried_loss(arena, reading, gradients, &mut Memory::empty(reading.batch.rows))
+    }
+
+    /// The same of a batch that goes on where the memory ends, which then ends with the batch.
+    pub fn carried_loss(
+        &self,
+        arena: &[f32],
+        reading: Reading<'_>,
+        gradients: Option<&mut [f32]>,
+        memory: &mut Memory,
+    ) -> Result<f32, RunError> {
         let mut loss = [0.0];
         let mut loss_part = Some(&mut loss[..]);
+        let mut next: Vec<Vec<f32>> =
+            self.states(memory, reading.batch)?.into_iter().map(|(_, values)| values).collect();
+        let mut next_parts = next.iter_mut();
         let mut parts =
             gradients.map(|arena| self.layout.gradients(self.outputs(), arena)).unwrap_or_default();
         parts.resize_with(self.outputs().len(), || None);
         let outputs = self.outputs().iter().zip(parts).map(|(port, part)| match (part, port.name.as_str()) {
             (Some(part), _) => Ok(DataMut::F32(part)),
             (None, "loss") => Ok(DataMut::F32(loss_part.take().unwrap_or_default())),
+            (None, name) if name.starts_with(NEXT) => {
+                Ok(DataMut::F32(next_parts.next().expect("there is one for each input")))
+            }
             (None, _) => {
                 let message = "a loss function gives the loss and gradients only".to_string();
                 Err(RunError::Shape { name: port.name, message })
             }
         });
         let mut outputs: Vec<DataMut<'_>> = outputs.collect::<Result<_, _>>()?;
-        self.run(arena, reading, &mut outputs)?;
+        self.run_from(memory, arena, reading, &mut outputs)?;
         drop(outputs);
+        memory.states = next;
         Ok(loss[0])
     }
 }

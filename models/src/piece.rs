@@ -36,7 +36,7 @@ pub struct Reader {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Memory {
     /// Elements of each state, in the order of the function's inputs; empty as long as nothing was read.
-    states: Vec<Vec<f32>>,
+    pub(crate) states: Vec<Vec<f32>>,
     rows: usize,
 }
 
@@ -356,7 +356,7 @@ fn batch_axis(port: &Port) -> Option<usize> {
 }
 
 /// The shape of an input for so many texts and tokens of each.
-fn shape_of(port: &Port, rows: usize, length: usize) -> Result<Vec<u64>, RunError> {
+pub(crate) fn shape_of(port: &Port, rows: usize, length: usize) -> Result<Vec<u64>, RunError> {
     let size = |name: Name| match name.as_str() {
         "b" => Some(rows as u64),
         "s" => Some(length as u64),

@@ -1,8 +1,9 @@
 //! The training loop: batch, loss and gradients, clipping and update; metrics, validation and checkpoints when they
 //! are due.
 //!
-//! Invariant: a step depends only on the parameters, the moments, the configuration and the step's number, so a run
-//! that is resumed from a checkpoint ends in the same bits as one that was not interrupted.
+//! Invariant: a step depends only on the parameters, the moments, the states that are carried from window to window, the
+//! configuration and the step's number, so a run that is resumed from a checkpoint ends in the same bits as one that was not
+//! interrupted.
 
 mod diagnosis;
 mod error;
@@ -14,8 +15,10 @@ use std::time::Instant;
 
 use carousel_ir::Module;
 
-use crate::batch::{Batch, Extent, training_batch};
-use crate::checkpoint::{self, Best, Checkpoint, Manifest, Snapshot, Unlogged};
+use crate::batch::{Batch, Extent, next_batch, training_batch, windows};
+use crate::checkpoint::{
+    self, Best, Checkpoint, Manifest, Snapshot, TensorRef, TensorSpec, Unlogged,
+};
 use crate::compile::Engine;
 use crate::config::{ParameterValue, TrainingConfig};
 use crate::corpus::{Corpus, Text, TextError};
@@ -24,6 +27,7 @@ use crate::library::ModelSource;
 use crate::metrics::{Metric, MetricsError};
 use crate::model::{LanguageFunction, Model, Reading};
 use crate::optimizer::{Optimizer, Update};
+use crate::piece::Memory;
 use crate::progress::{Display, Progress};
 use crate::tokenizer::{ByteTokenizer, FileTokenizer, Tokenizer};
 pub use error::TrainError;
@@ -59,6 +63,8 @@ pub struct Trainer {
     gradients: Vec<f32>,
     /// The gradients of one of several batches of a step.
     partial: Vec<f32>,
+    /// What the model remembers of the windows before, for each of the batches of a step.
+    memories: Vec<Memory>,
     /// The equations as gradients were taken of them.
     prepared: Module,
     step: u64,
@@ -101,7 +107,9 @@ impl Trainer {
             let vocabulary = ParameterValue::Integer(tokenizer.vocabulary() as i64);
             config.model.entry("vocab".to_string()).or_insert(vocabulary);
         }
-        let model = Model::new(&source, &config.model)?.in_documents(config.document_end.is_some());
+        let model = Model::new(&source, &config.model)?
+            .in_documents(config.document_end.is_some())
+            .carrying_state(config.carry);
         if (tokenizer.vocabulary() as u64) > model.vocabulary() {
             let (tokenizer, tokens) = (tokenizer.name().to_string(), tokenizer.vocabulary());
             return Err(TrainError::Vocabulary { tokenizer, tokens, vocabulary: model.vocabulary() });
@@ -114,6 +122,12 @@ impl Trainer {
             .in_documents(config.document_end.as_deref(), tokenizer.as_ref())
             .map_err(TextError::from)?;
         let mut optimizer = Optimizer::new(engine, model.layout().initial(config.seed)?);
+        let streams = config.batch * config.accumulate;
+        if config.carry && windows(&corpus.train, streams) == 0 {
+            return Err(TrainError::ShortStreams { text: text.name().to_string(), streams, context: config.context });
+        }
+        let (gradient, loss) = (model.loss_gradient(engine)?, model.loss(engine)?);
+        let mut memories = vec![Memory::empty(config.batch); config.accumulate];
         let (mut step, mut unlogged, mut best) = (0, Unlogged::default(), None);
         if let Some(checkpoint) = &found {
             let manifest = checkpoint.manifest();
@@ -122,7 +136,13 @@ impl Trainer {
                 return Err(TrainError::OtherText { folder: config.out.clone(), trained, given });
             }
             let specs = model.layout().specs();
-            let moments = checkpoint.moments(&specs)?;
+            let carried = carried(&gradient, &config, &corpus, manifest.step)?;
+            let moments = checkpoint.moments(&specs, &carried)?;
+            let mut states = moments.carried.into_iter();
+            if !carried.is_empty() {
+                let each = carried.len() / config.accumulate;
+                memories.iter_mut().for_each(|memory| memory.states = states.by_ref().take(each).collect());
+            }
             optimizer.values = checkpoint.parameters(&specs)?.concat();
             optimizer.first = moments.first.concat();
             optimizer.second = moments.second.concat();
@@ -133,7 +153,6 @@ impl Trainer {
             path: config.out.join(METRICS_FILE),
             source,
         })?;
-        let (gradient, loss) = (model.loss_gradient(engine)?, model.loss(engine)?);
         // Last, so that a run that cannot start leaves the metrics of the one before it.
         let recorder = match start {
             Start::Afresh => Recorder::create(&config.out)?,
@@ -153,6 +172,7 @@ impl Trainer {
             tokenizer,
             corpus,
             optimizer,
+            memories,
             step,
             unlogged,
             best,
@@ -212,12 +232,25 @@ impl Trainer {
 
     /// One of the batches of the next step.
     fn batch(&self, part: usize) -> Result<Batch, TrainError> {
-        let TrainingConfig { batch, seed, .. } = self.config;
-        Ok(training_batch(&self.corpus.train, part * batch..(part + 1) * batch, seed, self.step)?)
+        let TrainingConfig { batch, accumulate, seed, carry, .. } = self.config;
+        let (text, rows) = (&self.corpus.train, part * batch..(part + 1) * batch);
+        Ok(if carry {
+            next_batch(text, rows, batch * accumulate, self.step)?.0
+        } else {
+            training_batch(text, rows, seed, self.step)?
+        })
+    }
+
+    /// Forgets what was read where the next windows are the first of their streams, or drawn at random.
+    fn begin_windows(&mut self) {
+        if is_fresh(&self.config, &self.corpus, self.step) {
+            self.memories = vec![Memory::empty(self.config.batch); self.config.accumulate];
+        }
     }
 
     /// The mean loss over the batches of the next step, and its gradients, which go to `self.gradients`.
     fn loss_and_gradients(&mut self) -> Result<f32, TrainError> {
+        self.begin_windows();
         let mut batches = Vec::with_capacity(self.config.accumulate);
         for part in 0..self.config.accumulate {
             batches.push(self.batch(part)?);
@@ -227,7 +260,8 @@ impl Trainer {
         for (part, batch) in batches.iter().enumerate() {
             let reading = Reading { batch, seed: self.config.seed, step: self.step };
             let into = if part == 0 { &mut self.gradients } else { &mut self.partial };
-            let loss = self.gradient.loss(&self.optimizer.values, reading, Some(into))?;
+            let memory = &mut self.memories[part];
+            let loss = self.gradient.carried_loss(&self.optimizer.values, reading, Some(into), memory)?;
             if batches.len() == 1 {
                 return Ok(loss);
             }
@@ -340,6 +374,13 @@ impl Trainer {
             training: self.config.clone(),
         };
         let layout = self.model.layout();
+        let specs = carried(&self.gradient, &self.config, &self.corpus, self.step)?;
+        let states = self.memories.iter().flat_map(|memory| &memory.states);
+        let carried: Vec<TensorRef<'_>> = specs
+            .iter()
+            .zip(states)
+            .map(|(spec, values)| TensorRef { name: &spec.name, shape: &spec.shape, values })
+            .collect();
         checkpoint::save(
             &self.config.out.join(folder),
             &Snapshot {
@@ -347,9 +388,35 @@ impl Trainer {
                 parameters: &layout.tensors(&self.optimizer.values),
                 first_moments: &layout.tensors(&self.optimizer.first),
                 second_moments: &layout.tensors(&self.optimizer.second),
+                carried: &carried,
                 tokenizer: self.tokenizer.file(),
             },
         )?;
         Ok(())
     }
+}
+
+/// Whether the windows of a step go on from nothing.
+fn is_fresh(config: &TrainingConfig, corpus: &Corpus, step: u64) -> bool {
+    !config.carry || step.is_multiple_of(windows(&corpus.train, config.batch * config.accumulate))
+}
+
+/// The states that a checkpoint after so many steps holds, for all batches of a step.
+fn carried(
+    gradient: &LanguageFunction,
+    config: &TrainingConfig,
+    corpus: &Corpus,
+    step: u64,
+) -> Result<Vec<TensorSpec>, TrainError> {
+    if is_fresh(config, corpus, step) {
+        return Ok(Vec::new());
+    }
+    let each = gradient.carried(config.batch, config.context)?;
+    let of_batch = |batch| {
+        each.iter().map(move |spec: &TensorSpec| TensorSpec {
+            name: format!("{}.{batch}", spec.name),
+            shape: spec.shape.clone(),
+        })
+    };
+    Ok((0..config.accumulate).flat_map(of_batch).collect())
 }

@@ -22,14 +22,30 @@ pub const NOT_IN_PIECES: &str = "carry";
 /// What the names of outputs for states begin with; the rest is that of the input.
 pub const NEXT: &str = "next.";
 
+/// What becomes of a sum or maximum over all of the sequence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Summaries {
+    /// It is refused: a piece does not suffice for it.
+    Refused,
+    /// It is that of the piece, as the loss of a piece is, and refused where steps look at it again. Random numbers along the
+    /// sequence are drawn anew for each piece.
+    OfPieces,
+}
+
 /// The module of `root`, and all that it calls, as functions of a piece along `axis`. States are the inputs that begin with
 /// [`STATE`] and the outputs that begin with [`NEXT`], in the same order.
 ///
 /// # Errors
 /// Every operation that does not only look back.
-pub fn carry(module: &Module, root: FunctionId, axis: Axis) -> Result<(Module, FunctionId), Vec<Diagnostic>> {
+pub fn carry(
+    module: &Module,
+    root: FunctionId,
+    axis: Axis,
+    summaries: Summaries,
+) -> Result<(Module, FunctionId), Vec<Diagnostic>> {
     let needed = needed(module, root);
-    let mut pieces = Pieces { module: Module::default(), made: HashMap::new(), problems: Vec::new(), axis };
+    let mut pieces =
+        Pieces { module: Module::default(), made: HashMap::new(), problems: Vec::new(), axis, summaries };
     for (id, function) in module.iter().filter(|(id, _)| needed[id.index()]) {
         pieces.add(id, function);
     }
@@ -79,6 +95,7 @@ struct Pieces {
     made: HashMap<FunctionId, Made>,
     problems: Vec<Diagnostic>,
     axis: Axis,
+    summaries: Summaries,
 }
 
 /// What a node remembers, as numbers of states of its function.
@@ -128,8 +145,13 @@ impl Pieces {
     fn add(&mut self, id: FunctionId, function: &Function) {
         let graph = &function.graph;
         let before = self.problems.len();
-        for node in &graph.nodes {
-            if let Some(why) = looks_elsewhere(&node.op, self.axis) {
+        let of_pieces = self.summaries == Summaries::OfPieces;
+        let again = if of_pieces { looks_again(graph, self.axis) } else { Vec::new() };
+        for (value, node) in graph.iter() {
+            let is_of_piece = of_pieces && (is_reduction(&node.op) || node.op.kind() == OpKind::Uniform);
+            let elsewhere = if is_of_piece { None } else { looks_elsewhere(&node.op, self.axis) };
+            let is_again = again.contains(&value).then_some("looks at the whole sequence and at its steps again");
+            if let Some(why) = elsewhere.or(is_again) {
                 let message = format!("`{}` {why}, so it cannot go on from piece to piece", function.name);
                 self.problems.push(Diagnostic::error(NOT_IN_PIECES, node.span, message));
             }
@@ -292,13 +314,33 @@ fn looks_elsewhere(op: &Op, along: Axis) -> Option<&'static str> {
     let is_one_of = |kinds: &[OpKind]| kinds.contains(&op.kind());
     if !names(op, along) || is_one_of(&[OpKind::Scan, OpKind::Shift, OpKind::Broadcast, OpKind::Call]) {
         None
-    } else if is_one_of(&[OpKind::Sum, OpKind::ReduceMax, OpKind::Dot]) {
+    } else if is_reduction(op) {
         Some("looks at the whole sequence at once")
     } else if is_one_of(&[OpKind::Iota, OpKind::SizeOf, OpKind::Uniform]) {
         Some("depends on places in the sequence")
     } else {
         Some("takes the sequence apart")
     }
+}
+
+fn is_reduction(op: &Op) -> bool {
+    [OpKind::Sum, OpKind::ReduceMax, OpKind::Dot].contains(&op.kind())
+}
+
+/// The values with an axis that depend on a summary along it.
+pub(crate) fn looks_again(graph: &Graph, along: Axis) -> Vec<ValueId> {
+    let has_axis = |v: &ValueId| graph[*v].types.iter().any(|ty| ty.axes.contains(along));
+    let mut is_summary = vec![false; graph.nodes.len()];
+    let mut again = Vec::new();
+    for (value, node) in graph.iter() {
+        let from_summary = node.operands.iter().any(|v| is_summary[v.index()]);
+        let sums_up = is_reduction(&node.op) && node.operands.iter().any(has_axis) && !has_axis(&value);
+        is_summary[value.index()] = from_summary || sums_up;
+        if from_summary && has_axis(&value) {
+            again.push(value);
+        }
+    }
+    again
 }
 
 /// Whether an attribute of the operation is that axis.

@@ -6,7 +6,7 @@
 //! Invariant: results of a document do not depend on the others. A function that looks at all of the sequence and at its
 //! steps again, or at places in it, is refused with the operation that does so.
 
-use crate::carry::{names, needed};
+use crate::carry::{looks_again, names, needed};
 use carousel_ir::scan::normalize;
 use carousel_ir::{
     Axes, Axis, Builder, DType, Diagnostic, Direction, Function, FunctionId, Graph, Module, Node, Op, OpKind,
@@ -143,21 +143,14 @@ impl Apart<'_> {
     fn refuse(&self, function: &Function, problems: &mut Vec<Diagnostic>) {
         let graph = &function.graph;
         let mut report = |node: &Node, what| problems.push(problem(function, node.span, what));
-        // Whether a value is a summary of whole sequences.
-        let mut is_summary = vec![false; graph.nodes.len()];
+        let again = looks_again(graph, self.axis);
         for (value, node) in graph.iter() {
-            let has_axis = |v: &ValueId| graph[*v].types.iter().any(|ty| ty.axes.contains(self.axis));
-            let from_sequence = node.operands.iter().any(has_axis);
-            let goes_along = node.types.iter().any(|ty| ty.axes.contains(self.axis));
-            let from_summary = node.operands.iter().any(|v| is_summary[v.index()]);
-            let is_reduction = [OpKind::Sum, OpKind::ReduceMax, OpKind::Dot].contains(&node.op.kind());
             let is_inner = |scan: &Scan| scan.axis != self.axis && mentions(&scan.body, self.axis);
-            is_summary[value.index()] = from_summary || is_reduction && from_sequence && !goes_along;
             if matches!(&node.op, Op::Scan { scan } if is_inner(scan)) {
                 report(node, "goes along the sequence within another loop");
             } else if cuts(&node.op, self.axis) {
                 report(node, "takes the sequence apart");
-            } else if from_summary && goes_along {
+            } else if again.contains(&value) {
                 report(node, "looks at the whole sequence and at its steps again");
             }
         }
@@ -202,7 +195,15 @@ impl Borders {
         }
         // Back by n: a document begins at this step or one of the n - 1 before; ahead by n: at one of the next n.
         let last = if by > 0 { by - 1 } else { by };
-        let at = if last == 0 { self.starts } else { b.shift(self.starts, self.axis, last) };
+        let at = if last == 0 {
+            self.starts
+        } else {
+            // As numbers: so are all states that are carried from piece to piece.
+            let number = b.cast(self.starts, DType::F32);
+            let shifted = b.shift(number, self.axis, last);
+            let half = b.constant(0.5, DType::F32);
+            b.lt(half, shifted)
+        };
         let nearer = by - by.signum();
         let border = if nearer == 0 {
             at

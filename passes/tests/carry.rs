@@ -2,7 +2,7 @@
 
 use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_ir::{Axis, Diagnostic, FunctionId, Module, philox, verify};
-use carousel_passes::carry::{FRESH, STATE, carry};
+use carousel_passes::carry::{FRESH, STATE, Summaries, carry};
 use carousel_reference::{Tensor, evaluate};
 
 /// Two blocks of one function: a loop with two states, delays of one value by several distances, an axis of the block's own.
@@ -46,7 +46,7 @@ fn any_cuts_give_the_whole() {
     let x = draw(0, &[rows, length, width]);
     let weights = [draw(1, &[3, 4]), draw(2, &[3, 4])];
     let whole = evaluate(&module, root, &[x.clone(), weights[0].clone(), weights[1].clone()]).unwrap();
-    let (pieces, root) = carry(&module, root, Axis::new("s")).unwrap();
+    let (pieces, root) = carry(&module, root, Axis::new("s"), Summaries::Refused).unwrap();
     assert_eq!(verify(&pieces), Vec::new());
     let inputs = &pieces[root].graph.inputs;
     let states = inputs.iter().filter(|i| i.name.as_str().starts_with(STATE)).count();
@@ -96,7 +96,7 @@ fn any_cuts_give_the_whole() {
 
 fn refused(body: &str) -> Vec<Diagnostic> {
     let (module, root) = elaborated(&format!("fn f(x: [s]) -> (y: [s]) {{\n{body}\n}}"), "f");
-    carry(&module, root, Axis::new("s")).unwrap_err()
+    carry(&module, root, Axis::new("s"), Summaries::Refused).unwrap_err()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_ir::{Axes, Axis, FunctionId, Module, philox, verify};
-use carousel_passes::carry::{FRESH, carry};
+use carousel_passes::carry::{FRESH, Summaries, carry};
 use carousel_passes::documents::{STARTS, documents};
 use carousel_reference::{Tensor, evaluate};
 
@@ -96,7 +96,7 @@ fn documents_go_on_from_piece_to_piece() {
     let text = text.replace("let total = sum[b, s, d](x * x)", "");
     let (module, root) = elaborated(&text, "stack");
     let (packed, root) = apart(&module, root).unwrap();
-    let (pieces, piece) = carry(&packed, root, Axis::new("s")).unwrap();
+    let (pieces, piece) = carry(&packed, root, Axis::new("s"), Summaries::Refused).unwrap();
     let parameters = [draw(1, &[3, 4]), draw(2, &[3]), draw(3, &[3, 4]), draw(4, &[3])];
     let x = draw(0, &[1, 7, 4]);
     let starts = [false, false, true, false, false, true, true];

@@ -1,5 +1,5 @@
-//! Documents packed into one sequence: the loss of the language model and its gradients are those of the documents by
-//! themselves, on the reference and as machine code, in every form of its scans.
+//! Documents packed into one sequence, and windows that follow one another: losses of the language model and its gradients are
+//! those of the documents by themselves and of the whole text, on the reference and as machine code.
 
 use carousel_models::batch::Batch;
 use carousel_models::compile::Engine;
@@ -7,6 +7,7 @@ use carousel_models::config::ParameterValue;
 use carousel_models::forms::FormOptions;
 use carousel_models::library::ModelSource;
 use carousel_models::model::{Model, Reading};
+use carousel_models::piece::Memory;
 use carousel_passes::forms::{Form, Wanted};
 use std::collections::BTreeMap;
 
@@ -100,4 +101,44 @@ fn packed_documents_train_as_separate_ones() {
         check(&|| Engine::cpu(Some(1)).with_forms(forms()), 1e-4);
     }
     check(&|| Engine::cpu(Some(2)), 1e-4);
+}
+
+/// The loss of a row as one window, and of two windows with what is remembered carried on; the gradients of the second.
+fn windows(engine: &Engine, documents: bool) -> (f32, f32, Vec<f32>) {
+    let model = model().in_documents(documents).carrying_state(true);
+    let function = model.loss_gradient(engine).unwrap_or_else(|failed| panic!("{failed}"));
+    let parameters = model.layout().initial(5).unwrap();
+    let mut gradients = vec![0.0; parameters.len()];
+    let mut batch = packed();
+    batch.labels.iter_mut().for_each(|label| *label = (*label).max(0));
+    let mut run = |batch: &Batch, memory: &mut Memory| {
+        let reading = Reading { batch, seed: 0, step: 0 };
+        function.carried_loss(&parameters, reading, Some(&mut gradients), memory).unwrap()
+    };
+    let whole = run(&batch, &mut Memory::empty(2));
+    let half = |from: usize| {
+        let rows = |values: &[i32]| {
+            values.chunks(CONTEXT).flat_map(|row| row[from..from + CONTEXT / 2].to_vec()).collect()
+        };
+        let starts = batch.starts.chunks(CONTEXT).flat_map(|row| row[from..from + CONTEXT / 2].to_vec());
+        let (inputs, labels) = (rows(&batch.inputs), rows(&batch.labels));
+        Batch { rows: 2, context: CONTEXT / 2, inputs, labels, starts: starts.collect() }
+    };
+    let mut memory = Memory::empty(2);
+    let first = run(&half(0), &mut memory);
+    let second = run(&half(CONTEXT / 2), &mut memory);
+    (whole, (first + second) / 2.0, gradients)
+}
+
+#[test]
+fn windows_go_on_where_the_ones_before_ended() {
+    for documents in [false, true] {
+        let (whole, carried, wanted) = windows(&Engine::reference(), documents);
+        assert!((whole - carried).abs() < 1e-6, "{whole} as one window, {carried} as two");
+        let (compiled, carried, found) = windows(&Engine::cpu(Some(1)), documents);
+        assert!((whole - compiled).abs() < 1e-5 && (whole - carried).abs() < 1e-5, "{whole} {compiled} {carried}");
+        let largest = wanted.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        let error = found.iter().zip(&wanted).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(error <= 1e-4 * largest, "gradients are off by {error:e} of {largest:e}");
+    }
 }

@@ -117,6 +117,7 @@ fn own(loaded: &Loaded, out: &Path) -> Result<(), Failure> {
         parameters: &layout.tensors(&parameters),
         first_moments: &layout.tensors(&zeros),
         second_moments: &layout.tensors(&zeros),
+        carried: &[],
         tokenizer: loaded.tokenizer.as_ref().and_then(|tokenizer| tokenizer.file()),
     };
     checkpoint::save(out, &snapshot).map_err(Failure::work)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use carousel_ir::{Axis, Name};
 use carousel_models::operations::operations;
-use carousel_passes::carry::{STATE, carry};
+use carousel_passes::carry::{STATE, Summaries, carry};
 
 use super::common::{Failure, tell};
 use super::loaded::Loaded;
@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let symbols = BTreeMap::from([(Name::new("b"), 1), (Name::new("s"), 1)]);
     let flops = operations(module, function, &symbols);
     // What a text leaves behind, as the equations have it.
-    let state = carry(module, function, Axis::new("s")).ok().and_then(|(module, function)| {
+    let state = carry(module, function, Axis::new("s"), Summaries::Refused).ok().and_then(|(module, function)| {
         let graph = &module[function].graph;
         let states = graph.inputs.iter().filter(|input| input.name.as_str().starts_with(STATE));
         let elements = states

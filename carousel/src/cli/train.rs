@@ -144,6 +144,7 @@ pub(super) fn failure(error: TrainError) -> Failure {
         | TrainError::Vocabulary { .. }
         | TrainError::Init(_)
         | TrainError::OtherText { .. }
+        | TrainError::ShortStreams { .. }
         | TrainError::Metrics(MetricsError::Malformed { .. }) => false,
         TrainError::Diverged { .. } | TrainError::Run(_) | TrainError::Metrics(MetricsError::Io { .. }) => {
             true

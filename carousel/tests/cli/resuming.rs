@@ -37,13 +37,23 @@ fn assert_same(found: &Path, wanted: &Path) {
 
 #[test]
 fn two_halves_are_one_run() {
+    halves(&[]);
+}
+
+/// What is remembered at the half is part of the checkpoint.
+#[test]
+fn two_halves_of_windows_one_behind_the_other_are_one_run() {
+    halves(&["--set", "carry=true", "--set", "accumulate=2", "--set", r#"document_end="\n""#]);
+}
+
+fn halves(settings: &[&str]) {
     let here = folder();
     prepare(here.path());
-    train(here.path(), &["--set", "steps=6", "--out", "whole"]).ok();
+    train(here.path(), &[settings, &["--set", "steps=6", "--out", "whole"]].concat()).ok();
     // The schedule of six steps, of which three are made: the last one does not fall on a line of metrics.
     let half =
         ["--set", "learning_rate.decay_until=6", "--set", "learning_rate.warmup=0", "--set", "steps=3"];
-    train(here.path(), &[&half[..], &["--out", "half"]].concat()).ok();
+    train(here.path(), &[settings, &half[..], &["--out", "half"]].concat()).ok();
     assert_eq!(steps(&here.path().join("half")), Some(3));
     run_in(here.path(), &["train", "--resume", "--out", "half", "--set", "steps=6"]).ok();
     let (found, wanted) = (state(&here.path().join("half")), state(&here.path().join("whole")));

@@ -118,6 +118,15 @@ fn documents_do_not_see_each_other() {
 }
 
 #[test]
+fn windows_one_behind_the_other_need_a_text_that_is_long_enough() {
+    let here = folder();
+    prepare(here.path());
+    let few = ["--set", "carry=true", "--set", "steps=1", "--set", "sample.length=0"];
+    train(here.path(), &[&few[..], &["--set", "batch=4000"]].concat()).refuses(&["too short for `carry`"]);
+    train(here.path(), &few).ok();
+}
+
+#[test]
 fn text_is_continued_the_same_way_each_time() {
     let here = folder();
     prepare(here.path());

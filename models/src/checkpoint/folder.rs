@@ -61,7 +61,7 @@ fn lacks(folder: &Path) -> Option<&'static str> {
 
 /// Writes and flushes the files into a folder that does not exist yet.
 fn write(folder: &Path, snapshot: &Snapshot<'_>) -> Result<(), CheckpointError> {
-    let Snapshot { manifest, parameters, first_moments, second_moments, tokenizer } = *snapshot;
+    let Snapshot { manifest, parameters, first_moments, second_moments, carried, tokenizer } = *snapshot;
     let path = |name| folder.join(name);
     fs::create_dir(folder).map_err(CheckpointError::io("create the folder", folder))?;
 
@@ -83,7 +83,8 @@ fn write(folder: &Path, snapshot: &Snapshot<'_>) -> Result<(), CheckpointError> 
     let permissions = written.map_err(CheckpointError::io("write", path(MANIFEST_FILE)))?;
 
     write_tensors(&path(MODEL_FILE), &[("", parameters)])?;
-    write_tensors(&path(OPTIMIZER_FILE), &[("m.", first_moments), ("v.", second_moments)])?;
+    let optimizer = [("m.", first_moments), ("v.", second_moments), ("", carried)];
+    write_tensors(&path(OPTIMIZER_FILE), &optimizer)?;
     for name in [MODEL_FILE, OPTIMIZER_FILE] {
         // The library makes files that only their owner can read.
         fs::set_permissions(path(name), permissions.clone())

@@ -52,6 +52,7 @@ fn save_step(folder: &Path, step: u64) {
         parameters: &tensors(&[f32::MIN_POSITIVE / 8.0], &up),
         first_moments: &tensors(&[-0.0], &up),
         second_moments: &tensors(&[f32::NEG_INFINITY], &up),
+        carried: &[],
         tokenizer: None,
     };
     save(folder, &snapshot).unwrap();
@@ -82,7 +83,7 @@ fn everything_comes_back_bit_for_bit() {
     assert_eq!(parameters[0][1].to_bits(), (7.0 + 1.0f32 / 7.0).to_bits());
     assert_eq!(parameters[1][0].to_bits(), (f32::MIN_POSITIVE / 8.0).to_bits());
     assert!(parameters[2].is_empty());
-    let moments = checkpoint.moments(&specs()).unwrap();
+    let moments = checkpoint.moments(&specs(), &[]).unwrap();
     assert_eq!(moments.first[1][0].to_bits(), (-0.0f32).to_bits());
     assert_eq!(moments.second[1], [f32::NEG_INFINITY]);
     assert_eq!(moments.second[0], parameters[0]);
@@ -129,6 +130,7 @@ fn nothing_but_checkpoints_is_replaced() {
         parameters: &[],
         first_moments: &[],
         second_moments: &[],
+        carried: &[],
         tokenizer: None,
     };
     fs::write(folder.join("thesis.tex"), "years").unwrap();
@@ -151,6 +153,7 @@ fn what_json_cannot_say_is_not_written() {
         parameters: &[],
         first_moments: &[],
         second_moments: &[],
+        carried: &[],
         tokenizer: None,
     };
     assert!(message(save(&folder, &snapshot)).contains("`scale` is infinite or not a number"));

@@ -65,6 +65,19 @@ pub enum TrainError {
         /// Name of the text that was given.
         given: String,
     },
+    /// A text that is too short to be cut into so many streams.
+    #[error(
+        "the text {text} is too short for `carry`: cut into {streams} streams (batch times accumulate), none has a window of \
+         {context} tokens; take a longer text, fewer rows or a shorter context"
+    )]
+    ShortStreams {
+        /// Name of the text.
+        text: String,
+        /// How many streams.
+        streams: usize,
+        /// Tokens of a window.
+        context: usize,
+    },
     /// The loss or the gradients are no numbers.
     #[error(
         "the loss at step {step} is {loss}, the norm of the gradients {norm}: training has diverged; {cause}; \

@@ -7,7 +7,7 @@ use super::run::{Engine, Target, evaluated};
 use super::vectors::Vector;
 use crate::compiled::Compiled;
 use carousel_ir::{Axis, FunctionId, Module, Name, Op, Output};
-use carousel_passes::carry::{FRESH, NEXT, STATE, carry};
+use carousel_passes::carry::{FRESH, NEXT, STATE, Summaries, carry};
 use carousel_reference::Tensor;
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub(super) fn read(
 ) -> Result<BTreeMap<String, Vec<f64>>, GoldenError> {
     let forward = with_layers(forward, root, reading.layer);
     let forward = target.simplified(&forward)?;
-    let carried = carry(&forward, root, Axis::new("s"));
+    let carried = carry(&forward, root, Axis::new("s"), Summaries::Refused);
     let (module, root) =
         carried.map_err(|d| GoldenError::Program(d.iter().map(|d| format!("{d}\n")).collect()))?;
     let module = target.simplified(&module)?;

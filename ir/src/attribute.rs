@@ -1,6 +1,6 @@
 //! Attributes of operations as data, so that the printer, the parser and the e-graph need no arm per operation.
 
-use crate::{Axes, Axis, DType, Direction, FunctionId, Name, Number, Scan, Size};
+use crate::{Axes, Axis, DType, Direction, FunctionId, Name, Number, Op, Scan, Size};
 
 /// One attribute of an operation.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -64,4 +64,22 @@ attributes! {
     Direction,  Direction, |d| *d,                |d| Some(*d);
     FunctionId, Function,  |f| *f,                |f| Some(*f);
     Box<Scan>,  Scan,      |s| s.clone(),         |s| Some(s.clone());
+}
+
+impl Op {
+    /// Whether one of its attributes is that axis.
+    pub fn names_axis(&self, axis: Axis) -> bool {
+        self.attributes().into_iter().any(|attribute| match attribute {
+            Attribute::Axis(found) => found == axis,
+            Attribute::Axes(found) => found.contains(&axis),
+            Attribute::Scan(_)
+            | Attribute::Size(_)
+            | Attribute::Integer(_)
+            | Attribute::Number(_)
+            | Attribute::DType(_)
+            | Attribute::Name(_)
+            | Attribute::Direction(_)
+            | Attribute::Function(_) => false,
+        })
+    }
 }

@@ -31,6 +31,7 @@ mod graph;
 pub mod infer;
 mod init;
 mod line;
+mod mirror;
 mod name;
 mod number;
 pub mod ops;

@@ -136,8 +136,7 @@ impl Checkpoint {
             };
             parameters.iter().map(rename)
         };
-        let expected: Vec<TensorSpec> =
-            named("m").chain(named("v")).chain(carried.iter().cloned()).collect();
+        let expected: Vec<TensorSpec> = named("m").chain(named("v")).chain(carried.iter().cloned()).collect();
         let mut first = TensorFile::open(&self.folder.join(OPTIMIZER_FILE))?.values(&expected)?;
         let mut second = first.split_off(parameters.len());
         let carried = second.split_off(parameters.len());

@@ -31,6 +31,7 @@ bundled!(
     "layers/norm.xl",
     "models/large.xl",
     "models/lm.xl",
+    "models/sequence.xl",
     "optim/adamw.xl",
     "reference/lstm.xl",
     "reference/mlstm.xl",

@@ -72,9 +72,15 @@ impl Model {
             },
         );
         match made {
-            Ok((config, module, in_use, layout)) => {
-                Ok(Model { program, config, module, in_use, layout, has_documents: false, carries_state: false })
-            }
+            Ok((config, module, in_use, layout)) => Ok(Model {
+                program,
+                config,
+                module,
+                in_use,
+                layout,
+                has_documents: false,
+                carries_state: false,
+            }),
             Err(diagnostics) => Err(Failed { sources: program.sources, diagnostics }),
         }
     }

@@ -16,9 +16,7 @@ use std::time::Instant;
 use carousel_ir::Module;
 
 use crate::batch::{Batch, Extent, next_batch, training_batch, windows};
-use crate::checkpoint::{
-    self, Best, Checkpoint, Manifest, Snapshot, TensorRef, TensorSpec, Unlogged,
-};
+use crate::checkpoint::{self, Best, Checkpoint, Manifest, Snapshot, TensorRef, TensorSpec, Unlogged};
 use crate::compile::Engine;
 use crate::config::{ParameterValue, TrainingConfig};
 use crate::corpus::{Corpus, Text, TextError};
@@ -124,7 +122,11 @@ impl Trainer {
         let mut optimizer = Optimizer::new(engine, model.layout().initial(config.seed)?);
         let streams = config.batch * config.accumulate;
         if config.carry && windows(&corpus.train, streams) == 0 {
-            return Err(TrainError::ShortStreams { text: text.name().to_string(), streams, context: config.context });
+            return Err(TrainError::ShortStreams {
+                text: text.name().to_string(),
+                streams,
+                context: config.context,
+            });
         }
         let (gradient, loss) = (model.loss_gradient(engine)?, model.loss(engine)?);
         let mut memories = vec![Memory::empty(config.batch); config.accumulate];

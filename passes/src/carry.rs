@@ -8,8 +8,8 @@
 //! that looks ahead, or at all of the sequence, or at places in it, is refused with the operation that does so.
 
 use carousel_ir::{
-    Attribute, Axes, Axis, AxisTable, Builder, DType, Diagnostic, Direction, Function, FunctionId, Graph,
-    Module, Op, OpKind, Role, Size, Type, ValueId,
+    Axes, Axis, AxisTable, Builder, DType, Diagnostic, Direction, Function, FunctionId, Graph, Module, Op,
+    OpKind, Role, Size, Type, ValueId,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -150,7 +150,8 @@ impl Pieces {
         for (value, node) in graph.iter() {
             let is_of_piece = of_pieces && (is_reduction(&node.op) || node.op.kind() == OpKind::Uniform);
             let elsewhere = if is_of_piece { None } else { looks_elsewhere(&node.op, self.axis) };
-            let is_again = again.contains(&value).then_some("looks at the whole sequence and at its steps again");
+            let is_again =
+                again.contains(&value).then_some("looks at the whole sequence and at its steps again");
             if let Some(why) = elsewhere.or(is_again) {
                 let message = format!("`{}` {why}, so it cannot go on from piece to piece", function.name);
                 self.problems.push(Diagnostic::error(NOT_IN_PIECES, node.span, message));
@@ -312,7 +313,7 @@ fn looks_elsewhere(op: &Op, along: Axis) -> Option<&'static str> {
         return Some("looks ahead in the sequence");
     }
     let is_one_of = |kinds: &[OpKind]| kinds.contains(&op.kind());
-    if !names(op, along) || is_one_of(&[OpKind::Scan, OpKind::Shift, OpKind::Broadcast, OpKind::Call]) {
+    if !op.names_axis(along) || is_one_of(&[OpKind::Scan, OpKind::Shift, OpKind::Broadcast, OpKind::Call]) {
         None
     } else if is_reduction(op) {
         Some("looks at the whole sequence at once")
@@ -341,20 +342,4 @@ pub(crate) fn looks_again(graph: &Graph, along: Axis) -> Vec<ValueId> {
         }
     }
     again
-}
-
-/// Whether an attribute of the operation is that axis.
-pub(crate) fn names(op: &Op, along: Axis) -> bool {
-    op.attributes().iter().any(|attribute| match attribute {
-        Attribute::Axis(axis) => *axis == along,
-        Attribute::Axes(axes) => axes.contains(&along),
-        Attribute::Scan(_)
-        | Attribute::Size(_)
-        | Attribute::Integer(_)
-        | Attribute::Number(_)
-        | Attribute::DType(_)
-        | Attribute::Name(_)
-        | Attribute::Direction(_)
-        | Attribute::Function(_) => false,
-    })
 }

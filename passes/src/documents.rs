@@ -6,7 +6,7 @@
 //! Invariant: results of a document do not depend on the others. A function that looks at all of the sequence and at its
 //! steps again, or at places in it, is refused with the operation that does so.
 
-use crate::carry::{looks_again, names, needed};
+use crate::carry::{looks_again, needed};
 use carousel_ir::scan::normalize;
 use carousel_ir::{
     Axes, Axis, Builder, DType, Diagnostic, Direction, Function, FunctionId, Graph, Module, Node, Op, OpKind,
@@ -171,7 +171,7 @@ const ALLOWED: [OpKind; 8] = [
 
 /// Whether an operation takes the steps of the sequence apart, or tells them by their places.
 fn cuts(op: &Op, along: Axis) -> bool {
-    names(op, along) && !ALLOWED.contains(&op.kind())
+    op.names_axis(along) && !ALLOWED.contains(&op.kind())
 }
 
 fn mentions(body: &Graph, axis: Axis) -> bool {

@@ -101,7 +101,7 @@ impl Learner {
     ) -> Result<f64, Box<dyn Error>> {
         let vocabulary = self.logits.outputs()[0].sizes.last().and_then(|s| s.known());
         let vocabulary = vocabulary.ok_or("the vocabulary's size is known when compiled")? as usize;
-        let mut logits = vec![0.0; batch.tokens() * vocabulary];
+        let mut logits = vec![0.0; batch.inputs.len() * vocabulary];
         let reading = Reading { batch, seed: 0, step: 0 };
         self.logits.run(parameters, reading, &mut [DataMut::F32(&mut logits)])?;
         let (mut right, mut asked) = (0u32, 0u32);

@@ -3,6 +3,7 @@
 //!
 //! The tests need half a minute each; the compiler's own correctness is tested elsewhere.
 
+mod digits;
 mod forms;
 mod learner;
 mod parity;

@@ -136,7 +136,10 @@ fn windows_go_on_where_the_ones_before_ended() {
         let (whole, carried, wanted) = windows(&Engine::reference(), documents);
         assert!((whole - carried).abs() < 1e-6, "{whole} as one window, {carried} as two");
         let (compiled, carried, found) = windows(&Engine::cpu(Some(1)), documents);
-        assert!((whole - compiled).abs() < 1e-5 && (whole - carried).abs() < 1e-5, "{whole} {compiled} {carried}");
+        assert!(
+            (whole - compiled).abs() < 1e-5 && (whole - carried).abs() < 1e-5,
+            "{whole} {compiled} {carried}"
+        );
         let largest = wanted.iter().fold(0.0f32, |m, x| m.max(x.abs()));
         let error = found.iter().zip(&wanted).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
         assert!(error <= 1e-4 * largest, "gradients are off by {error:e} of {largest:e}");

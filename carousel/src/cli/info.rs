@@ -28,13 +28,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let symbols = BTreeMap::from([(Name::new("b"), 1), (Name::new("s"), 1)]);
     let flops = operations(module, function, &symbols);
     // What a text leaves behind, as the equations have it.
-    let state = carry(module, function, Axis::new("s"), Summaries::Refused).ok().and_then(|(module, function)| {
-        let graph = &module[function].graph;
-        let states = graph.inputs.iter().filter(|input| input.name.as_str().starts_with(STATE));
-        let elements = states
-            .map(|input| graph.axes.elements(&input.ty.axes).evaluate(&|name| symbols.get(&name).copied()));
-        elements.sum::<Option<u64>>()
-    });
+    let state =
+        carry(module, function, Axis::new("s"), Summaries::Refused).ok().and_then(|(module, function)| {
+            let graph = &module[function].graph;
+            let states = graph.inputs.iter().filter(|input| input.name.as_str().starts_with(STATE));
+            let elements = states.map(|input| {
+                graph.axes.elements(&input.ty.axes).evaluate(&|name| symbols.get(&name).copied())
+            });
+            elements.sum::<Option<u64>>()
+        });
     let parameters = loaded.model.layout().elements() as u64;
     let files = loaded.external.as_ref().map(|external| external.bytes_by_dtype()).unwrap_or_default();
     let format = loaded.external.as_ref().map_or("carousel", |external| external.format().description());

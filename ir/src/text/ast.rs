@@ -277,6 +277,8 @@ pub struct Call {
     pub arguments: Vec<Expr>,
     /// `as name`.
     pub alias: Option<Ident>,
+    /// `reversed axis`.
+    pub reversed: Option<Ident>,
 }
 
 /// What stands in brackets behind a value or an operation.

@@ -8,9 +8,10 @@ use super::scope::{Binding, FunctionScope, Scope, Value};
 use super::weak::Weak;
 use super::{Elaborator, Purpose, kind_name, placeholder, suggest};
 use crate::infer::callee_sizes;
+use crate::mirror::{Refusal, mirrored};
 use crate::text::ast::{Call, Definition, LocalFunction};
 use crate::text::program::ConfigValue;
-use crate::{Axes, Axis, Diagnostic, FunctionKind, Name, Op, Role, Size, Span, Type};
+use crate::{Axes, Axis, Diagnostic, Function, FunctionId, FunctionKind, Name, Op, Role, Size, Span, Type};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -99,6 +100,13 @@ impl<'a> Elaborator<'a> {
         }
         match definition.kind {
             FunctionKind::Fn => {
+                if let Some(reversed) = call.reversed {
+                    let problem =
+                        Diagnostic::error("reversed", reversed.span, format!("`{name}` is an `fn`"));
+                    self.report(problem.with_help(
+                        "only calls of blocks can be reversed; write `scan .. reverse` in an `fn`",
+                    ));
+                }
                 if let Some(alias) = call.alias {
                     let message = format!("`{name}` is an `{}`", kind_name(definition.kind));
                     let problem = Diagnostic::error("alias", alias.span, message);
@@ -358,13 +366,49 @@ impl<'a> Elaborator<'a> {
             return Value::Error;
         };
         let Some(component) = self.component(definition, call, span) else { return Value::Error };
-        let Some(callee) = self.specialise(definition, config, axes, span) else { return Value::Error };
+        let Some(mut callee) = self.specialise(definition, config, axes, span) else { return Value::Error };
+        if let Some(reversed) = call.reversed {
+            let Some(axis) = self.axis(reversed) else { return Value::Error };
+            match self.mirrored(callee.function, axis) {
+                Ok(function) => callee.function = function,
+                Err((place, what)) => {
+                    let message = format!("`{name}` cannot be reversed along `{axis}`: it {what}");
+                    self.report(
+                        Diagnostic::error("reversed", reversed.span, message).with_related(place, "here"),
+                    );
+                    return Value::Error;
+                }
+            }
+        }
         self.function.path.extend(component.clone());
         let result = self.place_call(&callee, &values, span);
         if component.is_some() {
             self.function.path.pop();
         }
         result
+    }
+
+    /// The function from the other end of an axis.
+    fn mirrored(&mut self, function: FunctionId, axis: Axis) -> Result<FunctionId, Refusal> {
+        if let Some(known) = self.mirrored.get(&(function, axis)) {
+            return Ok(*known);
+        }
+        let called = self.module[function].graph.nodes.iter();
+        let called: Vec<FunctionId> = called
+            .filter_map(|node| if let Op::Call { function } = node.op { Some(function) } else { None })
+            .collect();
+        for callee in called {
+            self.mirrored(callee, axis)?;
+        }
+        let callee = |id| self.mirrored[&(id, axis)];
+        let graph = mirrored(&self.module[function].graph, axis, &callee)?;
+        let info = self.infos[function.index()].clone();
+        let name = self.module.fresh_name(&format!("{}.reversed", self.module[function].name));
+        let made = self.module.push(Function { name, graph, ..self.module[function].clone() });
+        self.infos.push(info);
+        let made = self.shared(made).function;
+        self.mirrored.insert((function, axis), made);
+        Ok(made)
     }
 
     /// The part of the path that a call adds.

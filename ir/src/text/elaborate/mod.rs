@@ -20,7 +20,7 @@ mod weak;
 
 use super::ast::{ConfigKind, Definition, Expr};
 use super::program::{ConfigValue, Options, Program};
-use crate::{Axis, DType, Diagnostic, FunctionKind, Module, Name, Size, Span};
+use crate::{Axis, DType, Diagnostic, FunctionId, FunctionKind, Module, Name, Size, Span};
 use function::{FunctionInfo, FunctionState, Specialised};
 pub(super) use operation::is_table_operation;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -132,6 +132,8 @@ struct Elaborator<'a> {
     infos: Vec<FunctionInfo>,
     /// Functions by what they were made for.
     specialised: HashMap<String, Specialised>,
+    /// Functions from the other end of an axis.
+    mirrored: HashMap<(FunctionId, Axis), FunctionId>,
     /// Names that roots will have, and what they will be made for.
     roots: HashMap<Name, String>,
     /// Sizes that axes of functions have anywhere: axes that parameters carry meet in callers, and must not clash.
@@ -156,6 +158,7 @@ impl<'a> Elaborator<'a> {
             module: Module::default(),
             infos: Vec::new(),
             specialised: HashMap::new(),
+            mirrored: HashMap::new(),
             roots: HashMap::new(),
             claims: HashMap::new(),
             function: FunctionState::default(),

@@ -240,9 +240,10 @@ impl Cursor<'_> {
         self.advance();
         let arguments = self.nested(|p| p.list(Token::CloseParen, Self::expression))?;
         let alias = if self.eat_word("as") { Some(self.ident()?) } else { None };
+        let reversed = if self.eat_word("reversed") { Some(self.ident()?) } else { None };
         let inner = arguments.iter().chain(config.iter().map(|(_, e)| e)).map(|e| e.depth);
         let below: Vec<u16> = inner.chain(attributes.iter().map(brackets_depth)).collect();
-        let call = Call { name, config, attributes, arguments, alias };
+        let call = Call { name, config, attributes, arguments, alias, reversed };
         self.expr(name.span.to(self.last_span()), &below, ExprKind::Call(call))
     }
 

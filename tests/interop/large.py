@@ -58,6 +58,17 @@ def make(settings, folder, rng):
     model.to(dtype).save_pretrained(folder, max_shard_size="40KB" if shards else "5GB")
     model.float()
     tokens = [rng.randrange(settings["vocab_size"]) for _ in range(rng.choice([1, 15, 16, 33, 70]))]
+    return tokens, logits_of(model, tokens), {"shards": shards}
+
+
+def logits_of(model, tokens):
     with torch.no_grad():
-        logits = model(torch.tensor([tokens])).logits[0]
-    return tokens, logits.float().numpy(), {"shards": shards}
+        return model(torch.tensor([tokens])).logits[0].float().numpy()
+
+
+def logits(folder, tokens):
+    """What `transformers` makes of a checkpoint."""
+    settings = dict(chunkwise_kernel="chunkwise--native_autograd", mode="inference", chunk_size=16,
+                    return_last_states=True, autocast_kernel_dtype="float32", use_cache=False)
+    model = xLSTMForCausalLM.from_pretrained(folder, dtype=torch.float32, **settings).eval()
+    return logits_of(model, tokens)

@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
+import typing
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from xlstm import (FeedForwardConfig, mLSTMBlockConfig, mLSTMLayerConfig, sLSTMBlockConfig, sLSTMLayerConfig,
                    xLSTMLMModel, xLSTMLMModelConfig)
 
@@ -77,6 +78,32 @@ def make(settings, folder, rng):
     save_file(state, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1, default=str) + "\n")
     tokens = [rng.randrange(settings["vocab_size"]) for _ in range(rng.choice([1, 15, 16, 33, 70]))]
+    return tokens, logits_of(model, tokens), {}
+
+
+def logits_of(model, tokens):
     with torch.no_grad():
-        logits = model(torch.tensor([tokens]))[0]
-    return tokens, logits.float().numpy(), {}
+        return model(torch.tensor([tokens]))[0].float().numpy()
+
+
+def from_json(kind, data):
+    """A dataclass, with those inside it, from what `dataclasses.asdict` made of it."""
+    types = typing.get_type_hints(kind)
+
+    def value(field):
+        inner = [t for t in (types[field.name], *typing.get_args(types[field.name])) if dataclasses.is_dataclass(t)]
+        found = data[field.name]
+        return from_json(inner[0], found) if inner and isinstance(found, dict) else found
+
+    known = [field for field in dataclasses.fields(kind) if field.init and field.name in data]
+    return kind(**{field.name: value(field) for field in known})
+
+
+def logits(folder, tokens):
+    """What the package makes of a checkpoint."""
+    model = xLSTMLMModel(from_json(xLSTMLMModelConfig, json.loads((folder / "config.json").read_text())))
+    state = load_file(folder / "model.safetensors")
+    if model.config.tie_weights:
+        state.setdefault("lm_head.weight", state["token_embedding.weight"])
+    model.load_state_dict(state)
+    return logits_of(model.double().eval(), tokens)

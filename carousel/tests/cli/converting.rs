@@ -28,8 +28,9 @@ fn what_was_trained_is_read_back_from_the_layouts_of_others() {
     let here = folder();
     prepare(here.path());
     let quiet = ["--set", "sample.length=0", "--set", "steps=5"];
-    let neurips: [&[&str]; 3] = [
+    let neurips: [&[&str]; 4] = [
         &["--set", "model.layers=2"],
+        &["--set", "model.bias=true", "--set", "model.slstm_norm=false", "--set", "model.slstm_at=[0]"],
         &["--set", "model.bias=true", "--set", "model.tied=true", "--set", "model.slstm_at=[]"],
         &[
             "--set",

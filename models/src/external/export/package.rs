@@ -36,7 +36,7 @@ pub(super) fn configuration(settled: &Settled, context: usize) -> Result<Map<Str
         "proj_factor": factor_up(ffn, width),
         "round_proj_up_to_multiple_of": 1,
         "act_fn": act,
-        "bias": bias,
+        "bias": of.flag("ffn_bias"),
         "dropout": dropout,
     });
     let slstm = json!({
@@ -44,6 +44,7 @@ pub(super) fn configuration(settled: &Settled, context: usize) -> Result<Map<Str
             "backend": "vanilla",
             "num_heads": if slstm_heads > 0 { slstm_heads } else { heads },
             "conv1d_kernel_size": of.integer("slstm_conv"),
+            "group_norm_weight": of.flag("slstm_norm"),
             "dropout": dropout,
         },
         "feedforward": if ffn > 0 { feedforward } else { Value::Null },

@@ -343,6 +343,9 @@ pub struct LanguageFunction {
     layout: Layout,
 }
 
+/// The shape of a state and its elements.
+type StateValues = (Vec<u64>, Vec<f32>);
+
 /// What a run of a [`LanguageFunction`] reads beside the parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading<'a> {
@@ -424,7 +427,7 @@ impl LanguageFunction {
     }
 
     /// The states of a memory with their shapes, in the order of inputs; zeros where nothing was read.
-    fn states(&self, memory: &Memory, batch: &Batch) -> Result<Vec<(Vec<u64>, Vec<f32>)>, RunError> {
+    fn states(&self, memory: &Memory, batch: &Batch) -> Result<Vec<StateValues>, RunError> {
         let ports = self.executable.inputs().iter().filter(|port| port.name.as_str().starts_with(STATE));
         let states = ports.enumerate().map(|(at, port)| {
             let shape = shape_of(port, batch.rows, batch.context)?;

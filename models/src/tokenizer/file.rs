@@ -51,6 +51,9 @@ impl FileTokenizer {
         if growth > MOST_GROWTH {
             return Err(format!("its replacements could make a text {growth:.0} times as long"));
         }
+        if let Some(merge) = merge_without_token(&value) {
+            return Err(format!("its merge {merge} makes no token of its vocabulary"));
+        }
         drop(value);
         let mut inner: tokenizers::Tokenizer =
             serde_json::from_slice(&json).map_err(|error| error.to_string())?;
@@ -77,6 +80,27 @@ impl FileTokenizer {
     fn token(&self, token: i32) -> Option<u32> {
         u32::try_from(token).ok().filter(|t| (*t as usize) < self.vocabulary)
     }
+}
+
+/// A merge whose parts, put together without the prefix of parts inside a word, are no token: the library takes that for granted.
+fn merge_without_token(json: &Value) -> Option<&Value> {
+    let model = json.get("model")?;
+    let prefix = model.get("continuing_subword_prefix").and_then(Value::as_str).unwrap_or_default();
+    let vocabulary = model.get("vocab")?.as_object()?;
+    let parts = |merge: &Value| -> Option<[String; 2]> {
+        let text = |place| merge.get(place).and_then(Value::as_str).map(str::to_string);
+        match merge.as_str() {
+            Some(pair) => pair.split_once(' ').map(|(a, b)| [a.to_string(), b.to_string()]),
+            None => Some([text(0)?, text(1)?]),
+        }
+    };
+    let lacks = |merge: &&Value| {
+        parts(merge).is_some_and(|[first, second]| match second.strip_prefix(prefix) {
+            Some(rest) => !vocabulary.contains_key(&(first + rest)),
+            None => true,
+        })
+    };
+    model.get("merges")?.as_array()?.iter().find(lacks)
 }
 
 impl Tokenizer for FileTokenizer {

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use carousel_autodiff as autodiff;
 use carousel_core::backend::{Backend, Executable};
+use carousel_core::program::Stored;
 use carousel_core::{Target, lower_stored};
 use carousel_cpu::CpuBackend;
-use carousel_ir::{Axis, DType, Diagnostic, FunctionId, Module, Name, Op, Span, verify};
+use carousel_ir::{Axis, Diagnostic, FunctionId, Module, Name, Op, Span, verify};
 use carousel_passes::carry::{Summaries, carry};
 use carousel_passes::forms::{Chosen, FormReport, Recognition, SearchOptions, expand_cheapest, recognize};
 use carousel_passes::{
@@ -137,12 +138,13 @@ impl Engine {
         self.compile_stored(module, function, &[])
     }
 
-    /// The same with inputs that lie in memory in another dtype than they are computed with, and are read there.
+    /// The same with inputs that lie in memory in another dtype than they are computed with, or in another order, and are
+    /// read there.
     pub fn compile_stored(
         &self,
         module: &Module,
         function: FunctionId,
-        stored: &[(Name, DType)],
+        stored: &[(Name, Stored)],
     ) -> Result<CompiledFunction, Vec<Diagnostic>> {
         match &self.target {
             EngineTarget::Reference => {

@@ -45,7 +45,7 @@ impl Evaluation {
 /// The mean loss over consecutive windows of the text, each from a fresh state, in batches of `rows`.
 pub fn evaluate(
     loss: &LanguageFunction,
-    parameters: &[f32],
+    parameters: &Weights<'_>,
     part: &Part,
     rows: usize,
     extent: Extent,

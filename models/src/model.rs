@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
-use carousel_core::program::Port;
+use carousel_core::program::{Port, Stored};
 use carousel_ir::text::ast::{ConfigDeclaration, Expr, ExprKind};
 use carousel_ir::text::{ConfigValue, Failed, Options, Program, elaborate, print};
-use carousel_ir::{Axes, Axis, Diagnostic, FunctionId, Module, Span};
+use carousel_ir::{Axes, Axis, Diagnostic, FunctionId, Module, Name, Span};
 use carousel_passes::carry::{FRESH, NEXT, NOT_IN_PIECES, STATE, Summaries};
 use carousel_passes::documents::{STARTS, documents};
 use carousel_passes::forms::FormReport;
@@ -131,16 +131,16 @@ impl Model {
         Some(format!("{}:{line}:{column}", sources.get(span.file)?.name))
     }
 
-    /// Compiles the function that gives logits.
-    pub fn logits(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
-        self.function(|| engine.compile_with_report(&engine.prepared(self.in_use()), self.find(LOGITS)))
+    /// Compiles the function that gives logits, for parameters of which these are not row-major f32.
+    pub fn logits(&self, engine: &Engine, stored: &[(Name, Stored)]) -> Result<LanguageFunction, Failed> {
+        self.function(|| engine.compile_stored(&engine.prepared(self.in_use()), self.find(LOGITS), stored))
     }
 
-    /// Compiles the function that gives the loss.
-    pub fn loss(&self, engine: &Engine) -> Result<LanguageFunction, Failed> {
+    /// Compiles the function that gives the loss, for parameters of which these are not row-major f32.
+    pub fn loss(&self, engine: &Engine, stored: &[(Name, Stored)]) -> Result<LanguageFunction, Failed> {
         self.function(|| {
             let module = engine.prepared(&self.with_loss(self.in_use())?);
-            engine.compile_with_report(&module, found(&module, LOSS))
+            engine.compile_stored(&module, found(&module, LOSS), stored)
         })
     }
 
@@ -187,7 +187,7 @@ impl Model {
         match self.reader(engine, parameters) {
             Ok(reader) => Ok(Predictor::Reader(Box::new(reader))),
             Err(failed) if failed.diagnostics.iter().all(|d| d.code == NOT_IN_PIECES) => {
-                Ok(Predictor::Whole(self.logits(engine)?))
+                Ok(Predictor::Whole(self.logits(engine, &parameters.stored(&self.layout))?))
             }
             Err(failed) => Err(failed),
         }
@@ -318,7 +318,7 @@ impl Text<'_> {
         let vocabulary = function.outputs()[0].sizes.last().and_then(|s| s.known()).unwrap_or_default();
         let mut logits = vec![0.0; context * vocabulary as usize];
         let reading = Reading { batch: &batch, seed: 0, step: 0 };
-        function.run(&parameters.widened(&function.layout), reading, &mut [DataMut::F32(&mut logits)])?;
+        function.run(parameters, reading, &mut [DataMut::F32(&mut logits)])?;
         Ok(logits.split_off((context - piece.len()) * vocabulary as usize))
     }
 
@@ -373,20 +373,20 @@ impl LanguageFunction {
         self.executable.peak_bytes()
     }
 
-    /// Runs the function on the parameters in `arena`.
+    /// Runs the function on parameters that are stored as it was compiled for.
     pub fn run(
         &self,
-        arena: &[f32],
+        parameters: &Weights<'_>,
         reading: Reading<'_>,
         outputs: &mut [DataMut<'_>],
     ) -> Result<(), RunError> {
-        self.run_from(&Memory::empty(reading.batch.rows), arena, reading, outputs)
+        self.run_from(&Memory::empty(reading.batch.rows), parameters, reading, outputs)
     }
 
     fn run_from(
         &self,
         memory: &Memory,
-        arena: &[f32],
+        parameters: &Weights<'_>,
         reading: Reading<'_>,
         outputs: &mut [DataMut<'_>],
     ) -> Result<(), RunError> {
@@ -402,10 +402,7 @@ impl LanguageFunction {
         let inputs = self.executable.inputs().iter().map(|port| {
             let place = self.layout.parameters().iter().position(|p| p.name == port.name);
             Ok(match (place, port.name.as_str()) {
-                (Some(at), _) => {
-                    let range = self.layout.parameters()[at].range.clone();
-                    Tensor { data: Data::F32(&arena[range]), shape: &shapes[at] }
-                }
+                (Some(at), _) => Tensor { data: parameters.data(at), shape: &shapes[at] },
                 (None, "tokens") => Tensor { data: Data::I32(&reading.batch.inputs), shape: &shape },
                 (None, "labels") => Tensor { data: Data::I32(&reading.batch.labels), shape: &shape },
                 (None, STARTS) => Tensor { data: Data::Bool(&starts), shape: &shape },
@@ -452,17 +449,17 @@ impl LanguageFunction {
     /// arena like that of the parameters.
     pub fn loss(
         &self,
-        arena: &[f32],
+        parameters: &Weights<'_>,
         reading: Reading<'_>,
         gradients: Option<&mut [f32]>,
     ) -> Result<f32, RunError> {
-        self.carried_loss(arena, reading, gradients, &mut Memory::empty(reading.batch.rows))
+        self.carried_loss(parameters, reading, gradients, &mut Memory::empty(reading.batch.rows))
     }
 
     /// The same of a batch that goes on where the memory ends, which then ends with the batch.
     pub fn carried_loss(
         &self,
-        arena: &[f32],
+        parameters: &Weights<'_>,
         reading: Reading<'_>,
         gradients: Option<&mut [f32]>,
         memory: &mut Memory,
@@ -487,7 +484,7 @@ impl LanguageFunction {
             }
         });
         let mut outputs: Vec<DataMut<'_>> = outputs.collect::<Result<_, _>>()?;
-        self.run_from(memory, arena, reading, &mut outputs)?;
+        self.run_from(memory, parameters, reading, &mut outputs)?;
         drop(outputs);
         memory.states = next;
         Ok(loss[0])

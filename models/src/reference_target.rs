@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
-use carousel_core::program::Port;
-use carousel_ir::{DType, FunctionId, Module, Name, Size, Type};
+use carousel_core::program::{Port, Stored, places};
+use carousel_ir::{FunctionId, Module, Name, Size, Type};
 use carousel_reference as reference;
 
 /// A function that is evaluated node by node.
@@ -21,7 +21,7 @@ impl ReferenceExecutable {
         let graph = &module[function].graph;
         let port = |name, ty: Type| {
             let sizes = ty.axes.iter().map(|a| graph.axes.size(a).clone()).collect();
-            Port { name, ty, sizes }
+            Port { name, ty, sizes, strides: None }
         };
         let inputs = graph.inputs.iter().map(|i| port(i.name, i.ty.clone())).collect();
         let outputs = graph
@@ -32,11 +32,12 @@ impl ReferenceExecutable {
         ReferenceExecutable { module, function, inputs, outputs }
     }
 
-    /// The same with inputs that come in another dtype than they are computed with.
-    pub fn stored(mut self, stored: &[(Name, DType)]) -> ReferenceExecutable {
+    /// The same with inputs that come in another dtype than they are computed with, or in another order.
+    pub fn stored(mut self, stored: &[(Name, Stored)]) -> ReferenceExecutable {
         for port in &mut self.inputs {
-            if let Some((_, dtype)) = stored.iter().find(|(name, _)| *name == port.name) {
+            if let Some((_, Stored { dtype, strides })) = stored.iter().find(|(name, _)| *name == port.name) {
                 port.ty.dtype = *dtype;
+                port.strides = strides.clone();
             }
         }
         self
@@ -104,22 +105,27 @@ impl Executable for ReferenceExecutable {
 
 fn tensor_in(port: &Port, tensor: &Tensor<'_>) -> Result<reference::Tensor<f64>, RunError> {
     let shape: Vec<usize> = tensor.shape.iter().map(|n| *n as usize).collect();
-    let expected = shape.iter().product::<usize>() as u64;
+    let expected = port.elements(tensor.shape).ok_or(RunError::TooLarge { bytes: None })?;
     if expected != tensor.data.elements() {
         return Err(RunError::Length { name: port.name, expected, found: tensor.data.elements() });
     }
     if tensor.data.dtype() != port.ty.dtype {
         return Err(RunError::DType { name: port.name, expected: port.ty.dtype, found: tensor.data.dtype() });
     }
+    let row_major: Vec<u64> =
+        (0..shape.len()).map(|axis| tensor.shape[axis + 1..].iter().product()).collect();
+    let strides = port.strides.as_ref().unwrap_or(&row_major);
+    let axes: Vec<(usize, usize)> = shape.iter().copied().zip(strides.iter().map(|n| *n as usize)).collect();
+    let at = places(&axes);
     Ok(match tensor.data {
-        Data::F32(v) => reference::Tensor::floats(&shape, v.iter().map(|x| f64::from(*x))),
-        Data::F64(v) => reference::Tensor::floats(&shape, v.iter().copied()),
+        Data::F32(v) => reference::Tensor::floats(&shape, at.map(|at| f64::from(v[at]))),
+        Data::F64(v) => reference::Tensor::floats(&shape, at.map(|at| v[at])),
         Data::Bf16(v) => {
-            reference::Tensor::floats(&shape, v.iter().map(|x| f64::from(half::bf16::from_bits(*x).to_f32())))
+            reference::Tensor::floats(&shape, at.map(|at| f64::from(half::bf16::from_bits(v[at]).to_f32())))
         }
-        Data::I32(v) => reference::Tensor::integers(&shape, v.iter().map(|x| i64::from(*x))),
-        Data::U32(v) => reference::Tensor::integers(&shape, v.iter().map(|x| i64::from(*x))),
-        Data::Bool(v) => reference::Tensor::bools(&shape, v.iter().map(|x| *x != 0)),
+        Data::I32(v) => reference::Tensor::integers(&shape, at.map(|at| i64::from(v[at]))),
+        Data::U32(v) => reference::Tensor::integers(&shape, at.map(|at| i64::from(v[at]))),
+        Data::Bool(v) => reference::Tensor::bools(&shape, at.map(|at| v[at] != 0)),
     })
 }
 

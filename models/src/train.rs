@@ -28,6 +28,7 @@ use crate::optimizer::{Optimizer, Update};
 use crate::piece::Memory;
 use crate::progress::{Display, Progress};
 use crate::tokenizer::{ByteTokenizer, FileTokenizer, Tokenizer};
+use crate::weights::Weights;
 pub use error::TrainError;
 use record::Recorder;
 
@@ -128,7 +129,7 @@ impl Trainer {
                 context: config.context,
             });
         }
-        let (gradient, loss) = (model.loss_gradient(engine)?, model.loss(engine)?);
+        let (gradient, loss) = (model.loss_gradient(engine)?, model.loss(engine, &[])?);
         let mut memories = vec![Memory::empty(config.batch); config.accumulate];
         let (mut step, mut unlogged, mut best) = (0, Unlogged::default(), None);
         if let Some(checkpoint) = &found {
@@ -259,11 +260,12 @@ impl Trainer {
         }
         let tokens: usize = batches.iter().map(Batch::tokens).sum();
         let mut total = 0.0;
+        let parameters = Weights::of(self.model.layout(), self.optimizer.values.as_slice());
         for (part, batch) in batches.iter().enumerate() {
             let reading = Reading { batch, seed: self.config.seed, step: self.step };
             let into = if part == 0 { &mut self.gradients } else { &mut self.partial };
             let memory = &mut self.memories[part];
-            let loss = self.gradient.carried_loss(&self.optimizer.values, reading, Some(into), memory)?;
+            let loss = self.gradient.carried_loss(&parameters, reading, Some(into), memory)?;
             if batches.len() == 1 {
                 return Ok(loss);
             }
@@ -331,7 +333,8 @@ impl Trainer {
 
     fn evaluate(&self, extent: Extent) -> Result<Evaluation, TrainError> {
         let part = &self.corpus.held_back;
-        Ok(evaluate(&self.loss, &self.optimizer.values, part, self.config.batch, extent)?)
+        let parameters = Weights::of(self.model.layout(), self.optimizer.values.as_slice());
+        Ok(evaluate(&self.loss, &parameters, part, self.config.batch, extent)?)
     }
 
     /// Validates on that much of the held-back text, and keeps the checkpoint if it is the best so far on the part of the text

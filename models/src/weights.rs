@@ -1,13 +1,14 @@
 //! The numbers that a model runs on, parameter by parameter, where they lie: in an arena, or in files that are mapped into
-//! memory and read in the dtype that they are stored in.
+//! memory and read in the dtype that they are stored in, and in the order that they have there.
 //!
-//! Invariant: part number n is parameter number n of the layout, row-major, with as many elements.
+//! Invariant: part number n is parameter number n of the layout, with as many elements, row-major unless it has strides.
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use carousel_core::backend::Data;
+use carousel_core::program::{Stored, element_bytes, places};
 use carousel_ir::{DType, Name};
 
 use crate::checkpoint::TensorFile;
@@ -26,8 +27,18 @@ enum Part {
     Arena(Range<usize>),
     /// bf16 in memory.
     Halves(Vec<u16>),
-    /// Bytes of a file: whole elements, aligned as the dtype needs it.
-    File { file: Arc<TensorFile>, bytes: Range<usize>, dtype: DType },
+    /// Bytes of a file.
+    File(Mapped),
+}
+
+/// Bytes of a file: whole elements, aligned as the dtype needs it.
+#[derive(Clone, Debug)]
+struct Mapped {
+    file: Arc<TensorFile>,
+    bytes: Range<usize>,
+    dtype: DType,
+    /// The size of each axis, and elements from one place on it to the next; none if they are row-major.
+    axes: Option<Vec<(usize, usize)>>,
 }
 
 impl<'a> Weights<'a> {
@@ -48,8 +59,14 @@ impl<'a> Weights<'a> {
     }
 
     /// The next parameter: bytes of a file, if they are such that they can be used where they lie. Whether they were.
-    pub(crate) fn map(&mut self, file: &Arc<TensorFile>, bytes: Range<usize>, dtype: DType) -> bool {
-        let part = Part::File { file: file.clone(), bytes, dtype };
+    pub(crate) fn map(
+        &mut self,
+        file: &Arc<TensorFile>,
+        bytes: Range<usize>,
+        dtype: DType,
+        axes: Option<Vec<(usize, usize)>>,
+    ) -> bool {
+        let part = Part::File(Mapped { file: file.clone(), bytes, dtype, axes });
         let fits = self.elements_of(&part).is_some();
         if fits {
             self.parts.push(part);
@@ -66,17 +83,18 @@ impl<'a> Weights<'a> {
         &mut arena[start..]
     }
 
-    /// The elements of a parameter.
+    /// The elements of a parameter, from the first to the last as they lie in memory.
     pub fn data(&self, parameter: usize) -> Data<'_> {
         self.elements_of(&self.parts[parameter]).expect("checked when it was mapped")
     }
 
     fn elements_of<'s>(&'s self, part: &'s Part) -> Option<Data<'s>> {
-        let (bytes, dtype) = match part {
+        let Mapped { file, bytes, dtype, .. } = match part {
             Part::Arena(range) => return Some(Data::F32(&self.arena[range.clone()])),
             Part::Halves(bits) => return Some(Data::Bf16(bits)),
-            Part::File { file, bytes, dtype } => (file.bytes().get(bytes.clone())?, *dtype),
+            Part::File(mapped) => mapped,
         };
+        let bytes = file.bytes().get(bytes.clone())?;
         match dtype {
             DType::F32 => bytemuck::try_cast_slice(bytes).ok().map(Data::F32),
             DType::Bf16 => bytemuck::try_cast_slice(bytes).ok().map(Data::Bf16),
@@ -84,20 +102,40 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// The parameters that are stored in another dtype than f32, with it.
-    pub fn stored(&self, layout: &Layout) -> Vec<(Name, DType)> {
+    /// The axes of a parameter that is not row-major.
+    fn axes(&self, parameter: usize) -> Option<&[(usize, usize)]> {
+        match &self.parts[parameter] {
+            Part::File(mapped) => mapped.axes.as_deref(),
+            Part::Arena(_) | Part::Halves(_) => None,
+        }
+    }
+
+    /// The parameters that are stored in another dtype than f32, or are not row-major, with how they lie.
+    pub fn stored(&self, layout: &Layout) -> Vec<(Name, Stored)> {
         let parameters = layout.parameters().iter().enumerate();
-        let stored = parameters.map(|(at, parameter)| (parameter.name, self.data(at).dtype()));
-        stored.filter(|(_, dtype)| *dtype != DType::F32).collect()
+        let stored = parameters.map(|(at, parameter)| {
+            let strides = self.axes(at).map(|axes| axes.iter().map(|(_, stride)| *stride as u64).collect());
+            (parameter.name, Stored { dtype: self.data(at).dtype(), strides })
+        });
+        stored.filter(|(_, s)| s.dtype != DType::F32 || s.strides.is_some()).collect()
     }
 
     /// Bytes of all of them, in files or not.
     pub fn bytes(&self) -> u64 {
-        let bytes = |part| match self.elements_of(part) {
-            Some(data) => data.elements() * carousel_core::program::element_bytes(data.dtype()),
-            None => 0,
+        let bytes = |at| {
+            let data = self.data(at);
+            let elements = match self.axes(at) {
+                Some(axes) => axes.iter().map(|(size, _)| *size as u64).product(),
+                None => data.elements(),
+            };
+            elements * element_bytes(data.dtype())
         };
-        self.parts.iter().map(bytes).sum()
+        (0..self.parts.len()).map(bytes).sum()
+    }
+
+    /// Bytes that were copied, as they could not be used where they lie.
+    pub fn copied_bytes(&self) -> u64 {
+        size_of_val(&*self.arena) as u64
     }
 
     /// All of them rounded to bf16.
@@ -116,16 +154,19 @@ impl<'a> Weights<'a> {
                 Data::Bf16(bits) => (&[][..], bits),
                 Data::F64(_) | Data::I32(_) | Data::U32(_) | Data::Bool(_) => (&[][..], &[][..]),
             };
-            whole.iter().map(|x| x.to_bits()).chain(halves.iter().map(|bits| u32::from(*bits)))
+            let axes = self.axes(at);
+            let whole = in_order(whole, axes).map(f32::to_bits);
+            whole.chain(in_order(halves, axes).map(u32::from))
         })
     }
 
     /// The first parameter with a number that is not finite, and the place of that number in it.
     pub fn first_not_finite(&self) -> Option<(usize, usize)> {
         (0..self.parts.len()).find_map(|at| {
+            let axes = self.axes(at);
             let place = match self.data(at) {
-                Data::F32(values) => values.iter().position(|x| !x.is_finite()),
-                Data::Bf16(bits) => bits.iter().position(|x| !half::bf16::from_bits(*x).is_finite()),
+                Data::F32(values) => in_order(values, axes).position(|x| !x.is_finite()),
+                Data::Bf16(bits) => in_order(bits, axes).position(|x| !half::bf16::from_bits(x).is_finite()),
                 Data::F64(_) | Data::I32(_) | Data::U32(_) | Data::Bool(_) => None,
             };
             place.map(|place| (at, place))
@@ -136,16 +177,26 @@ impl<'a> Weights<'a> {
     pub fn widened(&self, layout: &Layout) -> Vec<f32> {
         let mut arena = vec![0.0; layout.elements()];
         for (at, parameter) in layout.parameters().iter().enumerate() {
-            let into = &mut arena[parameter.range.clone()];
+            let into = arena[parameter.range.clone()].iter_mut();
+            let axes = self.axes(at);
             match self.data(at) {
-                Data::F32(values) => into.copy_from_slice(values),
+                Data::F32(values) => into.zip(in_order(values, axes)).for_each(|(value, x)| *value = x),
                 Data::Bf16(bits) => into
-                    .iter_mut()
-                    .zip(bits)
-                    .for_each(|(value, bits)| *value = half::bf16::from_bits(*bits).to_f32()),
+                    .zip(in_order(bits, axes))
+                    .for_each(|(value, bits)| *value = half::bf16::from_bits(bits).to_f32()),
                 Data::F64(_) | Data::I32(_) | Data::U32(_) | Data::Bool(_) => {}
             }
         }
         arena
     }
+}
+
+/// The elements of a parameter in its own order: as they lie in memory, or by their axes.
+fn in_order<'v, T: Copy>(
+    values: &'v [T],
+    axes: Option<&'v [(usize, usize)]>,
+) -> impl Iterator<Item = T> + 'v {
+    let straight = if axes.is_none() { values } else { &[] };
+    let strided = axes.filter(|_| !values.is_empty()).into_iter().flat_map(places);
+    straight.iter().copied().chain(strided.map(|place| values[place]))
 }

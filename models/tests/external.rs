@@ -194,12 +194,12 @@ fn the_whole_text_at_once_gives_the_same() {
         labels: Vec::new(),
         starts: Vec::new(),
     };
-    let logits = loaded.model.logits(&Engine::cpu(Some(2))).unwrap_or_else(|failed| panic!("{failed}"));
+    let stored = loaded.parameters.stored(loaded.model.layout());
+    let logits =
+        loaded.model.logits(&Engine::cpu(Some(2)), &stored).unwrap_or_else(|failed| panic!("{failed}"));
     let mut found = vec![0.0; tokens.len() * loaded.reader.vocabulary()];
     let reading = Reading { batch: &batch, seed: 0, step: 0 };
-    logits
-        .run(&loaded.parameters.widened(loaded.model.layout()), reading, &mut [DataMut::F32(&mut found)])
-        .unwrap();
+    logits.run(&loaded.parameters, reading, &mut [DataMut::F32(&mut found)]).unwrap();
     assert!(loaded.error(&found) < 1e-5);
 }
 

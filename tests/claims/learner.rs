@@ -18,6 +18,7 @@ use carousel_models::model::{LanguageFunction, Model, Reading};
 use carousel_models::optimizer::{Optimizer, Update};
 use carousel_models::philox::{Philox, Stream, below, join};
 use carousel_models::schedule::Schedule;
+use carousel_models::weights::Weights;
 
 /// How a model is trained: by AdamW, with a short warm-up and a cosine decay over all steps.
 pub(crate) struct Recipe {
@@ -52,8 +53,8 @@ impl Learner {
         let model = Model::new(&ModelSource::load(None, None)?, &parameters.collect()).map_err(readable)?;
         Ok(Learner {
             gradient: model.loss_gradient(&engine).map_err(readable)?,
-            logits: model.logits(&engine).map_err(readable)?,
-            loss: model.loss(&engine).map_err(readable)?,
+            logits: model.logits(&engine, &[]).map_err(readable)?,
+            loss: model.loss(&engine, &[]).map_err(readable)?,
             model,
             engine,
         })
@@ -79,7 +80,8 @@ impl Learner {
         let mut gradients = vec![0.0; layout.elements()];
         for step in 0..steps {
             let reading = Reading { batch: &batch(step), seed, step };
-            let loss = self.gradient.loss(&optimizer.values, reading, Some(&mut gradients))?;
+            let parameters = Weights::of(layout, optimizer.values.as_slice());
+            let loss = self.gradient.loss(&parameters, reading, Some(&mut gradients))?;
             let norm = optimizer.norm(&gradients)?;
             if !loss.is_finite() || !norm.is_finite() {
                 return Err(format!("step {step}: the loss is {loss}, the gradients' norm {norm}").into());
@@ -103,7 +105,8 @@ impl Learner {
         let vocabulary = vocabulary.ok_or("the vocabulary's size is known when compiled")? as usize;
         let mut logits = vec![0.0; batch.inputs.len() * vocabulary];
         let reading = Reading { batch, seed: 0, step: 0 };
-        self.logits.run(parameters, reading, &mut [DataMut::F32(&mut logits)])?;
+        let parameters = Weights::of(self.model.layout(), parameters);
+        self.logits.run(&parameters, reading, &mut [DataMut::F32(&mut logits)])?;
         let (mut right, mut asked) = (0u32, 0u32);
         for (at, (label, row)) in batch.labels.iter().zip(logits.chunks(vocabulary)).enumerate() {
             let Ok(label) = usize::try_from(*label) else { continue };
@@ -123,7 +126,8 @@ impl Learner {
         part: &Part,
         windows: usize,
     ) -> Result<f64, Box<dyn Error>> {
-        Ok(evaluate(&self.loss, parameters, part, 16, Extent::Windows(windows))?.bits_per_byte)
+        let parameters = Weights::of(self.model.layout(), parameters);
+        Ok(evaluate(&self.loss, &parameters, part, 16, Extent::Windows(windows))?.bits_per_byte)
     }
 }
 

@@ -48,7 +48,8 @@ fn outcome(engine: &Engine, tokens: usize, gradients_to_use: Option<&[Vec<f32>]>
         let labels = inputs.iter().map(|t| (t * 7 + 1) % 24).collect();
         let batch = Batch { rows, context, inputs, labels, starts: Vec::new() };
         let reading = Reading { batch: &batch, seed: 5, step };
-        let loss = gradient.loss(&optimizer.values, reading, Some(&mut gradients));
+        let parameters = Weights::of(layout, optimizer.values.as_slice());
+        let loss = gradient.loss(&parameters, reading, Some(&mut gradients));
         let norm = optimizer.norm(&gradients).unwrap_or_else(|error| panic!("{error}"));
         let update = Update { adamw: &AdamW::default(), step, learning_rate: 0.01, clip: 1.0 };
         let used = gradients_to_use.map_or(&gradients, |given| &given[step as usize]);

@@ -8,6 +8,7 @@ use carousel_models::forms::FormOptions;
 use carousel_models::library::ModelSource;
 use carousel_models::model::{Model, Reading};
 use carousel_models::piece::Memory;
+use carousel_models::weights::Weights;
 use carousel_passes::forms::{Form, Wanted};
 use std::collections::BTreeMap;
 
@@ -68,7 +69,8 @@ fn check(engine: &dyn Fn() -> Engine, tolerance: f32) {
     let run = |function: &carousel_models::model::LanguageFunction, batch: &Batch| {
         let mut gradients = vec![0.0; parameters.len()];
         let reading = Reading { batch, seed: 0, step: 0 };
-        let loss = function.loss(&parameters, reading, Some(&mut gradients)).unwrap();
+        let weights = Weights::of(model.layout(), parameters.as_slice());
+        let loss = function.loss(&weights, reading, Some(&mut gradients)).unwrap();
         (loss, gradients)
     };
     let batch = packed();
@@ -108,12 +110,13 @@ fn windows(engine: &Engine, documents: bool) -> (f32, f32, Vec<f32>) {
     let model = model().in_documents(documents).carrying_state(true);
     let function = model.loss_gradient(engine).unwrap_or_else(|failed| panic!("{failed}"));
     let parameters = model.layout().initial(5).unwrap();
+    let weights = Weights::of(model.layout(), parameters.as_slice());
     let mut gradients = vec![0.0; parameters.len()];
     let mut batch = packed();
     batch.labels.iter_mut().for_each(|label| *label = (*label).max(0));
     let mut run = |batch: &Batch, memory: &mut Memory| {
         let reading = Reading { batch, seed: 0, step: 0 };
-        function.carried_loss(&parameters, reading, Some(&mut gradients), memory).unwrap()
+        function.carried_loss(&weights, reading, Some(&mut gradients), memory).unwrap()
     };
     let whole = run(&batch, &mut Memory::empty(2));
     let half = |from: usize| {

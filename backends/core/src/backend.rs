@@ -1,7 +1,7 @@
 //! What every backend offers: compiled functions that run on the caller's memory.
 //!
-//! Tensors at the boundary are row-major, axes in the declared order. Inputs are read where they are and outputs
-//! written where they belong: nothing is copied in or out.
+//! Tensors at the boundary are row-major, axes in the declared order, unless a [`Port`] has strides of its own. Inputs are
+//! read where they are and outputs written where they belong: nothing is copied in or out.
 
 use crate::program::{Port, Program};
 use carousel_ir::{DType, Name};
@@ -44,7 +44,7 @@ pub enum DataMut<'a> {
 /// An input of a run: its elements and the sizes of its axes in the declared order.
 #[derive(Clone, Copy, Debug)]
 pub struct Tensor<'a> {
-    /// Row-major elements.
+    /// Its elements, from the first to the last as they lie in memory.
     pub data: Data<'a>,
     /// Sizes of the axes.
     pub shape: &'a [u64],

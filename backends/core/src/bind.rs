@@ -3,7 +3,7 @@
 
 use crate::backend::RunError;
 use crate::kernel::{Dim, Extent, Loop, Statement};
-use crate::program::{Bound, Entry, Home, KernelId, Location, Program, Routine, SlotId, Step};
+use crate::program::{Bound, Entry, Home, KernelId, Location, Port, Program, Routine, SlotId, Step};
 use carousel_ir::{Name, Size};
 use std::collections::HashMap;
 
@@ -74,8 +74,9 @@ type Symbols = HashMap<Name, u64>;
 pub fn bind(program: &Program, input_sizes: &[&[u64]]) -> Result<Bound, BindError> {
     let root = program.routines.last().ok_or(BindError::Empty)?;
     let symbols = unify(root, input_sizes)?;
-    let elements =
-        |sizes: &[u64]| sizes.iter().try_fold(1u64, |n, s| n.checked_mul(*s)).ok_or(BindError::Overflow);
+    let elements = |ports: &[Port], sizes: &mut dyn Iterator<Item = &[u64]>| -> Result<Vec<u64>, BindError> {
+        ports.iter().zip(sizes).map(|(port, sizes)| port.elements(sizes).ok_or(BindError::Overflow)).collect()
+    };
     let mut output_sizes = Vec::new();
     for port in &root.outputs {
         output_sizes.push(port.sizes.iter().map(|s| value(s, &symbols)).collect::<Result<Vec<u64>, _>>()?);
@@ -83,8 +84,8 @@ pub fn bind(program: &Program, input_sizes: &[&[u64]]) -> Result<Bound, BindErro
     let mut bound = Bound {
         entries: Vec::new(),
         arena_bytes: 0,
-        input_elements: input_sizes.iter().map(|s| elements(s)).collect::<Result<_, _>>()?,
-        output_elements: output_sizes.iter().map(|s| elements(s)).collect::<Result<_, _>>()?,
+        input_elements: elements(&root.inputs, &mut input_sizes.iter().copied())?,
+        output_elements: elements(&root.outputs, &mut output_sizes.iter().map(Vec::as_slice))?,
         output_sizes,
     };
     let ends = Ends {

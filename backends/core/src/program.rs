@@ -69,7 +69,16 @@ pub enum Step {
     },
 }
 
-/// An input or output at the boundary: row-major, axes in the declared order.
+/// How the elements of an input lie in memory.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Stored {
+    /// What they are there; kernels convert them as they load them.
+    pub dtype: DType,
+    /// Elements from one place to the next along each axis in the declared order; none where it is row-major.
+    pub strides: Option<Vec<u64>>,
+}
+
+/// An input or output at the boundary, axes in the declared order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Port {
     /// Its name.
@@ -78,6 +87,27 @@ pub struct Port {
     pub ty: Type,
     /// The sizes of those axes.
     pub sizes: Vec<Size>,
+    /// Elements from one place to the next along each of those axes; none where it is row-major.
+    pub strides: Option<Vec<u64>>,
+}
+
+impl Port {
+    /// Elements from the first to the last of a tensor of this shape, both included; none if they cannot be counted.
+    pub fn elements(&self, shape: &[u64]) -> Option<u64> {
+        elements(shape, self.strides.as_deref())
+    }
+}
+
+/// Elements from the first to the last of a tensor, both included; none if they cannot be counted.
+pub fn elements(shape: &[u64], strides: Option<&[u64]>) -> Option<u64> {
+    let Some(strides) = strides else {
+        return shape.iter().try_fold(1u64, |count, size| count.checked_mul(*size));
+    };
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    let last = shape.iter().zip(strides).map(|(size, stride)| (size - 1).checked_mul(*stride));
+    last.sum::<Option<u64>>().and_then(|last| last.checked_add(1))
 }
 
 /// A lowered function.
@@ -147,6 +177,20 @@ pub struct Bound {
     pub output_elements: Vec<u64>,
     /// Sizes of the axes of each output of the root.
     pub output_sizes: Vec<Vec<u64>>,
+}
+
+/// Where the elements of a tensor lie, in row-major order, given the size and the stride of each axis.
+pub fn places(axes: &[(usize, usize)]) -> impl Iterator<Item = usize> + '_ {
+    let count = axes.iter().map(|(size, _)| size).product();
+    (0..count).map(|element: usize| {
+        let mut rest = element;
+        let inner = axes.iter().rev().map(|(size, stride)| {
+            let place = rest % size * stride;
+            rest /= size;
+            place
+        });
+        inner.sum()
+    })
 }
 
 /// Bytes of an element in memory.

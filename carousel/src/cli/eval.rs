@@ -76,9 +76,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let result = if arguments.carry {
         evaluate_carried(&model.predictor(&engine, parameters)?, parameters, &part)
     } else {
-        let loss = model.loss(&engine)?;
+        let loss = model.loss(&engine, &parameters.stored(model.layout()))?;
         forms::warn(loss.forms());
-        evaluate(&loss, &parameters.widened(model.layout()), &part, training.batch, Extent::Whole)
+        evaluate(&loss, parameters, &part, training.batch, Extent::Whole)
     };
     let result = result.map_err(Failure::work)?;
     if arguments.json {

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use carousel_core::program::places;
+
 /// A table.
 #[derive(Clone, Debug)]
 pub struct NameTable {
@@ -151,17 +153,14 @@ impl Placement {
         })
     }
 
+    /// Elements of the tensor from the first one of the parameter to its last, both included.
+    pub fn span(&self) -> usize {
+        1 + self.strides.iter().map(|(size, stride)| size.saturating_sub(1) * stride).sum::<usize>()
+    }
+
     /// The place in the tensor of each element, in the parameter's order.
     pub fn places(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.elements()).map(move |element| {
-            let mut rest = element;
-            let inner = self.strides.iter().rev().map(|(size, stride)| {
-                let place = rest % size * stride;
-                rest /= size;
-                place
-            });
-            self.offset + inner.sum::<usize>()
-        })
+        places(&self.strides).map(|place| self.offset + place)
     }
 }
 

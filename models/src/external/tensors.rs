@@ -88,16 +88,17 @@ impl TensorFolder {
         problems
     }
 
-    /// Adds a parameter: where it lies in its file, if its elements follow each other there and are of a type that is
-    /// computed with as it is; else as a copy in f32.
+    /// Adds a parameter: where it lies in its file, if its elements are of a type that is computed with as it is; else as a
+    /// copy in f32.
     pub fn add(&self, placement: &Placement, weights: &mut Weights<'_>) -> Result<(), ExternalError> {
         if let Some((file, place)) = self.tensors.get(&placement.tensor)
-            && placement.is_contiguous()
             && let Some(dtype) = usable(place.dtype)
         {
             let size = place.bytes.len() / place.shape.iter().product::<usize>().max(1);
             let start = place.bytes.start + placement.offset * size;
-            if weights.map(&self.files[*file], start..start + placement.elements() * size, dtype) {
+            let strides = (!placement.is_contiguous()).then(|| placement.strides.clone());
+            let bytes = start..start + placement.span() * size;
+            if weights.map(&self.files[*file], bytes, dtype, strides) {
                 return Ok(());
             }
         }

@@ -14,6 +14,7 @@ use carousel_models::library::{Cells, ModelSource, OPTIMIZER, bundled};
 use carousel_models::model::{Model, Reading};
 use carousel_models::optimizer::{Optimizer, Update};
 use carousel_models::schedule::Schedule;
+use carousel_models::weights::Weights;
 use carousel_reference::{Tensor, evaluate};
 use std::collections::BTreeMap;
 
@@ -235,8 +236,8 @@ impl Learner for Compiled<'_> {
     fn step(&mut self, step: u64, learning_rate: f64, batch: &Batch) -> Result<(f64, f64), GoldenError> {
         let failed = |error: carousel_core::backend::RunError| GoldenError::Program(error.to_string());
         let reading = Reading { batch, seed: 0, step };
-        let values = &self.optimizer.values;
-        let loss = self.gradient.loss(values, reading, Some(&mut self.gradients)).map_err(failed)?;
+        let values = Weights::of(self.model.layout(), self.optimizer.values.as_slice());
+        let loss = self.gradient.loss(&values, reading, Some(&mut self.gradients)).map_err(failed)?;
         let norm = self.optimizer.norm(&self.gradients).map_err(failed)?;
         let adamw = adamw(self.training);
         let update = Update { adamw: &adamw, step, learning_rate, clip: self.training.clip };

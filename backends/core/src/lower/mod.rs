@@ -24,10 +24,12 @@ mod view;
 
 use crate::kernel::Kernel;
 use crate::plan::{self, Lifetime};
-use crate::program::{Home, KernelId, Port, Program, Routine, RoutineId, Slot, SlotId, Step};
+use crate::program::{Home, KernelId, Port, Program, Routine, RoutineId, Slot, SlotId, Step, Stored};
 use crate::target::Target;
 use builder::{Built, KernelBuilder};
-use carousel_ir::{Axis, DType, Diagnostic, FunctionId, Graph, Module, Name, Op, Size, Span, Type, ValueId};
+use carousel_ir::{
+    Axis, AxisTable, DType, Diagnostic, FunctionId, Graph, Module, Name, Op, Size, Span, Type, ValueId,
+};
 use frame::{Frame, label};
 use petgraph::graph::{DiGraph, NodeIndex};
 use settle::{Settling, Unit};
@@ -41,6 +43,8 @@ pub(crate) struct Context<'m> {
     pub(crate) target: &'m Target,
     pub(crate) frames: Vec<Frame<'m>>,
     pub(crate) storages: Vec<Storage>,
+    /// How the function's inputs lie in memory.
+    pub(crate) inputs: Vec<Stored>,
     /// Axes that scans run along.
     pub(crate) time_axes: &'m HashSet<Axis>,
 }
@@ -79,6 +83,25 @@ impl Context<'_> {
             && view.offset == Size::Known(0)
             && self.storages[view.storage.0 as usize].elements == elements
     }
+
+    /// The storage to give a function for an argument with axes in this order, and their strides if it is not row-major
+    /// there; none if the argument is to be copied. What came in strided goes on strided; other views are copied, as each
+    /// way of lying in memory is another routine.
+    pub(crate) fn passed(
+        &self,
+        view: &View,
+        order: &[Axis],
+        frame: usize,
+    ) -> Option<(StorageId, Option<Vec<u64>>)> {
+        if self.is_whole(view, order, frame) {
+            return Some((view.storage, None));
+        }
+        let Whereabouts::Input(input) = self.storages[view.storage.0 as usize].whereabouts else {
+            return None;
+        };
+        self.inputs[input as usize].strides.as_ref()?;
+        Some((view.storage, Some(view.known_strides(order)?)))
+    }
 }
 
 /// Lowers `root` and everything that it calls. `module` is verified.
@@ -86,12 +109,13 @@ pub fn lower(module: &Module, root: FunctionId, target: &Target) -> Result<Progr
     lower_stored(module, root, &[], target)
 }
 
-/// The same with inputs of the root that lie in memory in another dtype than they are computed with: kernels read them
-/// where they are, and convert each element as it is loaded. Nothing is ever stored in the narrower dtype.
+/// The same with inputs of the root that lie in memory in another dtype than they are computed with, or in another order
+/// than the declared one: kernels read them where they are, and convert each element as it is loaded. Nothing is ever
+/// stored in the narrower dtype.
 pub fn lower_stored(
     module: &Module,
     root: FunctionId,
-    stored: &[(Name, DType)],
+    stored: &[(Name, Stored)],
     target: &Target,
 ) -> Result<Program, Vec<Diagnostic>> {
     if module.functions.get(root.index()).is_none() {
@@ -116,11 +140,27 @@ pub fn lower_stored(
     if !unexpanded.is_empty() {
         return Err(unexpanded);
     }
-    let dtypes = module[root].graph.inputs.iter().map(|input| {
-        stored.iter().find(|(name, _)| *name == input.name).map_or(input.ty.dtype, |(_, dtype)| *dtype)
+    let inputs: Vec<Stored> = module[root].graph.inputs.iter().map(|input| as_given(input, stored)).collect();
+    let misfits = module[root].graph.inputs.iter().zip(&inputs).filter(|(input, stored)| {
+        stored.strides.as_ref().is_some_and(|strides| strides.len() != input.ty.axes.len())
     });
-    lowering.variant(root, dtypes.collect());
+    let misfits: Vec<Diagnostic> = misfits
+        .map(|(input, _)| {
+            let message = format!("`{}` has the axes [{}], but strides of others", input.name, input.ty.axes);
+            Diagnostic::error("stored", Span::default(), message)
+        })
+        .collect();
+    if !misfits.is_empty() {
+        return Err(misfits);
+    }
+    lowering.variant(root, inputs);
     Ok(lowering.program)
+}
+
+/// How an input lies in memory: as was said, or as it is declared.
+fn as_given(input: &carousel_ir::Input, stored: &[(Name, Stored)]) -> Stored {
+    let given = stored.iter().find(|(name, _)| *name == input.name);
+    given.map_or(Stored { dtype: input.ty.dtype, strides: None }, |(_, stored)| stored.clone())
 }
 
 fn collect_time_axes(graph: &Graph, found: &mut HashSet<Axis>) {
@@ -168,19 +208,19 @@ struct Lowering<'m> {
     target: &'m Target,
     program: Program,
     kernels: HashMap<Kernel, KernelId>,
-    routines: HashMap<(FunctionId, Vec<DType>), RoutineId>,
+    routines: HashMap<(FunctionId, Vec<Stored>), RoutineId>,
 }
 
 /// A step with storages in place of slots.
 enum Work {
     Launch(Box<Built>),
-    Call { function: FunctionId, inputs: Vec<StorageId>, outputs: Vec<StorageId> },
+    Call { function: FunctionId, inputs: Vec<(StorageId, Stored)>, outputs: Vec<StorageId> },
 }
 
 impl<'m> Lowering<'m> {
-    /// The routine of a function whose inputs lie in memory in these dtypes, after the routines that it calls.
-    fn variant(&mut self, function: FunctionId, dtypes: Vec<DType>) -> RoutineId {
-        let key = (function, dtypes);
+    /// The routine of a function whose inputs lie in memory like that, after the routines that it calls.
+    fn variant(&mut self, function: FunctionId, inputs: Vec<Stored>) -> RoutineId {
+        let key = (function, inputs);
         if let Some(made) = self.routines.get(&key) {
             return *made;
         }
@@ -191,9 +231,10 @@ impl<'m> Lowering<'m> {
         id
     }
 
-    fn function(&mut self, function: FunctionId, dtypes: &[DType]) -> Routine {
+    fn function(&mut self, function: FunctionId, inputs: &[Stored]) -> Routine {
         let graph = &self.module[function].graph;
         let mut cx = Context {
+            inputs: inputs.to_vec(),
             module: self.module,
             target: self.target,
             frames: Vec::new(),
@@ -207,12 +248,18 @@ impl<'m> Lowering<'m> {
         let values = graph.input_values();
         let mut ends = Vec::new();
         for (index, input) in graph.inputs.iter().enumerate() {
-            let elements = graph.axes.elements(&input.ty.axes);
-            let name = input.name.to_string();
-            let storage = cx.storage(dtypes[index], elements, Whereabouts::Input(index as u32), name);
+            let Stored { dtype, strides } = &inputs[index];
+            let (axes, name) = (input.ty.axes.as_slice(), input.name.to_string());
+            let elements = match strides {
+                None => graph.axes.elements(&input.ty.axes),
+                Some(strides) => span(&graph.axes, axes, strides),
+            };
+            let storage = cx.storage(*dtype, elements, Whereabouts::Input(index as u32), name);
             if let Some(value) = values[index] {
-                let view = View::whole(storage, input.ty.axes.as_slice(), &graph.axes);
-                cx.frames[0].home[value.index()] = Some(view);
+                cx.frames[0].home[value.index()] = Some(match strides {
+                    None => View::whole(storage, axes, &graph.axes),
+                    Some(strides) => View::strided(storage, axes, strides),
+                });
             }
         }
         let mut claims = HashMap::new();
@@ -260,12 +307,11 @@ impl<'m> Lowering<'m> {
         let called = work.iter().map(|step| match step {
             Work::Launch(_) => None,
             Work::Call { function, inputs, .. } => {
-                let dtypes = inputs.iter().map(|s| cx.storages[s.0 as usize].dtype).collect();
-                Some(self.variant(*function, dtypes))
+                Some(self.variant(*function, inputs.iter().map(|(_, stored)| stored.clone()).collect()))
             }
         });
         let called = called.collect::<Vec<_>>();
-        self.routine(cx, function, dtypes, work.into_iter().zip(called).collect())
+        self.routine(cx, function, work.into_iter().zip(called).collect())
     }
 
     /// One unit as a kernel or a call.
@@ -307,7 +353,6 @@ impl<'m> Lowering<'m> {
         &mut self,
         cx: Context<'m>,
         function: FunctionId,
-        dtypes: &[DType],
         work: Vec<(Work, Option<RoutineId>)>,
     ) -> Routine {
         let graph = &self.module[function].graph;
@@ -322,7 +367,9 @@ impl<'m> Lowering<'m> {
         for (step, _) in &work {
             match step {
                 Work::Launch(built) => order.extend(&built.arguments),
-                Work::Call { inputs, outputs, .. } => order.extend(inputs.iter().chain(outputs)),
+                Work::Call { inputs, outputs, .. } => {
+                    order.extend(inputs.iter().map(|(storage, _)| storage).chain(outputs));
+                }
             }
         }
         for id in order {
@@ -357,6 +404,7 @@ impl<'m> Lowering<'m> {
                         .expect("the sizes of a verified call agree")
                         .into_iter()
                         .collect();
+                    let inputs: Vec<StorageId> = inputs.into_iter().map(|(storage, _)| storage).collect();
                     let (inputs, outputs) = (slot(&inputs), slot(&outputs));
                     let routine = routine.expect("callees were lowered before");
                     Step::Call { routine, inputs, outputs, symbols }
@@ -365,19 +413,19 @@ impl<'m> Lowering<'m> {
         }
         let lifetimes = lifetimes(&slots, &steps);
         let frame_bytes = plan::place(&mut slots, &lifetimes);
-        let port = |name, ty: Type| {
+        let port = |name, ty: Type, strides| {
             let sizes = ty.axes.iter().map(|a| graph.axes.size(a).clone()).collect();
-            Port { name, ty, sizes }
+            Port { name, ty, sizes, strides }
         };
-        let input = |(i, dtype): (&carousel_ir::Input, &DType)| {
-            port(i.name, Type { dtype: *dtype, axes: i.ty.axes.clone() })
+        let input = |(i, Stored { dtype, strides }): (&carousel_ir::Input, &Stored)| {
+            port(i.name, Type { dtype: *dtype, axes: i.ty.axes.clone() }, strides.clone())
         };
         let output_type =
             |o: &carousel_ir::Output| Type { dtype: graph.ty(o.value).dtype, axes: o.axes.clone() };
         Routine {
             name: self.module[function].name,
-            inputs: graph.inputs.iter().zip(dtypes).map(input).collect(),
-            outputs: graph.outputs.iter().map(|o| port(o.name, output_type(o))).collect(),
+            inputs: graph.inputs.iter().zip(&cx.inputs).map(input).collect(),
+            outputs: graph.outputs.iter().map(|o| port(o.name, output_type(o), None)).collect(),
             slots,
             frame_bytes,
             steps,
@@ -393,6 +441,14 @@ impl<'m> Lowering<'m> {
         self.kernels.insert(kernel, id);
         id
     }
+}
+
+/// Elements from the first to the last of a tensor with these strides; its axes have elements.
+fn span(table: &AxisTable, axes: &[Axis], strides: &[u64]) -> Size {
+    let last = axes.iter().zip(strides).map(|(axis, stride)| {
+        Size::product([table.size(*axis).clone().minus(Size::Known(1)), Size::Known(*stride)])
+    });
+    Size::sum(last.chain([Size::Known(1)]))
 }
 
 /// Several units as one kernel.

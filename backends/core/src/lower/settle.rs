@@ -5,6 +5,7 @@ use super::frame::{Origin, Start, is_statement, label, origin, reads, rearranges
 use super::layout;
 use super::product::is_worth_it;
 use super::view::{StorageId, View, Whereabouts};
+use crate::program::Stored;
 use carousel_ir::{Axis, Op, ValueId};
 use petgraph::graph::{DiGraph, NodeIndex};
 use std::collections::{BinaryHeap, HashMap};
@@ -18,8 +19,8 @@ pub(crate) enum Unit {
     Copy(ValueId, View),
     /// Runs a scan.
     Scan(ValueId),
-    /// Runs a function on whole storages.
-    Call { value: ValueId, inputs: Vec<StorageId>, outputs: Vec<StorageId> },
+    /// Runs a function on whole storages, its inputs as they lie there.
+    Call { value: ValueId, inputs: Vec<(StorageId, Stored)>, outputs: Vec<StorageId> },
 }
 
 /// What is decided while places are given.
@@ -158,16 +159,17 @@ impl Settling {
                 cx.frames[self.frame].home[operand.index()] = Some(view);
                 self.units.push(Unit::Value(*operand));
             }
-            let storage = match view_of(&cx.frames, self.frame, *operand) {
-                Some(view) if cx.is_whole(&view, declared, self.frame) => view.storage,
-                _ => {
+            let there = view_of(&cx.frames, self.frame, *operand);
+            let (storage, strides) = match there.and_then(|view| cx.passed(&view, declared, self.frame)) {
+                Some(passed) => passed,
+                None => {
                     let view = self.place(cx, *operand, declared);
                     let storage = view.storage;
                     self.units.push(Unit::Copy(*operand, view));
-                    storage
+                    (storage, None)
                 }
             };
-            inputs.push(storage);
+            inputs.push((storage, Stored { dtype: cx.storages[storage.0 as usize].dtype, strides }));
         }
         let projections = self.projections(cx, value);
         let mut outputs = Vec::new();
@@ -207,7 +209,7 @@ pub(crate) fn unit_reads(cx: &Context<'_>, frame: usize, unit: &Unit) -> Vec<Ori
         Unit::Call { value, inputs, .. } => {
             let stored = |o: &&ValueId| view_of(frames, frame, **o).is_some();
             let direct = graph[*value].operands.iter().filter(stored).map(|o| origin(frames, frame, *o));
-            direct.chain(inputs.iter().map(|s| Origin::Copy(*s))).collect()
+            direct.chain(inputs.iter().map(|(s, _)| Origin::Copy(*s))).collect()
         }
     }
 }

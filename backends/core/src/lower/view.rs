@@ -61,6 +61,22 @@ impl View {
         View { storage, offset: Size::Known(0), moves: Vec::new(), strides }
     }
 
+    /// All of a storage in which the axes have these strides.
+    pub(crate) fn strided(storage: StorageId, axes: &[Axis], strides: &[u64]) -> View {
+        let mut strides: Vec<(Axis, u64)> = axes.iter().copied().zip(strides.iter().copied()).collect();
+        strides.sort_by_key(|(_, stride)| std::cmp::Reverse(*stride));
+        let strides = strides.into_iter().map(|(axis, stride)| (axis, Size::Known(stride))).collect();
+        View { storage, offset: Size::Known(0), moves: Vec::new(), strides }
+    }
+
+    /// The strides of these axes, if the view begins where its storage does, and they are numbers.
+    pub(crate) fn known_strides(&self, axes: &[Axis]) -> Option<Vec<u64>> {
+        if !self.moves.is_empty() || self.offset != Size::Known(0) {
+            return None;
+        }
+        axes.iter().map(|axis| self.stride(*axis).known()).collect()
+    }
+
     /// The stride of an axis; 0 if the view repeats along it.
     pub(crate) fn stride(&self, axis: Axis) -> Size {
         self.strides.iter().find(|(a, _)| *a == axis).map_or(Size::Known(0), |(_, s)| s.clone())

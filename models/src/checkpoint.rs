@@ -22,6 +22,7 @@ pub use manifest::{Best, Manifest, SourceFile, Unlogged, VERSION};
 pub use tensor_file::{TensorFile, TensorPlace, validated, write_tensors};
 
 use crate::tokenizer::{ByteTokenizer, FileTokenizer, TOKENIZER_FILE, Tokenizer};
+use crate::weights::Weights;
 
 /// Name of the file with the parameters.
 pub const MODEL_FILE: &str = "model.safetensors";
@@ -120,6 +121,20 @@ impl Checkpoint {
     /// The values of the parameters, in the order asked for; the file must hold these and no others.
     pub fn parameters(&self, expected: &[TensorSpec]) -> Result<Vec<Vec<f32>>, CheckpointError> {
         TensorFile::open(&self.folder.join(MODEL_FILE))?.values(expected)
+    }
+
+    /// The parameters where they lie in the file, in the order asked for; the file must hold these and no others.
+    pub fn weights(&self, expected: &[TensorSpec]) -> Result<Weights<'static>, CheckpointError> {
+        let file = Arc::new(TensorFile::open(&self.folder.join(MODEL_FILE))?);
+        let mut weights = Weights::none();
+        for place in file.find(expected)? {
+            let bytes = place.bytes.clone();
+            let is_mapped = place.stored().is_some_and(|dtype| weights.map(&file, bytes, dtype, None));
+            if !is_mapped {
+                file.read(&place, weights.room(place.shape.iter().product()));
+            }
+        }
+        Ok(weights)
     }
 
     /// The moments of the parameters, and what the model remembers, in the order asked for; the file must hold these and no

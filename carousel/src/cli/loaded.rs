@@ -48,8 +48,7 @@ impl Loaded {
         let source = ModelSource::from_files(manifest.sources.clone());
         let parameter_values = manifest.parameters.clone();
         let model = Model::new(&source, &parameter_values)?;
-        let parameters = checkpoint.parameters(&model.layout().specs()).map_err(Failure::input)?.concat();
-        let parameters = Weights::of(model.layout(), parameters);
+        let parameters = checkpoint.weights(&model.layout().specs()).map_err(Failure::input)?;
         must_be_finite(folder, &model, &parameters)?;
         let tokenizer = Some(checkpoint.tokenizer().map_err(Failure::input)?);
         Ok(Loaded { model, source, parameter_values, parameters, tokenizer, external: None })

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use carousel_ir::DType;
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
@@ -32,6 +33,18 @@ pub struct TensorPlace {
     pub dtype: Dtype,
     /// Where they lie in the file.
     pub bytes: Range<usize>,
+}
+
+impl TensorPlace {
+    /// The dtype of its elements, if kernels read such as they are.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum of another crate, which may grow")]
+    pub(crate) fn stored(&self) -> Option<DType> {
+        match self.dtype {
+            Dtype::F32 => Some(DType::F32),
+            Dtype::BF16 => Some(DType::Bf16),
+            _ => None,
+        }
+    }
 }
 
 /// A safetensors file that has been checked.
@@ -78,33 +91,47 @@ impl TensorFile {
         Ok(shapes.into_iter().map(|(name, shape)| TensorSpec { name, shape }).collect())
     }
 
-    /// The values of exactly these tensors, in this order.
-    pub fn values(&self, expected: &[TensorSpec]) -> Result<Vec<Vec<f32>>, CheckpointError> {
-        let tensors = self.tensors()?;
-        let mut views: BTreeMap<&str, TensorView<'_>> = tensors.iter().collect();
-        let (mut values, mut problems) = (Vec::with_capacity(expected.len()), Vec::new());
+    /// Where exactly these tensors lie, in this order; their numbers can be read as f32.
+    pub fn find(&self, expected: &[TensorSpec]) -> Result<Vec<TensorPlace>, CheckpointError> {
+        let mut places: BTreeMap<String, TensorPlace> =
+            self.places()?.into_iter().map(|place| (place.name.clone(), place)).collect();
+        let (mut found, mut problems) = (Vec::with_capacity(expected.len()), Vec::new());
         for TensorSpec { name, shape } in expected {
             let name = name.clone();
-            match views.remove(name.as_str()) {
+            match places.remove(&name) {
                 None => problems.push(TensorProblem::Missing { name, shape: shape.clone() }),
-                Some(view) if view.shape() != shape => {
-                    let (expected, found) = (shape.clone(), view.shape().to_vec());
+                Some(place) if place.shape != *shape => {
+                    let (expected, found) = (shape.clone(), place.shape);
                     problems.push(TensorProblem::Shape { name, expected, found });
                 }
-                // Once there is a problem, nothing will be returned and nothing need be converted.
-                Some(view) if !problems.is_empty() && is_readable(view.dtype()) => {}
-                Some(view) => match as_f32(&view) {
-                    Some(numbers) => values.push(numbers),
-                    None => problems.push(TensorProblem::Dtype { name, found: view.dtype().to_string() }),
-                },
+                Some(place) if !is_readable(place.dtype) => {
+                    problems.push(TensorProblem::Dtype { name, found: place.dtype.to_string() });
+                }
+                Some(place) => found.push(place),
             }
         }
-        problems.extend(views.into_keys().map(|name| TensorProblem::Extra { name: name.into() }));
+        problems.extend(places.into_keys().map(|name| TensorProblem::Extra { name }));
         if problems.is_empty() {
-            Ok(values)
+            Ok(found)
         } else {
             Err(CheckpointError::Mismatch { path: self.path.clone(), problems })
         }
+    }
+
+    /// The values of exactly these tensors, in this order.
+    pub fn values(&self, expected: &[TensorSpec]) -> Result<Vec<Vec<f32>>, CheckpointError> {
+        let read = |place: TensorPlace| {
+            let mut values = vec![0.0; place.shape.iter().product()];
+            self.read(&place, &mut values);
+            values
+        };
+        Ok(self.find(expected)?.into_iter().map(read).collect())
+    }
+
+    /// All numbers of a tensor that was found.
+    pub(crate) fn read(&self, place: &TensorPlace, into: &mut [f32]) {
+        let is_read = converted(place.dtype, &self.bytes[place.bytes.clone()], into);
+        debug_assert!(is_read, "{} was looked at when it was found", place.dtype);
     }
 
     /// Path of the file.
@@ -154,11 +181,6 @@ impl TensorFile {
 
 fn is_readable(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
-}
-
-fn as_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    let mut values = vec![0.0; view.shape().iter().product()];
-    converted(view.dtype(), view.data(), &mut values).then_some(values)
 }
 
 /// Numbers of that type as f32; whether the type is one that can be read.

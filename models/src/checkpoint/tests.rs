@@ -83,6 +83,9 @@ fn everything_comes_back_bit_for_bit() {
     assert_eq!(parameters[0][1].to_bits(), (7.0 + 1.0f32 / 7.0).to_bits());
     assert_eq!(parameters[1][0].to_bits(), (f32::MIN_POSITIVE / 8.0).to_bits());
     assert!(parameters[2].is_empty());
+    let mapped = checkpoint.weights(&specs()).unwrap();
+    let bits: Vec<u32> = parameters.iter().flatten().map(|x| x.to_bits()).collect();
+    assert_eq!((mapped.words().collect::<Vec<_>>(), mapped.copied_bytes()), (bits, 0));
     let moments = checkpoint.moments(&specs(), &[]).unwrap();
     assert_eq!(moments.first[1][0].to_bits(), (-0.0f32).to_bits());
     assert_eq!(moments.second[1], [f32::NEG_INFINITY]);

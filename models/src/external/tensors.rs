@@ -6,8 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use carousel_ir::DType;
-use safetensors::Dtype;
 use serde_json::Value;
 
 use super::names::Placement;
@@ -92,7 +90,7 @@ impl TensorFolder {
     /// copy in f32.
     pub fn add(&self, placement: &Placement, weights: &mut Weights<'_>) -> Result<(), ExternalError> {
         if let Some((file, place)) = self.tensors.get(&placement.tensor)
-            && let Some(dtype) = usable(place.dtype)
+            && let Some(dtype) = place.stored()
         {
             let size = place.bytes.len() / place.shape.iter().product::<usize>().max(1);
             let start = place.bytes.start + placement.offset * size;
@@ -127,16 +125,6 @@ impl TensorFolder {
         file.copy(&placement.tensor, range, &mut whole).map_err(damaged)?;
         into.iter_mut().zip(placement.places()).for_each(|(value, place)| *value = whole[place]);
         Ok(())
-    }
-}
-
-/// The dtype of elements that kernels read as they are.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the enum of another crate, which may grow")]
-fn usable(dtype: Dtype) -> Option<DType> {
-    match dtype {
-        Dtype::F32 => Some(DType::F32),
-        Dtype::BF16 => Some(DType::Bf16),
-        _ => None,
     }
 }
 

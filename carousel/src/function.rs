@@ -76,8 +76,10 @@ pub enum Values {
     F32(Vec<f32>),
     /// 64-bit floats.
     F64(Vec<f64>),
-    /// 16-bit floats, as bits.
+    /// bf16, as bits.
     Bf16(Vec<u16>),
+    /// f16, as bits.
+    F16(Vec<u16>),
     /// Signed integers.
     I32(Vec<i32>),
     /// Unsigned integers.
@@ -169,6 +171,7 @@ impl Values {
             DType::F32 => Values::F32(vec![0.0; elements]),
             DType::F64 => Values::F64(vec![0.0; elements]),
             DType::Bf16 => Values::Bf16(vec![0; elements]),
+            DType::F16 => Values::F16(vec![0; elements]),
             DType::I32 => Values::I32(vec![0; elements]),
             DType::U32 => Values::U32(vec![0; elements]),
             DType::Bool => Values::Bool(vec![0; elements]),
@@ -181,6 +184,7 @@ impl Values {
             Values::F32(_) => DType::F32,
             Values::F64(_) => DType::F64,
             Values::Bf16(_) => DType::Bf16,
+            Values::F16(_) => DType::F16,
             Values::I32(_) => DType::I32,
             Values::U32(_) => DType::U32,
             Values::Bool(_) => DType::Bool,
@@ -193,6 +197,7 @@ impl Values {
             Values::F32(v) => Data::F32(v),
             Values::F64(v) => Data::F64(v),
             Values::Bf16(v) => Data::Bf16(v),
+            Values::F16(v) => Data::F16(v),
             Values::I32(v) => Data::I32(v),
             Values::U32(v) => Data::U32(v),
             Values::Bool(v) => Data::Bool(v),
@@ -205,6 +210,7 @@ impl Values {
             Values::F32(v) => DataMut::F32(v),
             Values::F64(v) => DataMut::F64(v),
             Values::Bf16(v) => DataMut::Bf16(v),
+            Values::F16(v) => DataMut::F16(v),
             Values::I32(v) => DataMut::I32(v),
             Values::U32(v) => DataMut::U32(v),
             Values::Bool(v) => DataMut::Bool(v),

@@ -118,7 +118,7 @@ impl Random {
         let shape: Vec<usize> = input.ty.axes.iter().map(|a| size(axes.size(a)) as usize).collect();
         let count = shape.iter().product::<usize>();
         match input.ty.dtype {
-            DType::F32 | DType::F64 | DType::Bf16 => {
+            DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => {
                 Tensor::floats(&shape, (0..count).map(|_| self.number()).collect::<Vec<_>>())
             }
             // Small enough to address any axis.

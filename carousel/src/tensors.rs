@@ -54,13 +54,14 @@ fn elements(dtype: Dtype, bytes: &[u8]) -> Result<Values, String> {
         Dtype::F32 => Values::F32(each(bytes, f32::from_le_bytes)),
         Dtype::F64 => Values::F64(each(bytes, f64::from_le_bytes)),
         Dtype::BF16 => Values::Bf16(each(bytes, u16::from_le_bytes)),
+        Dtype::F16 => Values::F16(each(bytes, u16::from_le_bytes)),
         Dtype::I32 => Values::I32(each(bytes, i32::from_le_bytes)),
         Dtype::U32 => Values::U32(each(bytes, u32::from_le_bytes)),
         Dtype::I64 => return narrow(each(bytes, i64::from_le_bytes)),
         Dtype::BOOL => Values::Bool(bytes.iter().map(|b| if *b != 0 { -1 } else { 0 }).collect()),
         other => {
             return Err(format!(
-                "dtype {other:?} is not supported (F32, F64, BF16, I32, U32, I64, BOOL are)"
+                "dtype {other:?} is not supported (F32, F64, BF16, F16, I32, U32, I64, BOOL are)"
             ));
         }
     })
@@ -72,7 +73,8 @@ impl Values {
         let wide: Vec<f64> = match self {
             Values::F32(v) => v.iter().map(|x| f64::from(*x)).collect(),
             Values::F64(v) => v.clone(),
-            Values::Bf16(v) => v.iter().map(|x| f64::from(half::bf16::from_bits(*x).to_f32())).collect(),
+            Values::Bf16(v) => v.iter().map(|x| half::bf16::from_bits(*x).to_f64()).collect(),
+            Values::F16(v) => v.iter().map(|x| half::f16::from_bits(*x).to_f64()).collect(),
             Values::I32(_) | Values::U32(_) | Values::Bool(_) => return self.clone(),
         };
         match dtype {
@@ -81,6 +83,7 @@ impl Values {
             DType::Bf16 => {
                 Values::Bf16(wide.into_iter().map(|x| half::bf16::from_f64(x).to_bits()).collect())
             }
+            DType::F16 => Values::F16(wide.into_iter().map(|x| half::f16::from_f64(x).to_bits()).collect()),
             DType::I32 | DType::U32 | DType::Bool => self.clone(),
         }
     }
@@ -112,6 +115,7 @@ fn encoded(output: &Output) -> (Dtype, Vec<usize>, Vec<u8>) {
         Data::F32(v) => (Dtype::F32, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
         Data::F64(v) => (Dtype::F64, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
         Data::Bf16(v) => (Dtype::BF16, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
+        Data::F16(v) => (Dtype::F16, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
         Data::I32(v) => (Dtype::I32, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
         Data::U32(v) => (Dtype::U32, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
         Data::Bool(v) => (Dtype::BOOL, v.iter().map(|x| u8::from(*x != 0)).collect()),

@@ -13,6 +13,8 @@ pub enum DType {
     F64,
     /// 16-bit float with the exponent of `F32`; storage only, arithmetic is in `F32`.
     Bf16,
+    /// 16-bit float of IEEE 754: up to 65504, subnormal below 2^-14; storage only, arithmetic is in `F32`.
+    F16,
     /// 32-bit signed integer.
     I32,
     /// 32-bit unsigned integer.
@@ -23,7 +25,8 @@ pub enum DType {
 
 impl DType {
     /// Every dtype.
-    pub const ALL: [DType; 6] = [DType::F32, DType::F64, DType::Bf16, DType::I32, DType::U32, DType::Bool];
+    pub const ALL: [DType; 7] =
+        [DType::F32, DType::F64, DType::Bf16, DType::F16, DType::I32, DType::U32, DType::Bool];
 
     /// Its name in the text form.
     pub fn name(self) -> &'static str {
@@ -31,6 +34,7 @@ impl DType {
             DType::F32 => "f32",
             DType::F64 => "f64",
             DType::Bf16 => "bf16",
+            DType::F16 => "f16",
             DType::I32 => "i32",
             DType::U32 => "u32",
             DType::Bool => "bool",
@@ -45,8 +49,16 @@ impl DType {
     /// Whether gradients flow through it.
     pub fn is_float(self) -> bool {
         match self {
-            DType::F32 | DType::F64 | DType::Bf16 => true,
+            DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => true,
             DType::I32 | DType::U32 | DType::Bool => false,
+        }
+    }
+
+    /// Whether it is a float of 16 bits, which is stored and never computed with.
+    pub fn is_half(self) -> bool {
+        match self {
+            DType::Bf16 | DType::F16 => true,
+            DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::Bool => false,
         }
     }
 
@@ -54,7 +66,7 @@ impl DType {
     pub fn is_integer(self) -> bool {
         match self {
             DType::I32 | DType::U32 => true,
-            DType::F32 | DType::F64 | DType::Bf16 | DType::Bool => false,
+            DType::F32 | DType::F64 | DType::Bf16 | DType::F16 | DType::Bool => false,
         }
     }
 }

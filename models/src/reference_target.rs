@@ -121,8 +121,9 @@ fn tensor_in(port: &Port, tensor: &Tensor<'_>) -> Result<reference::Tensor<f64>,
         Data::F32(v) => reference::Tensor::floats(&shape, at.map(|at| f64::from(v[at]))),
         Data::F64(v) => reference::Tensor::floats(&shape, at.map(|at| v[at])),
         Data::Bf16(v) => {
-            reference::Tensor::floats(&shape, at.map(|at| f64::from(half::bf16::from_bits(v[at]).to_f32())))
+            reference::Tensor::floats(&shape, at.map(|at| half::bf16::from_bits(v[at]).to_f64()))
         }
+        Data::F16(v) => reference::Tensor::floats(&shape, at.map(|at| half::f16::from_bits(v[at]).to_f64())),
         Data::I32(v) => reference::Tensor::integers(&shape, at.map(|at| i64::from(v[at]))),
         Data::U32(v) => reference::Tensor::integers(&shape, at.map(|at| i64::from(v[at]))),
         Data::Bool(v) => reference::Tensor::bools(&shape, at.map(|at| v[at] != 0)),
@@ -150,6 +151,9 @@ fn tensor_out(
         DataMut::F64(out) => out.copy_from_slice(&values),
         DataMut::Bf16(out) => {
             out.iter_mut().zip(values).for_each(|(o, v)| *o = half::bf16::from_f64(v).to_bits())
+        }
+        DataMut::F16(out) => {
+            out.iter_mut().zip(values).for_each(|(o, v)| *o = half::f16::from_f64(v).to_bits())
         }
         DataMut::I32(out) => out.iter_mut().zip(values).for_each(|(o, v)| *o = v as i32),
         DataMut::U32(out) => out.iter_mut().zip(values).for_each(|(o, v)| *o = v as u32),

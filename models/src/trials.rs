@@ -34,7 +34,9 @@ pub fn evaluated(graph: &Graph, inputs: &[Vec<f64>]) -> Vec<Vec<f64>> {
         match input.ty.dtype {
             DType::Bool => Tensor::bools(&shape, values.iter().map(|v| *v != 0.0)),
             DType::I32 | DType::U32 => Tensor::integers(&shape, values.iter().map(|v| *v as i64)),
-            DType::F32 | DType::F64 | DType::Bf16 => Tensor::<Wide>::floats(&shape, values.iter().copied()),
+            DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => {
+                Tensor::<Wide>::floats(&shape, values.iter().copied())
+            }
         }
     });
     let outputs = evaluate(&module, FunctionId(0), &tensors.collect::<Vec<_>>());

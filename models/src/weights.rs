@@ -10,6 +10,7 @@ use std::sync::Arc;
 use carousel_core::backend::Data;
 use carousel_core::program::{Stored, element_bytes, places};
 use carousel_ir::{DType, Name};
+use half::{bf16, f16};
 
 use crate::checkpoint::TensorFile;
 use crate::parameters::Layout;
@@ -25,10 +26,19 @@ pub struct Weights<'a> {
 enum Part {
     /// Elements of the arena.
     Arena(Range<usize>),
-    /// bf16 in memory.
-    Halves(Vec<u16>),
+    /// 16 bits a number in memory.
+    Halves(Half, Vec<u16>),
     /// Bytes of a file.
     File(Mapped),
+}
+
+/// A dtype of 16 bits that parameters may be rounded to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Half {
+    /// bf16.
+    Bf16,
+    /// f16.
+    F16,
 }
 
 /// Bytes of a file: whole elements, aligned as the dtype needs it.
@@ -91,13 +101,15 @@ impl<'a> Weights<'a> {
     fn elements_of<'s>(&'s self, part: &'s Part) -> Option<Data<'s>> {
         let Mapped { file, bytes, dtype, .. } = match part {
             Part::Arena(range) => return Some(Data::F32(&self.arena[range.clone()])),
-            Part::Halves(bits) => return Some(Data::Bf16(bits)),
+            Part::Halves(Half::Bf16, bits) => return Some(Data::Bf16(bits)),
+            Part::Halves(Half::F16, bits) => return Some(Data::F16(bits)),
             Part::File(mapped) => mapped,
         };
         let bytes = file.bytes().get(bytes.clone())?;
         match dtype {
             DType::F32 => bytemuck::try_cast_slice(bytes).ok().map(Data::F32),
             DType::Bf16 => bytemuck::try_cast_slice(bytes).ok().map(Data::Bf16),
+            DType::F16 => bytemuck::try_cast_slice(bytes).ok().map(Data::F16),
             DType::F64 | DType::I32 | DType::U32 | DType::Bool => None,
         }
     }
@@ -106,7 +118,7 @@ impl<'a> Weights<'a> {
     fn axes(&self, parameter: usize) -> Option<&[(usize, usize)]> {
         match &self.parts[parameter] {
             Part::File(mapped) => mapped.axes.as_deref(),
-            Part::Arena(_) | Part::Halves(_) => None,
+            Part::Arena(_) | Part::Halves(..) => None,
         }
     }
 
@@ -138,11 +150,17 @@ impl<'a> Weights<'a> {
         size_of_val(&*self.arena) as u64
     }
 
-    /// All of them rounded to bf16.
-    pub fn rounded(&self, layout: &Layout) -> Weights<'static> {
+    /// All of them rounded to 16 bits.
+    pub fn rounded(&self, layout: &Layout, to: Half) -> Weights<'static> {
         let arena = self.widened(layout);
-        let round = |values: &[f32]| values.iter().map(|x| half::bf16::from_f32(*x).to_bits()).collect();
-        let parts = layout.parameters().iter().map(|p| Part::Halves(round(&arena[p.range.clone()])));
+        let round = |x: &f32| match to {
+            Half::Bf16 => bf16::from_f32(*x).to_bits(),
+            Half::F16 => f16::from_f32(*x).to_bits(),
+        };
+        let parts = layout
+            .parameters()
+            .iter()
+            .map(|p| Part::Halves(to, arena[p.range.clone()].iter().map(round).collect()));
         Weights { arena: Cow::Borrowed(&[]), parts: parts.collect() }
     }
 
@@ -151,7 +169,7 @@ impl<'a> Weights<'a> {
         (0..self.parts.len()).flat_map(|at| {
             let (whole, halves) = match self.data(at) {
                 Data::F32(values) => (values, &[][..]),
-                Data::Bf16(bits) => (&[][..], bits),
+                Data::Bf16(bits) | Data::F16(bits) => (&[][..], bits),
                 Data::F64(_) | Data::I32(_) | Data::U32(_) | Data::Bool(_) => (&[][..], &[][..]),
             };
             let axes = self.axes(at);
@@ -166,7 +184,8 @@ impl<'a> Weights<'a> {
             let axes = self.axes(at);
             let place = match self.data(at) {
                 Data::F32(values) => in_order(values, axes).position(|x| !x.is_finite()),
-                Data::Bf16(bits) => in_order(bits, axes).position(|x| !half::bf16::from_bits(x).is_finite()),
+                Data::Bf16(bits) => in_order(bits, axes).position(|x| !bf16::from_bits(x).is_finite()),
+                Data::F16(bits) => in_order(bits, axes).position(|x| !f16::from_bits(x).is_finite()),
                 Data::F64(_) | Data::I32(_) | Data::U32(_) | Data::Bool(_) => None,
             };
             place.map(|place| (at, place))
@@ -181,9 +200,13 @@ impl<'a> Weights<'a> {
             let axes = self.axes(at);
             match self.data(at) {
                 Data::F32(values) => into.zip(in_order(values, axes)).for_each(|(value, x)| *value = x),
-                Data::Bf16(bits) => into
-                    .zip(in_order(bits, axes))
-                    .for_each(|(value, bits)| *value = half::bf16::from_bits(bits).to_f32()),
+                Data::Bf16(bits) => {
+                    into.zip(in_order(bits, axes))
+                        .for_each(|(value, x)| *value = bf16::from_bits(x).to_f32());
+                }
+                Data::F16(bits) => {
+                    into.zip(in_order(bits, axes)).for_each(|(value, x)| *value = f16::from_bits(x).to_f32());
+                }
                 Data::F64(_) | Data::I32(_) | Data::U32(_) | Data::Bool(_) => {}
             }
         }

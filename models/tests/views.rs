@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use carousel_core::backend::DataMut;
+use carousel_ir::DType;
 use carousel_models::batch::Batch;
 use carousel_models::compile::Engine;
 use carousel_models::external::External;
@@ -11,6 +12,7 @@ use carousel_models::library::Cells;
 use carousel_models::model::{Model, Reading};
 use carousel_models::piece::Memory;
 use carousel_models::weights::Weights;
+use half::{bf16, f16};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -64,6 +66,26 @@ fn as_cuda(name: &str, tensor: &mut Stored) {
         let from = |at: usize| at / p % 4 * heads * p + at / (4 * p) * p + at % p;
         tensor.bytes = of((0..elements).map(from).collect());
     }
+}
+
+/// The same numbers, rounded, in 16 bits.
+fn as_halves(tensor: &mut Stored, dtype: Dtype) {
+    let bits = floats(tensor).map(|x| {
+        let (brain, half) = (bf16::from_f32(x), f16::from_f32(x));
+        if dtype == Dtype::BF16 { brain.to_bits() } else { half.to_bits() }
+    });
+    tensor.bytes = bits.flat_map(u16::to_le_bytes).collect();
+    tensor.dtype = dtype;
+}
+
+/// Rounded to what f16 can say.
+fn rounded(tensor: &mut Stored) {
+    let numbers = floats(tensor).map(|x| f16::from_f32(x).to_f32());
+    tensor.bytes = numbers.flat_map(f32::to_le_bytes).collect();
+}
+
+fn floats(tensor: &Stored) -> impl Iterator<Item = f32> {
+    tensor.bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word))
 }
 
 struct Opened {
@@ -152,4 +174,40 @@ fn another_order_of_axes_is_a_view() {
     assert_eq!(turned.weights.widened(layout), plain.weights.widened(layout));
     assert_eq!(turned.weights.bytes(), plain.weights.bytes());
     agrees_with_a_copy(&turned, "CUDA's order");
+}
+
+#[test]
+fn f16_is_read_where_it_lies() {
+    for (name, cuda) in [("golden/hf/fused", false), ("interop/package", false), ("interop/package", true)] {
+        let from = tests(name);
+        let turn = |name: &str, tensor: &mut Stored| {
+            if cuda {
+                as_cuda(name, tensor);
+            }
+        };
+        let narrow = rewritten(&from, |name, tensor| {
+            turn(name, tensor);
+            as_halves(tensor, Dtype::F16);
+        });
+        let wide = rewritten(&from, |_, tensor| rounded(tensor));
+        let (narrow, wide) = (open(narrow.path()), open(wide.path()));
+        let layout = narrow.model.layout();
+        let stored = narrow.weights.stored(layout);
+        assert!(stored.iter().all(|(_, stored)| stored.dtype == DType::F16));
+        assert_eq!(stored.len(), layout.parameters().len());
+        assert_eq!(narrow.weights.bytes(), 2 * layout.elements() as u64);
+        assert_eq!(narrow.weights.widened(layout), wide.weights.widened(layout), "{name}");
+        agrees_with_a_copy(&narrow, name);
+        let what = |opened: &Opened| whole(&opened.model, &opened.weights, &Engine::cpu(Some(1)));
+        assert!(difference(&what(&narrow), &what(&wide)) <= 1e-6, "{name}");
+    }
+}
+
+#[test]
+fn bf16_in_another_order_is_read_where_it_lies() {
+    let folder = rewritten(&tests("interop/package"), |name, tensor| {
+        as_cuda(name, tensor);
+        as_halves(tensor, Dtype::BF16);
+    });
+    agrees_with_a_copy(&open(folder.path()), "bf16 in CUDA's order");
 }

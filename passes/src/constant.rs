@@ -43,7 +43,7 @@ fn cast(value: f64, from: DType, to: DType) -> Option<f64> {
     let exact = match (from.is_float(), to) {
         (_, DType::F64) => rounds_to_itself(value, from),
         (_, DType::F32) => rounds_to_itself(value, from) && f64::from(value as f32) == value,
-        (_, DType::Bf16) => rounds_to_itself(value, DType::Bf16),
+        (_, DType::Bf16 | DType::F16) => rounds_to_itself(value, to),
         (_, DType::I32 | DType::U32) => value.fract() == 0.0,
         (_, DType::Bool) => value == 0.0 || value == 1.0,
     };
@@ -56,13 +56,18 @@ fn rounds_to_itself(value: f64, dtype: DType) -> bool {
         DType::F64 => true,
         DType::F32 => f64::from(value as f32) == value,
         DType::Bf16 => f64::from(value as f32) == value && (value as f32).to_bits() & 0xffff == 0,
+        // Eleven bits of the significand, the last one not below 2^-24.
+        DType::F16 => {
+            let unit = 2f64.powi((value.abs().log2().floor() as i32 - 10).max(-24));
+            value == 0.0 || value.is_infinite() || (value.abs() <= 65504.0 && (value / unit).fract() == 0.0)
+        }
         DType::I32 | DType::U32 | DType::Bool => fits(value, dtype),
     }
 }
 
 fn fits(value: f64, dtype: DType) -> bool {
     match dtype {
-        DType::F32 | DType::F64 | DType::Bf16 => true,
+        DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => true,
         DType::I32 => value.fract() == 0.0 && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&value),
         DType::U32 => value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&value),
         DType::Bool => value == 0.0 || value == 1.0,

@@ -10,7 +10,7 @@ use carousel_cpu::{CpuBackend, CpuExecutable};
 use carousel_ir::{DType, Diagnostic, FunctionId, Module};
 use carousel_passes::{Rules, canonicalize};
 use carousel_reference as reference;
-use half::bf16;
+use half::{bf16, f16};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -118,6 +118,7 @@ enum Elements {
     F32(Vec<f32>),
     F64(Vec<f64>),
     Bf16(Vec<u16>),
+    F16(Vec<u16>),
     I32(Vec<i32>),
     U32(Vec<u32>),
     Bool(Vec<i32>),
@@ -130,6 +131,7 @@ impl Elements {
             DType::F32 => Elements::F32(numbers.map(|x| x as f32).collect()),
             DType::F64 => Elements::F64(numbers.collect()),
             DType::Bf16 => Elements::Bf16(numbers.map(|x| bf16::from_f64(x).to_bits()).collect()),
+            DType::F16 => Elements::F16(numbers.map(|x| f16::from_f64(x).to_bits()).collect()),
             DType::I32 => Elements::I32(numbers.map(|x| x as i32).collect()),
             DType::U32 => Elements::U32(numbers.map(|x| x as u32).collect()),
             DType::Bool => Elements::Bool(numbers.map(|x| if x != 0.0 { -1 } else { 0 }).collect()),
@@ -141,6 +143,7 @@ impl Elements {
             DType::F32 => Elements::F32(vec![f32::NAN; elements]),
             DType::F64 => Elements::F64(vec![f64::NAN; elements]),
             DType::Bf16 => Elements::Bf16(vec![bf16::NAN.to_bits(); elements]),
+            DType::F16 => Elements::F16(vec![f16::NAN.to_bits(); elements]),
             DType::I32 => Elements::I32(vec![i32::MIN; elements]),
             DType::U32 => Elements::U32(vec![u32::MAX; elements]),
             DType::Bool => Elements::Bool(vec![i32::MIN; elements]),
@@ -152,6 +155,7 @@ impl Elements {
             Elements::F32(v) => Data::F32(v),
             Elements::F64(v) => Data::F64(v),
             Elements::Bf16(v) => Data::Bf16(v),
+            Elements::F16(v) => Data::F16(v),
             Elements::I32(v) => Data::I32(v),
             Elements::U32(v) => Data::U32(v),
             Elements::Bool(v) => Data::Bool(v),
@@ -163,6 +167,7 @@ impl Elements {
             Elements::F32(v) => DataMut::F32(v),
             Elements::F64(v) => DataMut::F64(v),
             Elements::Bf16(v) => DataMut::Bf16(v),
+            Elements::F16(v) => DataMut::F16(v),
             Elements::I32(v) => DataMut::I32(v),
             Elements::U32(v) => DataMut::U32(v),
             Elements::Bool(v) => DataMut::Bool(v),
@@ -174,6 +179,7 @@ impl Elements {
             Elements::F32(v) => v.iter().map(|x| f64::from(*x)).collect(),
             Elements::F64(v) => v.clone(),
             Elements::Bf16(v) => v.iter().map(|x| bf16::from_bits(*x).to_f64()).collect(),
+            Elements::F16(v) => v.iter().map(|x| f16::from_bits(*x).to_f64()).collect(),
             Elements::I32(v) => v.iter().map(|x| f64::from(*x)).collect(),
             Elements::U32(v) => v.iter().map(|x| f64::from(*x)).collect(),
             Elements::Bool(v) => v.iter().map(|x| -f64::from(*x)).collect(),

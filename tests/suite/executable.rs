@@ -125,7 +125,9 @@ impl Words {
             DType::F32 => Words::Float(vec![0.0; elements]),
             DType::I32 => Words::Integer(vec![0; elements]),
             DType::U32 => Words::Natural(vec![0; elements]),
-            DType::F64 | DType::Bf16 | DType::Bool => panic!("a training step has no {}", port.ty.dtype),
+            DType::F64 | DType::Bf16 | DType::F16 | DType::Bool => {
+                panic!("a training step has no {}", port.ty.dtype)
+            }
         }
     }
 

@@ -14,8 +14,10 @@ pub enum Data<'a> {
     F32(&'a [f32]),
     /// 64-bit floats.
     F64(&'a [f64]),
-    /// 16-bit floats, as bits.
+    /// bf16, as bits.
     Bf16(&'a [u16]),
+    /// f16, as bits.
+    F16(&'a [u16]),
     /// Signed integers.
     I32(&'a [i32]),
     /// Unsigned integers.
@@ -31,8 +33,10 @@ pub enum DataMut<'a> {
     F32(&'a mut [f32]),
     /// 64-bit floats.
     F64(&'a mut [f64]),
-    /// 16-bit floats, as bits.
+    /// bf16, as bits.
     Bf16(&'a mut [u16]),
+    /// f16, as bits.
+    F16(&'a mut [u16]),
     /// Signed integers.
     I32(&'a mut [i32]),
     /// Unsigned integers.
@@ -147,6 +151,7 @@ impl Data<'_> {
             Data::F32(_) => DType::F32,
             Data::F64(_) => DType::F64,
             Data::Bf16(_) => DType::Bf16,
+            Data::F16(_) => DType::F16,
             Data::I32(_) => DType::I32,
             Data::U32(_) => DType::U32,
             Data::Bool(_) => DType::Bool,
@@ -158,7 +163,7 @@ impl Data<'_> {
         (match self {
             Data::F32(d) => d.len(),
             Data::F64(d) => d.len(),
-            Data::Bf16(d) => d.len(),
+            Data::Bf16(d) | Data::F16(d) => d.len(),
             Data::I32(d) | Data::Bool(d) => d.len(),
             Data::U32(d) => d.len(),
         }) as u64
@@ -169,7 +174,7 @@ impl Data<'_> {
         match self {
             Data::F32(d) => d.as_ptr().cast(),
             Data::F64(d) => d.as_ptr().cast(),
-            Data::Bf16(d) => d.as_ptr().cast(),
+            Data::Bf16(d) | Data::F16(d) => d.as_ptr().cast(),
             Data::I32(d) | Data::Bool(d) => d.as_ptr().cast(),
             Data::U32(d) => d.as_ptr().cast(),
         }
@@ -183,6 +188,7 @@ impl DataMut<'_> {
             DataMut::F32(d) => Data::F32(d),
             DataMut::F64(d) => Data::F64(d),
             DataMut::Bf16(d) => Data::Bf16(d),
+            DataMut::F16(d) => Data::F16(d),
             DataMut::I32(d) => Data::I32(d),
             DataMut::U32(d) => Data::U32(d),
             DataMut::Bool(d) => Data::Bool(d),
@@ -194,7 +200,7 @@ impl DataMut<'_> {
         match self {
             DataMut::F32(d) => d.as_mut_ptr().cast(),
             DataMut::F64(d) => d.as_mut_ptr().cast(),
-            DataMut::Bf16(d) => d.as_mut_ptr().cast(),
+            DataMut::Bf16(d) | DataMut::F16(d) => d.as_mut_ptr().cast(),
             DataMut::I32(d) | DataMut::Bool(d) => d.as_mut_ptr().cast(),
             DataMut::U32(d) => d.as_mut_ptr().cast(),
         }

@@ -394,7 +394,7 @@ fn start(combine: Combine, dtype: DType) -> f64 {
         (Combine::Sum, _) => 0.0,
         (Combine::Max, DType::I32) => f64::from(i32::MIN),
         (Combine::Max, DType::U32) => 0.0,
-        (Combine::Max, DType::F32 | DType::F64 | DType::Bf16 | DType::Bool) => f64::NEG_INFINITY,
+        (Combine::Max, DType::F32 | DType::F64 | DType::Bf16 | DType::F16 | DType::Bool) => f64::NEG_INFINITY,
     }
 }
 
@@ -414,7 +414,7 @@ fn wrapped(value: f64, dtype: DType) -> f64 {
     match dtype {
         DType::I32 => f64::from(value as i64 as i32),
         DType::U32 => f64::from(value as i64 as u32),
-        DType::F32 | DType::F64 | DType::Bf16 | DType::Bool => value,
+        DType::F32 | DType::F64 | DType::Bf16 | DType::F16 | DType::Bool => value,
     }
 }
 
@@ -423,7 +423,7 @@ fn cast(value: f64, to: DType) -> f64 {
         DType::I32 => f64::from(value as i32),
         DType::U32 => f64::from(value as i64 as u32),
         DType::Bool => f64::from(u8::from(value != 0.0)),
-        DType::F32 | DType::F64 | DType::Bf16 => value,
+        DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => value,
     }
 }
 

@@ -198,7 +198,7 @@ pub fn element_bytes(dtype: DType) -> u64 {
     match dtype {
         DType::F32 | DType::I32 | DType::U32 | DType::Bool => 4,
         DType::F64 => 8,
-        DType::Bf16 => 2,
+        DType::Bf16 | DType::F16 => 2,
     }
 }
 

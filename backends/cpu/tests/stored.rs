@@ -9,6 +9,7 @@ use carousel_core::{Target, lower_stored};
 use carousel_cpu::{CpuBackend, CpuExecutable};
 use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_ir::{DType, FunctionId, Name};
+use half::{bf16, f16};
 
 /// Counts the allocations of each thread.
 struct Counting;
@@ -83,13 +84,15 @@ fn executable(stored: &[(Name, Stored)], sizes: [u64; 2], threads: usize) -> Cpu
     CpuBackend::new(threads).executable(program(stored, sizes)).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// Every other number is negative; all are exact in bf16.
+/// Every other number is negative; all are exact in bf16 and in f16.
 fn numbers(count: u64, seed: u64) -> Vec<f32> {
     (0..count).map(|at| ((at * 37 + seed * 11) % 61) as f32 / 32.0 - 0.9375).collect()
 }
 
-fn halves(values: &[f32]) -> Vec<u16> {
-    values.iter().map(|x| (x.to_bits() >> 16) as u16).collect()
+fn halves(values: &[f32], dtype: DType) -> Vec<u16> {
+    let is_f16 = dtype == DType::F16;
+    let bits = |x: &f32| if is_f16 { f16::from_f32(*x).to_bits() } else { bf16::from_f32(*x).to_bits() };
+    values.iter().map(bits).collect()
 }
 
 /// The numbers as they lie in memory; what is between them is no number.
@@ -111,11 +114,13 @@ fn run(executable: &CpuExecutable, [s, d, e]: [u64; 3]) -> (Vec<Vec<f32>>, u64) 
         laid_out(numbers(shape.iter().product(), seed), shape, port.strides.as_deref())
     });
     let values: Vec<Vec<f32>> = values.collect();
-    let bits: Vec<Vec<u16>> = values.iter().map(|values| halves(values)).collect();
+    let bits = values.iter().zip(executable.inputs()).map(|(values, port)| halves(values, port.ty.dtype));
+    let bits: Vec<Vec<u16>> = bits.collect();
     let inputs = executable.inputs().iter().enumerate().map(|(at, port)| {
         let data = match port.ty.dtype {
             DType::F32 => Data::F32(&values[at]),
             DType::Bf16 => Data::Bf16(&bits[at]),
+            DType::F16 => Data::F16(&bits[at]),
             DType::F64 | DType::I32 | DType::U32 | DType::Bool => Data::I32(&index),
         };
         Tensor { data, shape: &shapes[at] }
@@ -134,9 +139,13 @@ fn run(executable: &CpuExecutable, [s, d, e]: [u64; 3]) -> (Vec<Vec<f32>>, u64) 
 fn inputs_give_what_they_give_in_f32_and_in_the_declared_order() {
     for sizes in [[7, 5], [64, 33], [131, 700]] {
         let plain = executable(&[], sizes, 1);
-        for (dtype, order) in
-            [(DType::Bf16, Order::Declared), (DType::F32, Order::Turned), (DType::Bf16, Order::Turned)]
-        {
+        for (dtype, order) in [
+            (DType::Bf16, Order::Declared),
+            (DType::F16, Order::Declared),
+            (DType::F32, Order::Turned),
+            (DType::Bf16, Order::Turned),
+            (DType::F16, Order::Turned),
+        ] {
             let what = format!("{dtype}, {order:?}");
             let stored = stored(dtype, order, sizes);
             let steps =

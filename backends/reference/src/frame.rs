@@ -4,7 +4,7 @@
 //! Invariant: made once per call, not once per step of a scan. Holds no data of tensors.
 
 use crate::EvalError;
-use carousel_ir::{Axes, Axis, DType, Graph, Name, Op, Size, ValueId};
+use carousel_ir::{Axes, Axis, Graph, Name, Op, Size, ValueId};
 use std::collections::{BTreeMap, HashMap};
 
 /// Numbers for size symbols.
@@ -77,7 +77,7 @@ impl<'g> Frame<'g> {
     }
 }
 
-/// Products that nothing but one sum needs. Those of bf16 stay: they are rounded before they are summed.
+/// Products that nothing but one sum needs. Those of 16 bits stay: they are rounded before they are summed.
 fn absorbed_products(graph: &Graph) -> Vec<bool> {
     let uses = graph.uses();
     let mut absorbed = vec![false; graph.nodes.len()];
@@ -85,9 +85,8 @@ fn absorbed_products(graph: &Graph) -> Vec<bool> {
         if let Op::Sum { .. } = node.op {
             let factor = node.operands[0];
             let product = &graph[factor];
-            absorbed[factor.index()] = matches!(product.op, Op::Mul)
-                && uses[factor.index()] == 1
-                && product.ty().dtype != DType::Bf16;
+            absorbed[factor.index()] =
+                matches!(product.op, Op::Mul) && uses[factor.index()] == 1 && !product.ty().dtype.is_half();
         }
     }
     absorbed

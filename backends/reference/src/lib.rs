@@ -1,7 +1,7 @@
 //! The plain evaluator: the meaning of every operation, over f32, f64, extended-range and 256-bit numbers.
 //!
 //! [`evaluate`] runs a function of a verified module on [`Tensor`]s. All float dtypes of the graph become the one
-//! [`Scalar`] type asked for (values of bf16 nodes are rounded to its precision), so that the same graph can be
+//! [`Scalar`] type asked for (values of bf16 and f16 nodes are rounded to its precision), so that the same graph can be
 //! evaluated in f32, in f64, and in [`Extended`] numbers that never overflow. It is an oracle: plain loops in a fixed
 //! order, no rewriting, no threads.
 //!

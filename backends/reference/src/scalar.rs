@@ -3,6 +3,7 @@
 //! Invariant: an operation has one meaning, whatever the number type; composites (logistic function and its
 //! logarithm) are written once, here, over the primitives. Does not know tensors.
 
+use carousel_ir::DType;
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -89,9 +90,13 @@ pub trait Scalar:
         self.minimum(Self::zero()) - (-self.abs()).exp().log1p()
     }
 
-    /// Rounded to the precision and range of bf16.
-    fn round_bf16(self) -> Self {
-        Self::from_f64(half::bf16::from_f64(self.to_f64()).to_f64())
+    /// Rounded to the precision and range of a dtype of 16 bits; of others, the number itself.
+    fn rounded_to(self, dtype: DType) -> Self {
+        match dtype {
+            DType::Bf16 => Self::from_f64(half::bf16::from_f64(self.to_f64()).to_f64()),
+            DType::F16 => Self::from_f64(half::f16::from_f64(self.to_f64()).to_f64()),
+            DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::Bool => self,
+        }
     }
 }
 
@@ -231,8 +236,12 @@ mod tests {
         assert!(number(-1.0).log().is_nan() && number(-1.0).sqrt().is_nan());
         assert_eq!(S::zero().log().to_f64(), f64::NEG_INFINITY);
         assert_eq!((S::one() / S::zero()).to_f64(), f64::INFINITY);
-        assert_eq!(number(1.003_906_25).round_bf16().to_f64(), 1.0);
-        assert_eq!(number(1.02).round_bf16().to_f64(), 1.023_437_5);
+        assert_eq!(number(1.003_906_25).rounded_to(DType::Bf16).to_f64(), 1.0);
+        assert_eq!(number(1.02).rounded_to(DType::Bf16).to_f64(), 1.023_437_5);
+        assert_eq!(number(1.02).rounded_to(DType::F16).to_f64(), 1.019_531_25);
+        assert_eq!(number(3e-8).rounded_to(DType::F16).to_f64(), 2f64.powi(-24));
+        assert_eq!(number(65519.0).rounded_to(DType::F16).to_f64(), 65504.0);
+        assert_eq!(number(65520.0).rounded_to(DType::F16).to_f64(), f64::INFINITY);
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl<S: Scalar> Data<S> {
     /// `length` zeros of the kind of `dtype`.
     pub fn zeros(dtype: DType, length: usize) -> Data<S> {
         match dtype {
-            DType::F32 | DType::F64 | DType::Bf16 => Data::Float(vec![S::zero(); length]),
+            DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => Data::Float(vec![S::zero(); length]),
             DType::I32 | DType::U32 => Data::Integer(vec![0; length]),
             DType::Bool => Data::Bool(vec![false; length]),
         }
@@ -77,7 +77,7 @@ pub(crate) fn integer_range(dtype: DType) -> Option<std::ops::RangeInclusive<i64
     match dtype {
         DType::I32 => Some(i64::from(i32::MIN)..=i64::from(i32::MAX)),
         DType::U32 => Some(0..=i64::from(u32::MAX)),
-        DType::F32 | DType::F64 | DType::Bf16 | DType::Bool => None,
+        DType::F32 | DType::F64 | DType::Bf16 | DType::F16 | DType::Bool => None,
     }
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn wrapped(x: i64, dtype: DType) -> i64 {
     match dtype {
         DType::I32 => i64::from(x as i32),
         DType::U32 => i64::from(x as u32),
-        DType::F32 | DType::F64 | DType::Bf16 | DType::Bool => x,
+        DType::F32 | DType::F64 | DType::Bf16 | DType::F16 | DType::Bool => x,
     }
 }
 

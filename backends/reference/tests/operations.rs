@@ -1,7 +1,7 @@
 //! Every operation on small tensors with results worked out by hand. `every_operation_has_a_row` fails when a new
 //! operation has none.
 
-use carousel_ir::DType::{Bf16, Bool, F32, I32, U32};
+use carousel_ir::DType::{Bf16, Bool, F16, F32, I32, U32};
 use carousel_ir::Direction::{Forward, Reverse};
 use carousel_ir::{
     Axes, Axis, Builder, DType, Edge, Function, FunctionKind, Line, Module, Op, OpKind, Read, Residuals,
@@ -30,7 +30,7 @@ fn size(axis: &str) -> usize {
 fn tensor(&(dtype, axes, values): &Input) -> Tensor<f64> {
     let shape: Vec<usize> = axes.iter().map(|a| size(a)).collect();
     match dtype {
-        DType::F32 | DType::F64 | DType::Bf16 => Tensor::floats(&shape, values.iter().copied()),
+        DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => Tensor::floats(&shape, values.iter().copied()),
         DType::I32 | DType::U32 => Tensor::integers(&shape, values.iter().map(|&x| x as i64)),
         DType::Bool => Tensor::bools(&shape, values.iter().map(|&x| x != 0.0)),
     }
@@ -112,6 +112,7 @@ fn rows() -> Vec<Row> {
 
         row(Op::Add, &[(F32, &["a"], &[1.0, 2.0]), (F32, &["b"], &[10.0, 20.0, 30.0])], (&["a", "b"], &[11.0, 21.0, 31.0, 12.0, 22.0, 32.0])),
         row(Op::Add, &[(I32, &["a"], &[2147483647.0, 2.0]), (I32, &[], &[1.0])], (&["a"], &[-2147483648.0, 3.0])),
+        row(Op::Cast { dtype: F16 }, &[(F32, &["a"], &[1.02, 70000.0])], (&["a"], &[1.01953125, f64::INFINITY])),
         row(Op::Add, &[(Bf16, &[], &[1.0]), (Bf16, &[], &[0.00390625])], (&[], &[1.0])),
         row(Op::Sub, &[(F32, &["b", "a"], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), (F32, &["a", "b"], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])], (&["b", "a"], &[0.0, -2.0, 1.0, -1.0, 2.0, 0.0])),
         row(Op::Mul, &[(F32, &["a"], &[1.0, 2.0]), (F32, &["a"], &[3.0, 4.0])], (&["a"], &[3.0, 8.0])),

@@ -218,13 +218,13 @@ pub(super) struct ProgramOptions {
     /// Sizes of axes and compile-time parameters, `dk=64,layers=2`; sizes that are not given stay dynamic.
     #[arg(long, value_name = "NAME=VALUE,..", value_delimiter = ',')]
     pub(super) bind: Vec<String>,
-    /// The working dtype: f32, f64 or bf16.
+    /// The working dtype: f32, f64, bf16 or f16.
     #[arg(long, default_value = "f32", value_parser = float_dtype)]
     pub(super) dtype: DType,
 }
 
 fn float_dtype(name: &str) -> Result<DType, String> {
-    DType::parse(name).filter(|d| d.is_float()).ok_or_else(|| "expected f32, f64 or bf16".to_string())
+    DType::parse(name).filter(|d| d.is_float()).ok_or_else(|| "expected f32, f64, bf16 or f16".to_string())
 }
 
 impl ProgramOptions {

@@ -183,7 +183,7 @@ fn check_finite(
     inputs: &[NamedTensor],
     sources: &carousel_ir::Sources,
 ) -> Result<(), Failure> {
-    // The range of bf16 is that of f32.
+    // The range of bf16 is that of f32, and values of f16 are rounded to theirs.
     let is_wide = module[root].graph.inputs.iter().any(|i| i.ty.dtype == DType::F64);
     let first = if is_wide {
         first_not_finite::<f64>(module, root, inputs)
@@ -218,7 +218,10 @@ fn reference_tensor<S: reference::Scalar>(tensor: &NamedTensor) -> reference::Te
         Values::F32(v) => reference::Tensor::floats(&shape, v.iter().map(|x| f64::from(*x))),
         Values::F64(v) => reference::Tensor::floats(&shape, v.iter().copied()),
         Values::Bf16(v) => {
-            reference::Tensor::floats(&shape, v.iter().map(|x| f64::from(half::bf16::from_bits(*x).to_f32())))
+            reference::Tensor::floats(&shape, v.iter().map(|x| half::bf16::from_bits(*x).to_f64()))
+        }
+        Values::F16(v) => {
+            reference::Tensor::floats(&shape, v.iter().map(|x| half::f16::from_bits(*x).to_f64()))
         }
         Values::I32(v) => reference::Tensor::integers(&shape, v.iter().map(|x| i64::from(*x))),
         Values::U32(v) => reference::Tensor::integers(&shape, v.iter().map(|x| i64::from(*x))),

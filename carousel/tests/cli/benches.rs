@@ -55,7 +55,7 @@ fn models() {
 fn reading() {
     let small =
         ["--blocks", "2", "--dim", "16", "--heads", "2", "--vocab", "11", "--threads", "1", "--tokens", "5"];
-    for more in [&["--model", "xlstm", "--slstm-every", "2"][..], &["--dtype", "bf16"]] {
+    for more in [&["--model", "xlstm", "--slstm-every", "2"][..], &["--dtype", "bf16"], &["--dtype", "f16"]] {
         measure("decode", "recurrent", &[&small[..], more].concat());
         measure("prefill", "chunkwise:4", &[&small[..], more, &["--form", "chunkwise:4"]].concat());
     }

@@ -29,7 +29,10 @@ fn mistakes_in_the_arguments_are_bad_input() {
     refused(&["print", "x.xl", "--stage", "assembly"], "asm");
     refused(&["bench", "mlstm", "--heads", "many"], "many");
     refused(&["check", "x.xl", "--grad"], "--fn");
-    refused(&["run", "x.xl", "--fn", "f", "--in", "a", "--out", "b", "--dtype", "f16"], "f32, f64 or bf16");
+    refused(
+        &["run", "x.xl", "--fn", "f", "--in", "a", "--out", "b", "--dtype", "i32"],
+        "f32, f64, bf16 or f16",
+    );
     refused(&["train", "--threads", "0"], "1..=1024");
     refused(&["train", "--resume", "--cell", "x.xl"], "--resume");
     for (option, value) in

@@ -50,7 +50,7 @@ fn damaged_files_are_refused() {
             "product",
         ),
         ("dtype", file(&entry(r#""dtype":"F33","shape":[1],"data_offsets":[0,4]"#), &[0; 4]), "dtype"),
-        ("kind", file(&entry(r#""dtype":"F16","shape":[2],"data_offsets":[0,4]"#), &[0; 4]), "F16"),
+        ("kind", file(&entry(r#""dtype":"I16","shape":[2],"data_offsets":[0,4]"#), &[0; 4]), "I16"),
         ("rest", file(&header, &[0; 9]), "rest"),
     ];
     for (name, bytes, part) in damaged {

@@ -42,6 +42,7 @@ impl TensorPlace {
         match self.dtype {
             Dtype::F32 => Some(DType::F32),
             Dtype::BF16 => Some(DType::Bf16),
+            Dtype::F16 => Some(DType::F16),
             _ => None,
         }
     }

@@ -37,7 +37,9 @@ pub(crate) fn run_as<S: Scalar>(module: &Module, inputs: &[Vec<f64>]) -> Vec<Vec
             match input.ty.dtype {
                 DType::Bool => Tensor::bools(&shape, values.iter().map(|v| *v != 0.0)),
                 DType::I32 | DType::U32 => Tensor::integers(&shape, values.iter().map(|v| *v as i64)),
-                DType::F32 | DType::F64 | DType::Bf16 => Tensor::floats(&shape, values.iter().copied()),
+                DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => {
+                    Tensor::floats(&shape, values.iter().copied())
+                }
             }
         })
         .collect();

@@ -52,7 +52,7 @@ pub(crate) fn inputs(
             match input.ty.dtype {
                 DType::Bool => Tensor::bools(&shape, values.into_iter().map(|v| v > 0.5)),
                 DType::I32 | DType::U32 => Tensor::integers(&shape, values.into_iter().map(|v| v as i64)),
-                DType::F32 | DType::F64 | DType::Bf16 => Tensor::floats(&shape, values),
+                DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => Tensor::floats(&shape, values),
             }
         })
         .collect()

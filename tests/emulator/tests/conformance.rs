@@ -283,6 +283,9 @@ fn bits_of(x: f64, ty: &str) -> u64 {
     match ty {
         "f64" => x.to_bits(),
         "f32" => u64::from((x as f32).to_bits()),
+        "bf16" => u64::from((x as f32).to_bits() >> 16),
+        // Cut off: what is converted are any numbers of the kind.
+        "f16" => u64::from((x as f32).to_bits() >> 16),
         other => panic!("{other} is no float"),
     }
 }
@@ -292,6 +295,7 @@ fn float_of(bits: u64, ty: &str) -> f64 {
         "f64" => f64::from_bits(bits),
         "f32" => f64::from(f32::from_bits(bits as u32)),
         "bf16" => f64::from(f32::from_bits((bits as u32) << 16)),
+        "f16" => f16_of(bits),
         other => panic!("{other} is no float"),
     }
 }
@@ -308,9 +312,7 @@ fn conversion(opcode: &str) {
     let inputs: Vec<u64> = if from.contains('f') {
         let mut all = floats();
         all.extend([2.5, -0.5, 0.7, -1.25, 1e9, -3e9, 5e9, 1e20, -1e20, 65_535.5, 300.0]);
-        all.into_iter()
-            .map(|x| if from == "bf16" { u64::from((x as f32).to_bits() >> 16) } else { bits_of(x, from) })
-            .collect()
+        all.into_iter().map(|x| bits_of(x, from)).collect()
     } else {
         numbers()
     };
@@ -340,10 +342,11 @@ fn conversion(opcode: &str) {
                 "f32" => same(float_of(found, to), f64::from(whole as f32)),
                 "f64" => same(float_of(found, to), whole),
                 "bf16" | "bf16x2" => {
-                    let nearest = half_of(x as f32);
+                    let nearest = nearest_half(x as f32, 0x7f80, &|bits| float_of(bits, "bf16"));
                     let all = if to == "bf16" { nearest } else { nearest << 16 | nearest };
                     x.is_nan() || found == all
                 }
+                "f16" => x.is_nan() || found == nearest_half(x as f32, 0x7c00, &f16_of),
                 _ => {
                     let w = width(to);
                     let (low, high) = if to.starts_with('s') {
@@ -365,16 +368,32 @@ fn conversion(opcode: &str) {
     }
 }
 
-/// The nearest bf16 number, by trying its neighbours.
-fn half_of(x: f32) -> u64 {
-    let value = |bits: u32| f64::from(f32::from_bits(bits << 16));
-    let low = x.to_bits() >> 16;
-    if x.is_infinite() || value(low) == f64::from(x) {
-        return u64::from(low);
+/// An f16 number by its definition.
+fn f16_of(bits: u64) -> f64 {
+    let (exponent, fraction) = (bits >> 10 & 31, (bits & 0x3ff) as f64);
+    let magnitude = match exponent {
+        0 => fraction * 2f64.powi(-24),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1024.0 + fraction) * 2f64.powi(exponent as i32 - 25),
+    };
+    if bits >> 15 & 1 == 1 { -magnitude } else { magnitude }
+}
+
+/// The nearest number of 16 bits, ties to even, of a kind in which `infinite` are the bits of infinity: the numbers are in
+/// the order of their bits. Infinity counts as the next one after the largest.
+fn nearest_half(x: f32, infinite: u64, value: &dyn Fn(u64) -> f64) -> u64 {
+    let magnitude = f64::from(x.abs());
+    let sign = u64::from(x.is_sign_negative()) << 15;
+    let (mut low, mut high) = (0, infinite);
+    while high - low > 1 {
+        let middle = (low + high) / 2;
+        if value(middle) <= magnitude { low = middle } else { high = middle }
     }
-    let (below, above) = ((f64::from(x) - value(low)).abs(), (value(low + 1) - f64::from(x)).abs());
+    let after = if high == infinite { 2.0 * value(high - 1) - value(high - 2) } else { value(high) };
+    let (below, above) = (magnitude - value(low), after - magnitude);
     let up = above < below || (above == below && low & 1 == 1);
-    u64::from(low + u32::from(up))
+    sign | if up { high } else { low }
 }
 
 #[test]

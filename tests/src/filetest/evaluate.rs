@@ -81,7 +81,7 @@ fn tensor(input: &Input, literal: &Literal) -> Result<Tensor<f64>, String> {
     }
     let values = literal.values.iter().copied();
     let data = match input.ty.dtype {
-        DType::F32 | DType::F64 | DType::Bf16 => Data::Float(values.collect()),
+        DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => Data::Float(values.collect()),
         DType::I32 | DType::U32 => Data::Integer(values.map(|x| x as i64).collect()),
         DType::Bool => Data::Bool(values.map(|x| x != 0.0).collect()),
     };

@@ -86,13 +86,13 @@ fn tensor(
     let count: usize = shape.iter().product();
     let given = settings.ranges.get(input.name.as_str()).or_else(|| settings.ranges.get(""));
     let range = given.cloned().unwrap_or(match input.ty.dtype {
-        DType::F32 | DType::F64 | DType::Bf16 => -1.0..1.0,
+        DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => -1.0..1.0,
         DType::I32 | DType::U32 | DType::Bool => 0.0..2.0,
     });
     let values: Vec<f64> = (0..count).map(|_| numbers.between(range.start, range.end)).collect();
     let values = values.into_iter();
     let data = match input.ty.dtype {
-        DType::F32 | DType::F64 | DType::Bf16 => Data::Float(values.collect()),
+        DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => Data::Float(values.collect()),
         DType::I32 | DType::U32 => Data::Integer(values.map(|x| x.floor() as i64).collect()),
         DType::Bool => Data::Bool(values.map(|x| x >= 1.0).collect()),
     };

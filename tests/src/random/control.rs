@@ -14,7 +14,7 @@ impl Generator<'_, '_> {
             .inputs
             .iter()
             .map(|ty| match ty.dtype {
-                DType::F32 | DType::F64 | DType::Bf16 => {
+                DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => {
                     let x = self.values.float(choices);
                     let x = self.small(x, 2.0);
                     let x = self.conform(x, &ty.axes);

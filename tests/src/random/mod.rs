@@ -82,7 +82,9 @@ impl Case {
             let draw = |i| f64::from(philox::uniform(self.seed, place as u32, 0, i));
             let draws = (0..shape.iter().product::<usize>() as u64).map(draw);
             match input.ty.dtype {
-                DType::F32 | DType::F64 | DType::Bf16 => Tensor::floats(&shape, draws.map(|x| 4.0 * x - 2.0)),
+                DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => {
+                    Tensor::floats(&shape, draws.map(|x| 4.0 * x - 2.0))
+                }
                 DType::I32 => Tensor::integers(&shape, draws.map(|x| (7.0 * x) as i64 - 3)),
                 DType::U32 => Tensor::integers(&shape, draws.map(|x| (1000.0 * x) as i64)),
                 DType::Bool => Tensor::bools(&shape, draws.map(|x| x < 0.5)),

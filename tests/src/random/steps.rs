@@ -332,7 +332,7 @@ impl Generator<'_, '_> {
             _ => {
                 let number =
                     choices.one(&[f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -0.0, 1e300, 1e-300, 0.1]);
-                self.b.constant(number, choices.one(&[DType::F32, DType::F64, DType::Bf16]));
+                self.b.constant(number, choices.one(&[DType::F32, DType::F64, DType::Bf16, DType::F16]));
             }
         }
     }

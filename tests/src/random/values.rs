@@ -21,7 +21,7 @@ pub(super) struct Values {
 impl Values {
     pub(super) fn add(&mut self, value: ValueId, dtype: DType, bound: f64) {
         match dtype {
-            DType::F32 | DType::F64 | DType::Bf16 => self.floats.push(Bounded { value, bound }),
+            DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => self.floats.push(Bounded { value, bound }),
             DType::I32 => self.integers.push(value),
             DType::Bool => self.bools.push(value),
             DType::U32 => {}

@@ -39,7 +39,7 @@ pub(crate) fn inputs(function: &Function, sizes: &Sizes, seed: u32, draw: Draw<'
         match input.ty.dtype {
             DType::Bool => Tensor::bools(&shape, values.map(|x| x > 0.0)),
             DType::I32 | DType::U32 => Tensor::integers(&shape, values.map(|x| x as i64)),
-            DType::F32 | DType::F64 | DType::Bf16 => {
+            DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => {
                 Tensor::floats(&shape, values.map(|x| f64::from(x as f32)))
             }
         }

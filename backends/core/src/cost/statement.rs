@@ -147,7 +147,9 @@ impl<'a> Walk<'a> {
         match dtype {
             DType::F32 => rate.call + flops / (rate.peak * share),
             DType::F64 => rate.call + 2.0 * flops / (rate.peak * share),
-            DType::Bf16 | DType::I32 | DType::U32 | DType::Bool => flops / self.profile.elements.vector,
+            DType::Bf16 | DType::F16 | DType::I32 | DType::U32 | DType::Bool => {
+                flops / self.profile.elements.vector
+            }
         }
     }
 

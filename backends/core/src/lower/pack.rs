@@ -1,15 +1,17 @@
 //! Weights of a recurrent loop in the order in which products read them.
 //!
-//! A product in a loop may multiply by a matrix that the loop does not change and that lies transposed in memory. Such a
-//! matrix is copied once, before the loop, into scratch memory of the grid point, rows contiguous: there it stays in
-//! cache for all steps, and the product needs no rearranging at each of them. Results do not change.
+//! A product in a loop may multiply by a matrix that the loop does not change and that lies transposed in memory, or is
+//! stored in fewer bits. Such a matrix is copied once, before the loop, into scratch memory of the grid point, rows
+//! contiguous, in the product's dtype: there it stays in cache for all steps, and the product needs no rearranging and no
+//! conversion at each of them. Results do not change.
 
 use super::Context;
 use super::builder::KernelBuilder;
+use super::region::loaded;
 use super::statement::Site;
 use super::view::Whereabouts;
 use crate::kernel::{Atom, BufferId, Dim, Expr, Extent, Linear, Loop, Matrix, Region, Statement, Store, Var};
-use carousel_ir::Size;
+use carousel_ir::{DType, Size};
 use std::collections::HashSet;
 
 /// Copies what the products of a loop's body read transposed at every step; the copies go to `before`.
@@ -59,15 +61,15 @@ impl Packing {
         for statement in body {
             match statement {
                 Statement::Loop { body, .. } => self.statements(cx, kernel, before, body),
-                Statement::Product { n: Extent::Whole(n), k: Extent::Whole(k), b, .. }
-                    if self.is_worth_it(*n, b) =>
+                Statement::Product { n: Extent::Whole(n), k: Extent::Whole(k), b, dtype, .. }
+                    if self.is_worth_it(*n, b, stored_as(cx, kernel, b) != *dtype) =>
                 {
                     let found =
                         self.done.iter().find(|(m, rows, columns, _)| (m, rows, columns) == (&*b, k, n));
                     let copy = match found {
                         Some((.., copy)) => copy.clone(),
                         None => {
-                            let copy = copy(cx, kernel, before, b, *k, *n);
+                            let copy = copy(cx, kernel, before, b, [*k, *n], *dtype);
                             self.done.push((b.clone(), *k, *n, copy.clone()));
                             copy
                         }
@@ -83,18 +85,22 @@ impl Packing {
         }
     }
 
-    fn is_worth_it(&self, n: Dim, b: &Matrix) -> bool {
+    fn is_worth_it(&self, n: Dim, b: &Matrix, is_narrower: bool) -> bool {
         let is_fixed = |atom: &Atom| match atom {
             Atom::One => true,
             Atom::Var(var) => self.fixed.contains(var),
             Atom::Quotient(..) | Atom::Remainder(..) | Atom::Data { .. } => false,
         };
-        b.column != Dim::Known(1)
-            && b.row == Dim::Known(1)
+        ((b.column != Dim::Known(1) && b.row == Dim::Known(1)) || is_narrower)
             && n != Dim::Known(1)
             && !self.written.contains(&b.buffer)
             && b.base.terms.iter().all(|t| is_fixed(&t.atom))
     }
+}
+
+/// What a matrix is stored as.
+fn stored_as(cx: &Context<'_>, kernel: &KernelBuilder, matrix: &Matrix) -> DType {
+    cx.storages[kernel.storage_of(matrix.buffer).0 as usize].dtype
 }
 
 /// A copy of a matrix in scratch memory, and the statement that makes it.
@@ -103,12 +109,12 @@ fn copy(
     kernel: &mut KernelBuilder,
     before: &mut Vec<Statement>,
     from: &Matrix,
-    rows: Dim,
-    columns: Dim,
+    [rows, columns]: [Dim; 2],
+    dtype: DType,
 ) -> Matrix {
     let (height, width) = (kernel.size(rows), kernel.size(columns));
     let storage = kernel.storage_of(from.buffer);
-    let (dtype, name) = {
+    let (stored, name) = {
         let storage = &cx.storages[storage.0 as usize];
         (storage.dtype, format!("{}.packed", storage.name))
     };
@@ -126,7 +132,7 @@ fn copy(
     };
     let mut region = Region::default();
     let load = Expr::Load { buffer: from.buffer, index: element(from), guards: Vec::new() };
-    let value = region.push(load, dtype);
+    let value = loaded(&mut region, load, stored, dtype);
     let stores = vec![Store { buffer: to.buffer, index: element(&to), value }];
     let loops = vec![
         Loop { var: row, extent: Extent::Whole(rows) },

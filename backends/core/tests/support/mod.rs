@@ -66,7 +66,7 @@ pub fn agree_at<const N: usize>(module: &Module, root: FunctionId, symbols: &[&s
                     Tensor::integers(&shape, (0..n).map(|i| (uniform(i) * 4.0) as i64))
                 }
                 DType::Bool => Tensor::bools(&shape, (0..n).map(|i| uniform(i) < 0.5)),
-                DType::F32 | DType::F64 | DType::Bf16 => {
+                DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => {
                     Tensor::floats(&shape, (0..n).map(|i| uniform(i) * 2.0 - 1.0))
                 }
             }

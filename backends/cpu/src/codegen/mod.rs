@@ -9,6 +9,7 @@
 //! on our own hoisting (Cranelift runs with `opt_level = none`); nothing here decides tile sizes of the grid.
 
 mod emitter;
+mod halves;
 mod names;
 mod nest;
 mod prefetch;

@@ -1,6 +1,6 @@
 //! Matrix products: calls of the tile runtime.
 //!
-//! Invariant: one call a statement for f32, also with one operand that is stored in bf16, and for f64, in which the runtime
+//! Invariant: one call a statement for f32, also with one operand that is stored in 16 bits, and for f64, in which the runtime
 //! chooses the way; other dtypes, for which there is no fast path, become a reduction of products in generated code.
 
 use super::emitter::{Emitter, bytes_of};
@@ -26,7 +26,8 @@ pub(super) fn product(
         (DType::F32, DType::F32, DType::F32) => "gemm_f32",
         (DType::F64, DType::F64, DType::F64) => "gemm_f64",
         (DType::F32, DType::Bf16, DType::F32) => "gemm_bf16",
-        (DType::F32, DType::F32, DType::Bf16) => {
+        (DType::F32, DType::F16, DType::F32) => "gemm_f16",
+        (DType::F32, DType::F32, DType::Bf16 | DType::F16) => {
             // The stored matrix is the left one of a call: `c' = b' a'`.
             let [a, b, c] = [b, a, c].map(|x| Matrix { row: x.column, column: x.row, ..x.clone() });
             return product(e, [n, m, k], [&a, &b, &c], update, dtype);
@@ -35,7 +36,9 @@ pub(super) fn product(
     };
     let number = |e: &mut Emitter<'_, '_>, value: f64| match dtype {
         DType::F64 => e.b.ins().f64const(value),
-        DType::F32 | DType::Bf16 | DType::I32 | DType::U32 | DType::Bool => e.b.ins().f32const(value as f32),
+        DType::F32 | DType::Bf16 | DType::F16 | DType::I32 | DType::U32 | DType::Bool => {
+            e.b.ins().f32const(value as f32)
+        }
     };
     let [m, n, k] = extents.map(|extent| e.count(extent).value);
     let [a, b, c] = matrices.map(|matrix| {
@@ -73,7 +76,7 @@ fn start(e: &mut Emitter<'_, '_>, matrix: &Matrix) -> Value {
 /// Variables that no kernel has, counted down from the one that [`super::statements::ONCE`] has.
 const OWN: [Var; 3] = [Var(u32::MAX - 1), Var(u32::MAX - 2), Var(u32::MAX - 3)];
 
-/// The same as loops; bf16 is multiplied and added in f32.
+/// The same as loops; numbers of 16 bits are multiplied and added in f32.
 fn as_reduction(
     e: &mut Emitter<'_, '_>,
     extents: [Extent; 3],
@@ -89,7 +92,7 @@ fn as_reduction(
         index
     };
     let mut region = Region::default();
-    let wide = if dtype == DType::Bf16 { DType::F32 } else { dtype };
+    let wide = if dtype.is_half() { DType::F32 } else { dtype };
     let mut load = |matrix: &Matrix, index: Linear| {
         let from = e.dtype(matrix.buffer);
         let value = region.push(Expr::Load { buffer: matrix.buffer, index, guards: Vec::new() }, from);

@@ -265,7 +265,7 @@ fn fill(e: &mut Emitter<'_, '_>, row: Slot, dtype: DType, combine: Combine, run:
     let start = values::neutral(e, combine, dtype);
     let (value, step, bytes) = match dtype {
         DType::F64 => (start, 1, 3),
-        DType::F32 | DType::Bf16 | DType::I32 | DType::U32 | DType::Bool => {
+        DType::F32 | DType::Bf16 | DType::F16 | DType::I32 | DType::U32 | DType::Bool => {
             (values::splat(e, dtype, start), LANES as i64, 2)
         }
     };

@@ -1,10 +1,11 @@
 //! One operation on registers: loads and stores, arithmetic, conversions, combinations; scalar or four lanes wide.
 //!
-//! Invariant: scalar and vector code give the same bits. In registers, bf16 is an f32 that is a bf16 number, a truth
+//! Invariant: scalar and vector code give the same bits. In registers, bf16 and f16 are f32 (see [`super::halves`]), a truth
 //! value is 0 or -1 in 32 bits, and u32 is the same 32 bits as i32. f64 has no vectors: it is a mode for checking.
 //! Deliberately absent: transcendental functions in line; they are calls of the tile runtime.
 
 use super::emitter::{Emitter, flags};
+use super::halves::{narrowed, rounded, widened};
 use carousel_core::kernel::Combine;
 use carousel_ir::{DType, Number, OpKind};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
@@ -29,7 +30,7 @@ pub(crate) const STATUS_DIVISION: i64 = 2;
 /// Whether its registers are floats.
 fn is_float(dtype: DType) -> bool {
     match dtype {
-        DType::F32 | DType::F64 | DType::Bf16 => true,
+        DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => true,
         DType::I32 | DType::U32 | DType::Bool => false,
     }
 }
@@ -37,8 +38,8 @@ fn is_float(dtype: DType) -> bool {
 /// The type of a register.
 pub(super) fn register(dtype: DType, shape: Shape) -> Type {
     match (dtype, shape) {
-        (DType::F32 | DType::Bf16, Shape::Scalar) => types::F32,
-        (DType::F32 | DType::Bf16, Shape::Vector) => types::F32X4,
+        (DType::F32 | DType::Bf16 | DType::F16, Shape::Scalar) => types::F32,
+        (DType::F32 | DType::Bf16 | DType::F16, Shape::Vector) => types::F32X4,
         (DType::F64, Shape::Scalar) => types::F64,
         (DType::F64, Shape::Vector) => types::F64X2,
         (DType::I32 | DType::U32 | DType::Bool, Shape::Scalar) => types::I32,
@@ -46,15 +47,15 @@ pub(super) fn register(dtype: DType, shape: Shape) -> Type {
     }
 }
 
-fn integers(shape: Shape) -> Type {
+pub(super) fn integers(shape: Shape) -> Type {
     register(DType::I32, shape)
 }
 
-fn floats(shape: Shape) -> Type {
+pub(super) fn floats(shape: Shape) -> Type {
     register(DType::F32, shape)
 }
 
-fn bits_as(e: &mut Emitter<'_, '_>, ty: Type, value: Value) -> Value {
+pub(super) fn bits_as(e: &mut Emitter<'_, '_>, ty: Type, value: Value) -> Value {
     let flags = MemFlagsData::new().with_endianness(Endianness::Little);
     e.b.ins().bitcast(ty, flags, value)
 }
@@ -68,19 +69,17 @@ pub(super) fn load(
     offset: i32,
 ) -> Value {
     match (dtype, shape) {
-        (DType::Bf16, Shape::Scalar) => {
+        (DType::Bf16 | DType::F16, Shape::Scalar) => {
             let bits = e.b.ins().uload16(types::I32, flags(), address, offset);
-            let bits = e.b.ins().ishl_imm_u(bits, 16);
-            bits_as(e, types::F32, bits)
+            widened(e, dtype, shape, bits)
         }
-        (DType::Bf16, Shape::Vector) => {
+        (DType::Bf16 | DType::F16, Shape::Vector) => {
             // Four zero-extended halves of 16 bits each.
             let low = e.b.ins().load(types::I64, flags(), address, offset);
             let halves = e.b.ins().scalar_to_vector(types::I64X2, low);
             let halves = bits_as(e, types::I16X8, halves);
-            let wide = e.b.ins().uwiden_low(halves);
-            let bits = e.b.ins().ishl_imm_u(wide, 16);
-            bits_as(e, types::F32X4, bits)
+            let bits = e.b.ins().uwiden_low(halves);
+            widened(e, dtype, shape, bits)
         }
         (DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::Bool, _) => {
             e.b.ins().load(register(dtype, shape), flags(), address, offset)
@@ -98,16 +97,12 @@ pub(super) fn store(
     offset: i32,
 ) {
     match (dtype, shape) {
-        (DType::Bf16, Shape::Scalar) => {
-            let value = round_to_bf16(e, shape, value);
-            let bits = bits_as(e, types::I32, value);
-            let bits = e.b.ins().ushr_imm_u(bits, 16);
+        (DType::Bf16 | DType::F16, Shape::Scalar) => {
+            let bits = narrowed(e, dtype, shape, value);
             e.b.ins().istore16(flags(), bits, address, offset);
         }
-        (DType::Bf16, Shape::Vector) => {
-            let value = round_to_bf16(e, shape, value);
-            let bits = bits_as(e, types::I32X4, value);
-            let bits = e.b.ins().ushr_imm_u(bits, 16);
+        (DType::Bf16 | DType::F16, Shape::Vector) => {
+            let bits = narrowed(e, dtype, shape, value);
             let halves = e.b.ins().unarrow(bits, bits);
             let halves = bits_as(e, types::I64X2, halves);
             let low = e.b.ins().extractlane(halves, 0);
@@ -120,7 +115,7 @@ pub(super) fn store(
 }
 
 /// A scalar with these bits in all lanes.
-fn bit_constant(e: &mut Emitter<'_, '_>, shape: Shape, bits: u32) -> Value {
+pub(super) fn bit_constant(e: &mut Emitter<'_, '_>, shape: Shape, bits: u32) -> Value {
     let bits = e.b.ins().iconst(types::I32, i64::from(bits));
     match shape {
         Shape::Scalar => bits,
@@ -136,33 +131,15 @@ fn float_constant(e: &mut Emitter<'_, '_>, shape: Shape, value: f32) -> Value {
     }
 }
 
-/// The nearest bf16 number, ties to even; NaN stays NaN.
-fn round_to_bf16(e: &mut Emitter<'_, '_>, shape: Shape, value: Value) -> Value {
-    let bits = bits_as(e, integers(shape), value);
-    let odd = e.b.ins().ushr_imm_u(bits, 16);
-    let one = bit_constant(e, shape, 1);
-    let odd = e.b.ins().band(odd, one);
-    let half = bit_constant(e, shape, 0x7fff);
-    let rounded = e.b.ins().iadd(bits, half);
-    let rounded = e.b.ins().iadd(rounded, odd);
-    let quiet = bit_constant(e, shape, 0x0040_0000);
-    let nan = e.b.ins().bor(bits, quiet);
-    let is_nan = e.b.ins().fcmp(FloatCC::Unordered, value, value);
-    let chosen = select(e, shape, is_nan, nan, rounded);
-    let high = bit_constant(e, shape, 0xffff_0000);
-    let chosen = e.b.ins().band(chosen, high);
-    bits_as(e, floats(shape), chosen)
-}
-
 /// A constant as a scalar.
 pub(super) fn constant(e: &mut Emitter<'_, '_>, value: Number, dtype: DType) -> Value {
     let value = value.get();
     match dtype {
         DType::F32 => e.b.ins().f32const(value as f32),
         DType::F64 => e.b.ins().f64const(value),
-        DType::Bf16 => {
+        DType::Bf16 | DType::F16 => {
             let value = e.b.ins().f32const(value as f32);
-            round_to_bf16(e, Shape::Scalar, value)
+            rounded(e, dtype, Shape::Scalar, value)
         }
         DType::I32 | DType::U32 => e.b.ins().iconst(types::I32, i64::from(value as i64 as u32)),
         DType::Bool => e.b.ins().iconst(types::I32, if value == 0.0 { 0 } else { i64::from(u32::MAX) }),
@@ -174,9 +151,9 @@ pub(super) fn from_index(e: &mut Emitter<'_, '_>, value: Value, dtype: DType) ->
     match dtype {
         DType::F32 => e.b.ins().fcvt_from_sint(types::F32, value),
         DType::F64 => e.b.ins().fcvt_from_sint(types::F64, value),
-        DType::Bf16 => {
+        DType::Bf16 | DType::F16 => {
             let value = e.b.ins().fcvt_from_sint(types::F32, value);
-            round_to_bf16(e, Shape::Scalar, value)
+            rounded(e, dtype, Shape::Scalar, value)
         }
         DType::I32 | DType::U32 => e.b.ins().ireduce(types::I32, value),
         DType::Bool => e.b.ins().bmask(types::I32, value),
@@ -198,7 +175,7 @@ pub(super) fn gather_lanes(e: &mut Emitter<'_, '_>, dtype: DType, lanes: [Value;
 }
 
 /// `condition ? a : b`, the condition being what comparisons give.
-fn select(e: &mut Emitter<'_, '_>, shape: Shape, condition: Value, a: Value, b: Value) -> Value {
+pub(super) fn select(e: &mut Emitter<'_, '_>, shape: Shape, condition: Value, a: Value, b: Value) -> Value {
     match shape {
         Shape::Scalar => e.b.ins().select(condition, a, b),
         Shape::Vector => {
@@ -320,7 +297,7 @@ pub(super) fn apply(
         let count = e.int(if shape == Shape::Vector { LANES as i64 } else { 1 });
         e.call(name, &[cell, cell, count], None);
         let result = e.b.ins().load(register(dtype, shape), flags(), cell, 0);
-        return if dtype == DType::Bf16 { round_to_bf16(e, shape, result) } else { result };
+        return rounded(e, dtype, shape, result);
     }
     let float = is_float(operand_dtype);
     let a = operands[0];
@@ -399,7 +376,7 @@ pub(super) fn apply(
         | OpKind::Call
         | OpKind::Proj) => unreachable!("{other} is not an elementwise operation of a region"),
     };
-    if dtype == DType::Bf16 { round_to_bf16(e, shape, result) } else { result }
+    rounded(e, dtype, shape, result)
 }
 
 /// A comparison; of integers, the first condition is for signed ones, the second for others.
@@ -423,23 +400,24 @@ fn compare(
 /// Conversion to another dtype.
 pub(super) fn cast(e: &mut Emitter<'_, '_>, from: DType, to: DType, shape: Shape, value: Value) -> Value {
     match (from, to) {
-        (DType::F32 | DType::Bf16, DType::F32) | (DType::Bf16, DType::Bf16) => value,
-        (DType::F32, DType::Bf16) => round_to_bf16(e, shape, value),
+        (_, DType::Bf16 | DType::F16) if from == to => value,
+        (_, DType::Bf16 | DType::F16) if from != DType::F32 => {
+            let value = cast(e, from, DType::F32, shape, value);
+            cast(e, DType::F32, to, shape, value)
+        }
+        (_, DType::Bf16 | DType::F16) => rounded(e, to, shape, value),
+        (DType::F32 | DType::Bf16 | DType::F16, DType::F32) => value,
         (DType::F64, DType::F64) | (DType::Bool, DType::Bool) => value,
         (DType::I32 | DType::U32, DType::I32 | DType::U32) => value,
-        (DType::F32 | DType::Bf16, DType::F64) => e.b.ins().fpromote(types::F64, value),
+        (DType::F32 | DType::Bf16 | DType::F16, DType::F64) => e.b.ins().fpromote(types::F64, value),
         (DType::F64, DType::F32) => e.b.ins().fdemote(types::F32, value),
-        (DType::F64, DType::Bf16) => {
-            let value = e.b.ins().fdemote(types::F32, value);
-            round_to_bf16(e, shape, value)
-        }
-        (DType::F32 | DType::F64 | DType::Bf16, DType::I32) => {
+        (DType::F32 | DType::F64 | DType::Bf16 | DType::F16, DType::I32) => {
             e.b.ins().fcvt_to_sint_sat(integers(shape), value)
         }
-        (DType::F32 | DType::F64 | DType::Bf16, DType::U32) => {
+        (DType::F32 | DType::F64 | DType::Bf16 | DType::F16, DType::U32) => {
             e.b.ins().fcvt_to_uint_sat(integers(shape), value)
         }
-        (DType::F32 | DType::F64 | DType::Bf16, DType::Bool) => {
+        (DType::F32 | DType::F64 | DType::Bf16 | DType::F16, DType::Bool) => {
             let zero = e.b.ins().f32const(0.0);
             let zero = match (from == DType::F64, shape) {
                 (true, _) => e.b.ins().fpromote(types::F64, zero),
@@ -458,7 +436,7 @@ pub(super) fn cast(e: &mut Emitter<'_, '_>, from: DType, to: DType, shape: Shape
             let one = bit_constant(e, shape, 1);
             e.b.ins().band(value, one)
         }
-        (DType::Bool, DType::F32 | DType::Bf16) => {
+        (DType::Bool, DType::F32) => {
             let one = bit_constant(e, shape, 1.0f32.to_bits());
             let bits = e.b.ins().band(value, one);
             bits_as(e, floats(shape), bits)
@@ -471,17 +449,13 @@ pub(super) fn cast(e: &mut Emitter<'_, '_>, from: DType, to: DType, shape: Shape
         (DType::U32, DType::F32) => e.b.ins().fcvt_from_uint(floats(shape), value),
         (DType::I32, DType::F64) => e.b.ins().fcvt_from_sint(types::F64, value),
         (DType::U32, DType::F64) => e.b.ins().fcvt_from_uint(types::F64, value),
-        (DType::I32 | DType::U32, DType::Bf16) => {
-            let value = cast(e, from, DType::F32, shape, value);
-            round_to_bf16(e, shape, value)
-        }
     }
 }
 
-/// What a combination starts from, as a scalar. bf16 is combined in f32.
+/// What a combination starts from, as a scalar. Numbers of 16 bits are combined in f32.
 pub(super) fn neutral(e: &mut Emitter<'_, '_>, combine: Combine, dtype: DType) -> Value {
     match (combine, dtype) {
-        (_, DType::F32 | DType::Bf16) => {
+        (_, DType::F32 | DType::Bf16 | DType::F16) => {
             let start = if combine == Combine::Sum { 0.0 } else { f32::NEG_INFINITY };
             float_constant(e, Shape::Scalar, start)
         }

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 pub(crate) enum Isa {
     /// What the target triple guarantees.
     Portable,
-    /// 256-bit vectors with fused multiply-add.
+    /// 256-bit vectors with fused multiply-add, and conversions from f16.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// 512-bit vectors.
@@ -34,7 +34,10 @@ impl Isa {
 #[cfg(target_arch = "x86_64")]
 fn detect() -> Vec<Isa> {
     let mut found = vec![Isa::Portable];
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+    let narrow = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c");
+    if narrow {
         found.push(Isa::Avx2);
         let wide = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512dq")
@@ -75,14 +78,14 @@ macro_rules! for_every_isa {
             }
 
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
+            #[target_feature(enable = "avx2,fma,f16c")]
             unsafe extern "C" fn avx2($($argument: $kind),*) $(-> $result)? {
                 // SAFETY: the caller keeps the contract of the body.
                 unsafe { $body::<$($type,)* simd::Avx2Registers>($($argument),*) }
             }
 
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma,avx512f,avx512dq,avx512bw,avx512vl")]
+            #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512dq,avx512bw,avx512vl")]
             unsafe extern "C" fn avx512($($argument: $kind),*) $(-> $result)? {
                 // SAFETY: the caller keeps the contract of the body.
                 unsafe { $body::<$($type,)* simd::Avx512Registers>($($argument),*) }

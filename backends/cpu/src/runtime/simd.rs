@@ -16,6 +16,25 @@ use std::marker::PhantomData;
 #[repr(transparent)]
 pub(crate) struct Bf16(pub(crate) u16);
 
+/// An f16 in memory, as bits.
+#[derive(Clone, Copy, Default)]
+#[repr(transparent)]
+pub(crate) struct F16(pub(crate) u16);
+
+impl F16 {
+    /// The number, exactly: significand and exponent are moved to their places and scaled by what the exponents of f32 and
+    /// f16 differ by, which makes subnormal numbers normal. NaN is quiet, as the processors' instructions give it.
+    #[inline(always)]
+    pub(crate) fn wide(self) -> f32 {
+        let magnitude = u32::from(self.0 & 0x7fff);
+        let moved = magnitude << 13;
+        let number = f32::from_bits(moved) * f32::from_bits(0x7780_0000);
+        let special = moved | if magnitude > 0x7c00 { 0x7fc0_0000 } else { 0x7f80_0000 };
+        let bits = if magnitude < 0x7c00 { number.to_bits() } else { special };
+        f32::from_bits(bits | u32::from(self.0 & 0x8000) << 16)
+    }
+}
+
 /// What elements of a matrix are stored as; arithmetic is in f32.
 pub(super) trait Element: Copy + Default {
     /// From `V::LANES` elements in memory.
@@ -41,6 +60,14 @@ impl Element for Bf16 {
     }
 }
 
+impl Element for F16 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const F16) -> V {
+        // SAFETY: the caller's.
+        unsafe { V::load_f16(from) }
+    }
+}
+
 /// A fixed number of f32.
 pub(super) trait Vector: Copy {
     /// How many.
@@ -57,6 +84,11 @@ pub(super) trait Vector: Copy {
     /// # Safety
     /// As for [`Vector::load`].
     unsafe fn load_bf16(from: *const Bf16) -> Self;
+    /// The same of the other kind.
+    ///
+    /// # Safety
+    /// As for [`Vector::load`].
+    unsafe fn load_f16(from: *const F16) -> Self;
     /// To `LANES` elements in memory.
     ///
     /// # Safety
@@ -93,6 +125,11 @@ impl<S: Scalars + Copy> Vector for Single<S> {
     unsafe fn load_bf16(from: *const Bf16) -> Self {
         // SAFETY: the caller's.
         Single(f32::from_bits(u32::from(unsafe { *from }.0) << 16), PhantomData)
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const F16) -> Self {
+        // SAFETY: the caller's.
+        Single(unsafe { *from }.wide(), PhantomData)
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -142,6 +179,11 @@ impl<V: Vector> Vector for Pair<V> {
         unsafe { Pair(V::load_bf16(from), V::load_bf16(from.wrapping_add(V::LANES))) }
     }
     #[inline(always)]
+    unsafe fn load_f16(from: *const F16) -> Self {
+        // SAFETY: the caller's.
+        unsafe { Pair(V::load_f16(from), V::load_f16(from.wrapping_add(V::LANES))) }
+    }
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller's.
         unsafe {
@@ -173,7 +215,7 @@ impl<V: Vector> Vector for Pair<V> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Bf16, Vector};
+    use super::{Bf16, F16, Vector};
     use std::arch::x86_64::*;
 
     /// A register in memory at any address. Reading it this way is one instruction under debug assertions too, where the
@@ -184,7 +226,8 @@ mod x86 {
     macro_rules! register {
         (
             $name:ident, $lanes:literal, $splat:ident, $add:ident, $mul:ident, $fma:ident,
-            |$a:ident, $b:ident| $max:expr, |$v:ident| $sum:expr, |$halves:ident: $half:ty| $widened:expr
+            |$a:ident, $b:ident| $max:expr, |$v:ident| $sum:expr,
+            |$halves:ident: $half:ty| [$bf16:expr, $f16:expr]
         ) => {
             impl Vector for $name {
                 const LANES: usize = $lanes;
@@ -203,7 +246,15 @@ mod x86 {
                     // SAFETY: the caller's.
                     unsafe {
                         let $halves = (*from.cast::<Unaligned<$half>>()).0;
-                        $widened
+                        $bf16
+                    }
+                }
+                #[inline(always)]
+                unsafe fn load_f16(from: *const F16) -> Self {
+                    // SAFETY: the caller's.
+                    unsafe {
+                        let $halves = (*from.cast::<Unaligned<$half>>()).0;
+                        $f16
                     }
                 }
                 #[inline(always)]
@@ -255,7 +306,10 @@ mod x86 {
             let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
             _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
         },
-        |x: i64| _mm_castsi128_ps(_mm_slli_epi32::<16>(_mm_cvtepu16_epi32(_mm_cvtsi64_si128(x))))
+        |x: i64| [
+            _mm_castsi128_ps(_mm_slli_epi32::<16>(_mm_cvtepu16_epi32(_mm_cvtsi64_si128(x)))),
+            _mm_cvtph_ps(_mm_cvtsi64_si128(x))
+        ]
     );
     register!(
         __m256,
@@ -266,7 +320,10 @@ mod x86 {
         _mm256_fmadd_ps,
         |a, b| _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)),
         |v| _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v)).sum(),
-        |x: __m128i| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x)))
+        |x: __m128i| [
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x))),
+            _mm256_cvtph_ps(x)
+        ]
     );
     register!(
         __m512,
@@ -277,7 +334,10 @@ mod x86 {
         _mm512_fmadd_ps,
         |a, b| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), _mm512_max_ps(a, b), a),
         |v| _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v)).sum(),
-        |x: __m256i| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x)))
+        |x: __m256i| [
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x))),
+            _mm512_cvtph_ps(x)
+        ]
     );
 }
 
@@ -322,7 +382,7 @@ impl Registers for PortableRegisters {
     const WIDE_SUMS: usize = 2;
 }
 
-/// AVX2 with FMA.
+/// AVX2 with FMA and F16C.
 #[cfg(target_arch = "x86_64")]
 pub(super) struct Avx2Registers;
 #[cfg(target_arch = "x86_64")]
@@ -348,4 +408,55 @@ impl Registers for Avx512Registers {
     type Eight = std::arch::x86_64::__m256;
     type Sixteen = std::arch::x86_64::__m512;
     const WIDE_SUMS: usize = 4;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::isa::for_every_isa;
+
+    /// Sixteen numbers at once, eight, four, and one by one, each into its own part of the result.
+    #[inline(always)]
+    // SAFETY (for callers): sixteen elements to read, and four times as many to write.
+    unsafe fn widen<R: Registers>(from: *const F16, to: *mut f32) {
+        #[inline(always)]
+        // SAFETY (for callers): sixteen elements to read, and as many to write.
+        unsafe fn by<V: Vector>(from: *const F16, to: *mut f32) {
+            let mut at = 0;
+            while at < 16 {
+                // SAFETY: `LANES` divides 16.
+                unsafe { V::load_f16(from.wrapping_add(at)).store(to.wrapping_add(at)) };
+                at += V::LANES;
+            }
+        }
+        // SAFETY: the caller's.
+        unsafe {
+            by::<R::Sixteen>(from, to);
+            by::<R::Eight>(from, to.wrapping_add(16));
+            by::<R::Four>(from, to.wrapping_add(32));
+            by::<R::One>(from, to.wrapping_add(48));
+        }
+    }
+
+    for_every_isa!(
+        /// All ways of loading.
+        widened(from: *const F16, to: *mut f32) = widen[]
+    );
+
+    #[test]
+    fn every_f16_is_widened_exactly_in_registers_of_every_width() {
+        let all: Vec<F16> = (0..=u16::MAX).map(F16).collect();
+        for &isa in Isa::available() {
+            for numbers in all.chunks_exact(16) {
+                let mut found = [0.0f32; 64];
+                // SAFETY: sixteen elements, and room for 64.
+                unsafe { widened::function(isa)(numbers.as_ptr(), found.as_mut_ptr()) };
+                for (at, found) in found.iter().enumerate() {
+                    let bits = numbers[at % 16].0;
+                    let expected = half::f16::from_bits(bits).to_f32();
+                    assert_eq!(found.to_bits(), expected.to_bits(), "{isa:?}, {bits:#06x}: {found}");
+                }
+            }
+        }
+    }
 }

@@ -56,6 +56,7 @@ pub(super) fn symbols_for(isa: Isa) -> Vec<Symbol> {
         "tile_uniform_f64" = philox::uniform_f64,
         "gemm_f32" = matrix::gemm_f32,
         "gemm_bf16" = matrix::gemm_bf16,
+        "gemm_f16" = matrix::gemm_f16,
     }
     plain! {
         "tile_exp_f64" = maps::exp_f64,

@@ -7,12 +7,14 @@ use carousel_core::{Target, lower};
 use carousel_cpu::CpuBackend;
 use carousel_ir::{DType, FunctionId, Module, Name, philox, verify};
 use carousel_reference::{Tensor, evaluate};
+use half::{bf16, f16};
 
 /// Elements as the backend wants them.
 pub enum Elements {
     F32(Vec<f32>),
     F64(Vec<f64>),
     Bf16(Vec<u16>),
+    F16(Vec<u16>),
     I32(Vec<i32>),
     U32(Vec<u32>),
     Bool(Vec<i32>),
@@ -21,14 +23,13 @@ pub enum Elements {
 impl Elements {
     /// Numbers in a dtype.
     pub fn new(dtype: DType, numbers: &[f64]) -> Elements {
-        let bf16 = |x: f64| {
-            let bits = (x as f32).to_bits();
-            ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
-        };
         match dtype {
             DType::F32 => Elements::F32(numbers.iter().map(|&x| x as f32).collect()),
             DType::F64 => Elements::F64(numbers.to_vec()),
-            DType::Bf16 => Elements::Bf16(numbers.iter().map(|&x| bf16(x)).collect()),
+            DType::Bf16 => {
+                Elements::Bf16(numbers.iter().map(|&x| bf16::from_f32(x as f32).to_bits()).collect())
+            }
+            DType::F16 => Elements::F16(numbers.iter().map(|&x| f16::from_f32(x as f32).to_bits()).collect()),
             DType::I32 => Elements::I32(numbers.iter().map(|&x| x as i32).collect()),
             DType::U32 => Elements::U32(numbers.iter().map(|&x| x as u32).collect()),
             DType::Bool => Elements::Bool(numbers.iter().map(|&x| -i32::from(x != 0.0)).collect()),
@@ -40,6 +41,7 @@ impl Elements {
             Elements::F32(x) => Data::F32(x),
             Elements::F64(x) => Data::F64(x),
             Elements::Bf16(x) => Data::Bf16(x),
+            Elements::F16(x) => Data::F16(x),
             Elements::I32(x) => Data::I32(x),
             Elements::U32(x) => Data::U32(x),
             Elements::Bool(x) => Data::Bool(x),
@@ -51,6 +53,7 @@ impl Elements {
             Elements::F32(x) => DataMut::F32(x),
             Elements::F64(x) => DataMut::F64(x),
             Elements::Bf16(x) => DataMut::Bf16(x),
+            Elements::F16(x) => DataMut::F16(x),
             Elements::I32(x) => DataMut::I32(x),
             Elements::U32(x) => DataMut::U32(x),
             Elements::Bool(x) => DataMut::Bool(x),
@@ -62,7 +65,8 @@ impl Elements {
         match self {
             Elements::F32(x) => x.iter().map(|&x| f64::from(x)).collect(),
             Elements::F64(x) => x.clone(),
-            Elements::Bf16(x) => x.iter().map(|&x| f64::from(f32::from_bits(u32::from(x) << 16))).collect(),
+            Elements::Bf16(x) => x.iter().map(|&x| bf16::from_bits(x).to_f64()).collect(),
+            Elements::F16(x) => x.iter().map(|&x| f16::from_bits(x).to_f64()).collect(),
             Elements::I32(x) => x.iter().map(|&x| f64::from(x)).collect(),
             Elements::U32(x) => x.iter().map(|&x| f64::from(x)).collect(),
             Elements::Bool(x) => x.iter().map(|&x| f64::from(u8::from(x != 0))).collect(),
@@ -181,7 +185,7 @@ pub fn inputs_at(module: &Module, root: FunctionId, symbols: &[&str], values: &[
         match input.ty.dtype {
             DType::I32 | DType::U32 => Tensor::integers(&shape, (0..n).map(|i| (uniform(i) * 4.0) as i64)),
             DType::Bool => Tensor::bools(&shape, (0..n).map(|i| uniform(i) < 0.5)),
-            DType::F32 | DType::F64 | DType::Bf16 => {
+            DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => {
                 Tensor::floats(&shape, (0..n).map(|i| uniform(i) * 2.0 - 1.0))
             }
         }

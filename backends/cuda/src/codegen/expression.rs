@@ -1,7 +1,7 @@
 //! Expressions of a region as C++: one variable each, in order.
 //!
-//! In registers, a bf16 number is a float that is one, a truth value a bool; in memory they are 16 bits, and 0 or -1 in
-//! 32 bits. Floats are computed as IEEE 754 says, where CUDA's functions do not promise less.
+//! In registers, a bf16 or f16 number is a float that is one, a truth value a bool; in memory they are 16 bits, and 0 or
+//! -1 in 32 bits. Floats are computed as IEEE 754 says, where CUDA's functions do not promise less.
 
 use super::linear::{dim, guard, linear, value};
 use super::{Context, STATUS_DIVISION};
@@ -13,7 +13,8 @@ pub(super) fn memory_type(dtype: DType) -> &'static str {
     match dtype {
         DType::F32 => "float",
         DType::F64 => "double",
-        DType::Bf16 => "u16",
+        DType::Bf16 => "bf16",
+        DType::F16 => "f16",
         DType::I32 | DType::Bool => "i32",
         DType::U32 => "u32",
     }
@@ -22,7 +23,7 @@ pub(super) fn memory_type(dtype: DType) -> &'static str {
 /// The type of values in registers.
 pub(super) fn register_type(dtype: DType) -> &'static str {
     match dtype {
-        DType::F32 | DType::Bf16 => "float",
+        DType::F32 | DType::Bf16 | DType::F16 => "float",
         DType::F64 => "double",
         DType::I32 => "i32",
         DType::U32 => "u32",
@@ -34,7 +35,7 @@ pub(super) fn register_type(dtype: DType) -> &'static str {
 pub(super) fn loaded(dtype: DType, element: &str) -> String {
     match dtype {
         DType::F32 | DType::F64 | DType::I32 | DType::U32 => element.to_string(),
-        DType::Bf16 => format!("from_bf16({element})"),
+        DType::Bf16 | DType::F16 => format!("from_{dtype}({element})"),
         DType::Bool => format!("({element} != 0)"),
     }
 }
@@ -43,7 +44,7 @@ pub(super) fn loaded(dtype: DType, element: &str) -> String {
 pub(super) fn stored(dtype: DType, value: &str) -> String {
     match dtype {
         DType::F32 | DType::F64 | DType::I32 | DType::U32 => value.to_string(),
-        DType::Bf16 => format!("to_bf16({value})"),
+        DType::Bf16 | DType::F16 => format!("to_{dtype}({value})"),
         DType::Bool => format!("-(i32){value}"),
     }
 }
@@ -51,8 +52,9 @@ pub(super) fn stored(dtype: DType, value: &str) -> String {
 /// A constant.
 pub(super) fn constant(number: f64, dtype: DType) -> String {
     match dtype {
-        DType::F32 | DType::Bf16 => {
-            let single = if dtype == DType::Bf16 { rounded_to_bf16(number as f32) } else { number as f32 };
+        DType::Bf16 | DType::F16 => rounded(dtype, &constant(number, DType::F32)),
+        DType::F32 => {
+            let single = number as f32;
             if single.is_finite() {
                 format!("{single:?}f")
             } else {
@@ -68,12 +70,9 @@ pub(super) fn constant(number: f64, dtype: DType) -> String {
     }
 }
 
-fn rounded_to_bf16(x: f32) -> f32 {
-    if x.is_nan() {
-        return x;
-    }
-    let bits = x.to_bits();
-    f32::from_bits(bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+/// A float as a number of its dtype, if that has fewer bits.
+fn rounded(dtype: DType, value: &str) -> String {
+    if dtype.is_half() { format!("round_{dtype}({value})") } else { value.to_string() }
 }
 
 fn is_float(dtype: DType) -> bool {
@@ -123,13 +122,13 @@ impl Context<'_> {
                 let of = region.dtypes[operands[operands.len().min(2) - 1].0 as usize];
                 let operands: Vec<String> = operands.iter().map(|id| value(*id)).collect();
                 let result = apply(*op, of, &operands);
-                if *dtype == DType::Bf16 { format!("round_bf16({result})") } else { result }
+                rounded(*dtype, &result)
             }
             Expr::Cast { value: from_value, from, to } => cast(&value(*from_value), *from, *to),
             Expr::Uniform { seed, step, stream, index } => {
                 let (seed, step) = (value(*seed), value(*step));
                 let number = format!("philox_uniform({seed}, {stream}u, {step}, {})", linear(index));
-                if dtype == DType::Bf16 { format!("round_bf16({number})") } else { number }
+                rounded(dtype, &number)
             }
             Expr::FoldIn { seed, number } => format!("philox_fold_in({}, {number}u)", value(*seed)),
         }
@@ -140,22 +139,21 @@ impl Context<'_> {
 fn from_index(text: &str, dtype: DType) -> String {
     match dtype {
         DType::F32 | DType::F64 | DType::I32 | DType::U32 => format!("({})({text})", register_type(dtype)),
-        DType::Bf16 => format!("round_bf16((float)({text}))"),
+        DType::Bf16 | DType::F16 => rounded(dtype, &format!("(float)({text})")),
         DType::Bool => format!("(({text}) != 0)"),
     }
 }
 
 fn cast(value: &str, from: DType, to: DType) -> String {
     match (from, to) {
-        (DType::F32 | DType::F64, DType::Bf16) => format!("round_bf16((float){value})"),
-        (DType::I32 | DType::U32, DType::Bf16) => format!("round_bf16((float){value})"),
-        (DType::F32 | DType::F64 | DType::Bf16, DType::I32) => format!("to_i32({value})"),
-        (DType::F32 | DType::F64 | DType::Bf16, DType::U32) => format!("to_u32({value})"),
-        (DType::F32 | DType::F64 | DType::Bf16 | DType::I32 | DType::U32, DType::Bool) => {
+        (_, DType::Bf16 | DType::F16) if from == to => value.to_string(),
+        (_, DType::Bf16 | DType::F16) => rounded(to, &format!("(float){value}")),
+        (DType::F32 | DType::F64 | DType::Bf16 | DType::F16, DType::I32) => format!("to_i32({value})"),
+        (DType::F32 | DType::F64 | DType::Bf16 | DType::F16, DType::U32) => format!("to_u32({value})"),
+        (DType::F32 | DType::F64 | DType::Bf16 | DType::F16 | DType::I32 | DType::U32, DType::Bool) => {
             format!("({value} != 0)")
         }
-        (DType::Bf16 | DType::Bool, DType::Bf16)
-        | (DType::Bool, DType::Bool)
+        (DType::Bool, DType::Bool)
         | (_, DType::F32 | DType::F64)
         | (DType::I32 | DType::U32 | DType::Bool, DType::I32 | DType::U32) => {
             format!("({}){value}", register_type(to))
@@ -172,7 +170,7 @@ fn apply(op: OpKind, of: DType, operands: &[String]) -> String {
     // Signed integers wrap around, which C++ promises of unsigned ones only.
     let wrapping = |sign: &str| match of {
         DType::I32 => format!("(i32)((u32){a} {sign} (u32){b})"),
-        DType::F32 | DType::F64 | DType::Bf16 | DType::U32 | DType::Bool => infix(sign),
+        DType::F32 | DType::F64 | DType::Bf16 | DType::F16 | DType::U32 | DType::Bool => infix(sign),
     };
     let function =
         |name: &str| if of == DType::F64 { format!("{name}({a})") } else { format!("{name}f({a})") };

@@ -36,7 +36,9 @@ fn neutral(combine: Combine, dtype: DType) -> String {
         (Combine::Sum, _) => constant(0.0, dtype),
         (Combine::Max, DType::I32) => constant(f64::from(i32::MIN), dtype),
         (Combine::Max, DType::U32 | DType::Bool) => constant(0.0, dtype),
-        (Combine::Max, DType::F32 | DType::F64 | DType::Bf16) => constant(f64::NEG_INFINITY, dtype),
+        (Combine::Max, DType::F32 | DType::F64 | DType::Bf16 | DType::F16) => {
+            constant(f64::NEG_INFINITY, dtype)
+        }
     }
 }
 

@@ -11,7 +11,7 @@ const PIECES: [Piece; 6] = [
     Piece { names: &[], text: include_str!("../runtime/types.cuh") },
     Piece { names: &["quotient", "remainder", "inside", "checked_index", "tile_extent"],
             text: include_str!("../runtime/index.cuh") },
-    Piece { names: &["from_bf16", "to_bf16", "round_bf16", "sign", "smaller", "larger", "sigmoid", "log_sigmoid",
+    Piece { names: &["from_bf16", "to_bf16", "round_bf16", "from_f16", "to_f16", "round_f16", "sign", "smaller", "larger", "sigmoid", "log_sigmoid",
                      "to_i32", "to_u32", "divided", "Larger"],
             text: include_str!("../runtime/numbers.cuh") },
     Piece { names: &["philox_uniform", "philox_fold_in"], text: include_str!("../runtime/random.cuh") },

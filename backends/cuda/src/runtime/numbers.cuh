@@ -1,11 +1,24 @@
-static __device__ float from_bf16(u16 bits) { return __uint_as_float((u32)bits << 16); }
+static __device__ float from_bf16(bf16 x) { return __uint_as_float((u32)x.bits << 16); }
 
 // The nearest bf16 number, ties to even; NaN stays NaN.
-static __device__ u16 to_bf16(float x) {
+static __device__ bf16 to_bf16(float x) {
   const u32 bits = __float_as_uint(x);
-  return x != x ? (u16)(bits >> 16 | 0x40u) : (u16)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+  return {x != x ? (u16)(bits >> 16 | 0x40u) : (u16)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
 }
 static __device__ float round_bf16(float x) { return from_bf16(to_bf16(x)); }
+
+// The same of f16, for which there are instructions; what is too large becomes infinite.
+static __device__ float from_f16(f16 x) {
+  float wide;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(x.bits));
+  return wide;
+}
+static __device__ f16 to_f16(float x) {
+  f16 narrow;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(narrow.bits) : "f"(x));
+  return narrow;
+}
+static __device__ float round_f16(float x) { return from_f16(to_f16(x)); }
 
 // -1, 0 or 1; NaN and zeros stay.
 template <class T>

@@ -2,7 +2,8 @@
 // memory in another type is converted as it is read.
 static __device__ float number(float x) { return x; }
 static __device__ double number(double x) { return x; }
-static __device__ float number(u16 bits) { return from_bf16(bits); }
+static __device__ float number(bf16 x) { return from_bf16(x); }
+static __device__ float number(f16 x) { return from_f16(x); }
 
 // Few rows or columns: a thread for each element of c.
 template <class T, bool ADDS, class A, class B>

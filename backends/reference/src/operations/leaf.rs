@@ -8,7 +8,7 @@ use carousel_ir::{DType, Name, philox};
 /// One number of a dtype.
 pub(super) fn number<S: Scalar>(value: f64, dtype: DType) -> Data<S> {
     match dtype {
-        DType::F32 | DType::F64 | DType::Bf16 => Data::Float(vec![S::from_f64(value)]),
+        DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => Data::Float(vec![S::from_f64(value)]),
         DType::I32 | DType::U32 => Data::Integer(vec![wrapped(value as i64, dtype)]),
         DType::Bool => Data::Bool(vec![value != 0.0]),
     }

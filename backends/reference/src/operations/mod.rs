@@ -119,10 +119,9 @@ fn compute<S: Scalar>(at: At<'_>, x: &[Operand<'_, S>]) -> Result<Data<S>, EvalE
 
 /// The precision of the dtype, where that is less than the scalar's by definition.
 fn rounded<S: Scalar>(data: Data<S>, dtype: DType) -> Data<S> {
-    if let (DType::Bf16, Data::Float(v)) = (dtype, &data) {
-        Data::Float(v.iter().map(|x| x.round_bf16()).collect())
-    } else {
-        data
+    match data {
+        Data::Float(v) if dtype.is_half() => Data::Float(v.iter().map(|x| x.rounded_to(dtype)).collect()),
+        Data::Float(_) | Data::Integer(_) | Data::Bool(_) => data,
     }
 }
 

@@ -10,7 +10,7 @@ use carousel_models::library::{Cells, ModelSource};
 use carousel_models::model::Model;
 use carousel_models::operations::operations;
 use carousel_models::piece::Memory;
-use carousel_models::weights::Weights;
+use carousel_models::weights::{Half, Weights};
 use carousel_passes::forms::Form;
 use clap::ValueEnum;
 
@@ -56,6 +56,7 @@ enum Kind {
 enum Stored {
     F32,
     Bf16,
+    F16,
 }
 
 /// What is measured.
@@ -82,7 +83,11 @@ pub(super) fn run(arguments: &Arguments, reading: Reading) -> Result<Report, Fai
     let engine = common.target.engine(&[("b", 1), ("s", u64::from(tokens))])?;
     let arena = model.layout().initial(0).map_err(Failure::input)?;
     let weights = Weights::of(model.layout(), Cow::Owned(arena));
-    let weights = if arguments.dtype == Stored::Bf16 { weights.rounded(model.layout()) } else { weights };
+    let weights = match arguments.dtype {
+        Stored::F32 => weights,
+        Stored::Bf16 => weights.rounded(model.layout(), Half::Bf16),
+        Stored::F16 => weights.rounded(model.layout(), Half::F16),
+    };
     let reader = model.reader(&engine, &weights)?;
     let compile_seconds = started.elapsed().as_secs_f64();
     let text: Vec<i32> = (0..tokens).map(|at| (i64::from(at) * 7 % arguments.vocab) as i32).collect();

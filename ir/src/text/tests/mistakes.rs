@@ -36,7 +36,7 @@ fn cell(q: [s, dk], v: [s, dv], i: [s], tokens: i32[s]) -> (h: [s, dv], z: [s]) 
   let c = q + tokens
   let d = qq * 2
   let e = max(i)
-  let g = cast[f16](i)
+  let g = cast[f17](i)
   scan s {
     state C: [dk, dv] = 0
     state n: [dk] = 0

@@ -142,6 +142,7 @@ fn every_operation_can_be_written() {
         (Op::Rename { from: axis, to: "r".into() }, vec![(DType::F32, true)]),
         (Op::Broadcast { axes: axes.clone() }, scalars(DType::Bool)),
         (Op::Cast { dtype: DType::Bf16 }, scalars(DType::F32)),
+        (Op::Cast { dtype: DType::F16 }, scalars(DType::F32)),
         (Op::SizeOf { axis, dtype: DType::F64 }, vec![]),
         (
             Op::LinReadDecay {

@@ -4,6 +4,7 @@
 //! not known. Approximate functions (`ex2.approx` and the like) give the nearest float, which is within their bounds.
 
 use super::bits::{Bits, Brain, Rounding, brain_bits, fused};
+use half::f16;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -237,6 +238,8 @@ fn rows() -> Vec<(&'static str, Alu)> {
         "cvt.f32.f64"      |a: f64| a as f32;
         "cvt.f32.bf16"     |a: Brain| a.0;
         "cvt.bf16.f32"     |a: f32| Brain(a);
+        "cvt.f32.f16"      |a: f16| a.to_f32();
+        "cvt.f16.f32"      |a: f32| f16::from_f32(a);
         "cvt.sat.f32.f32"  |a: f32| saturated(a);
         "cvt.rzi.s32.f32"  |a: f32| a as i32;
         "cvt.rzi.u32.f32"  |a: f32| a as u32;

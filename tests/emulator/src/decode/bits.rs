@@ -1,5 +1,7 @@
 //! Values as the 64 bits of a register, and arithmetic with a chosen rounding.
 
+use half::f16;
+
 /// A value that a register holds in its low bits.
 pub(super) trait Bits {
     /// From a register.
@@ -62,6 +64,15 @@ impl Bits for bool {
     }
     fn bits(self) -> u64 {
         u64::from(self)
+    }
+}
+
+impl Bits for f16 {
+    fn of(bits: u64) -> f16 {
+        f16::from_bits(bits as u16)
+    }
+    fn bits(self) -> u64 {
+        u64::from(self.to_bits())
     }
 }
 

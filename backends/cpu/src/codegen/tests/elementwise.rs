@@ -365,36 +365,63 @@ fn gathers_report_indices_out_of_range() {
     }
 }
 
-/// bf16 in memory, f32 in between, rounded to even.
+/// What is rounded and stored is what the library `half` makes of it, and so is what is loaded: all numbers of 16 bits, and
+/// floats at, beside and between them, in vectors and one by one.
 #[test]
-fn bf16_is_rounded_when_it_is_stored() {
-    let n = 37usize;
-    let mut region = Region::default();
-    let x = load(&mut region, 0, DType::Bf16, index(&[(1, 0)]));
-    let wide = region.push(Expr::Cast { value: x, from: DType::Bf16, to: F32 }, F32);
-    let y = load(&mut region, 1, F32, index(&[(1, 0)]));
-    let sum = apply(&mut region, OpKind::Add, F32, &[wide, y]);
-    let narrow = region.push(Expr::Cast { value: sum, from: F32, to: DType::Bf16 }, DType::Bf16);
-    let stores = vec![store(2, index(&[(1, 0)]), narrow), store(3, index(&[(1, 0)]), wide)];
-    let map = Statement::Map { loops: vec![axis(0, n as u64)], region, stores };
-    let kernel = Draft::new(&[DType::Bf16, F32, DType::Bf16, F32]).body(vec![map]);
-    let mut x: Vec<u16> = numbers(n, 1).iter().map(|x| (x.to_bits() >> 16) as u16).collect();
-    let mut y = numbers(n, 2);
-    (y[5], y[6]) = (f32::NAN, f32::INFINITY);
-    let (mut narrow, mut wide) = (vec![0u16; n], vec![0.0f32; n]);
-    execute(&kernel, &[], &mut [bytes(&mut x), bytes(&mut y), bytes(&mut narrow), bytes(&mut wide)]);
-    for i in 0..n {
-        let exact = f32::from_bits(u32::from(x[i]) << 16);
-        assert_eq!(wide[i], exact);
-        let sum = exact + y[i];
-        let found = f32::from_bits(u32::from(narrow[i]) << 16);
-        if sum.is_nan() {
-            assert!(found.is_nan());
-            continue;
+fn numbers_of_16_bits_are_loaded_and_rounded_as_they_are_defined() {
+    type Conversions = (DType, fn(u16) -> f32, fn(f32) -> u16);
+    let kinds: [Conversions; 2] = [
+        (DType::Bf16, |bits| half::bf16::from_bits(bits).to_f32(), |x| half::bf16::from_f32(x).to_bits()),
+        (DType::F16, |bits| half::f16::from_bits(bits).to_f32(), |x| half::f16::from_f32(x).to_bits()),
+    ];
+    for (dtype, widened, narrowed) in kinds {
+        let bits: Vec<u16> = (0..=u16::MAX).collect();
+        let between = bits.iter().flat_map(|bits| {
+            let (low, high) = (widened(*bits), widened(bits.wrapping_add(1)));
+            let middle = ((f64::from(low) + f64::from(high)) / 2.0) as f32;
+            [low, middle, middle.next_up(), middle.next_down()]
+        });
+        let floats: Vec<f32> = between.chain(numbers(1000, 1)).collect();
+        // The last index of a pair is the one that is vectorised over; with a stride of 2, one by one.
+        for stride in [1usize, 2] {
+            let place = index(&[(stride as i64, 0)]);
+            let mut region = Region::default();
+            let x = load(&mut region, 0, dtype, place.clone());
+            let wide = region.push(Expr::Cast { value: x, from: dtype, to: F32 }, F32);
+            let stores = vec![store(1, place.clone(), wide)];
+            let map = Statement::Map { loops: vec![axis(0, bits.len() as u64)], region, stores };
+            let mut given = vec![0u16; stride * bits.len()];
+            given.iter_mut().step_by(stride).zip(&bits).for_each(|(place, bits)| *place = *bits);
+            let mut found = vec![0.0f32; given.len()];
+            let kernel = Draft::new(&[dtype, F32]).body(vec![map]);
+            execute(&kernel, &[], &mut [bytes(&mut given), bytes(&mut found)]);
+            for (bits, found) in bits.iter().zip(found.iter().step_by(stride)) {
+                let expected = widened(*bits);
+                let same = expected.to_bits() == found.to_bits() || (expected.is_nan() && found.is_nan());
+                assert!(same, "{dtype} {bits:#06x}: {found}");
+            }
+
+            let mut region = Region::default();
+            let x = load(&mut region, 0, F32, place.clone());
+            let narrow = region.push(Expr::Cast { value: x, from: F32, to: dtype }, dtype);
+            let back = region.push(Expr::Cast { value: narrow, from: dtype, to: F32 }, F32);
+            let stores = vec![store(1, place.clone(), narrow), store(2, place, back)];
+            let map = Statement::Map { loops: vec![axis(0, floats.len() as u64)], region, stores };
+            let mut given = vec![0.0f32; stride * floats.len()];
+            given.iter_mut().step_by(stride).zip(&floats).for_each(|(place, x)| *place = *x);
+            let (mut stored, mut rounded) = (vec![0u16; given.len()], vec![0.0f32; given.len()]);
+            let kernel = Draft::new(&[F32, dtype, F32]).body(vec![map]);
+            execute(&kernel, &[], &mut [bytes(&mut given), bytes(&mut stored), bytes(&mut rounded)]);
+            let found = stored.iter().zip(&rounded).step_by(stride);
+            for (x, (stored, rounded)) in floats.iter().zip(found) {
+                if x.is_nan() {
+                    assert!(widened(*stored).is_nan() && rounded.is_nan(), "{dtype} {x}: {stored:#06x}");
+                } else {
+                    assert_eq!(*stored, narrowed(*x), "{dtype} {x:e}");
+                    assert_eq!(rounded.to_bits(), widened(*stored).to_bits(), "{dtype} {x:e}");
+                }
+            }
         }
-        let bits = sum.to_bits();
-        let rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-        assert_eq!(u32::from(narrow[i]), rounded, "{i}");
     }
 }
 

@@ -8,7 +8,7 @@ fn whole(extent: u64) -> Extent {
     Extent::Whole(Dim::Known(extent))
 }
 
-/// Products of many shapes (0 and 1 among them), set and added, in a batch, in four dtypes.
+/// Products of many shapes (0 and 1 among them), set and added, in a batch, in five dtypes.
 #[test]
 fn products_of_many_shapes() {
     let shapes = [(1u64, 1u64, 1u64), (0, 3, 2), (3, 2, 0), (1, 17, 9), (13, 1, 40), (5, 6, 7), (33, 65, 20)];
@@ -19,6 +19,7 @@ fn products_of_many_shapes() {
             (DType::F64, Update::Add),
             (DType::I32, Update::Set),
             (DType::Bf16, Update::Set),
+            (DType::F16, Update::Set),
         ] {
             let batch = 2u64;
             // a is (m, k) with its columns contiguous, b is (n, k), so transposed.
@@ -67,16 +68,24 @@ fn products_of_many_shapes() {
                     execute(&kernel, &[], &mut [bytes(&mut wide(&a)), bytes(&mut wide(&b)), bytes(&mut c)]);
                     c.into_iter().map(|x| x as f32).collect()
                 }
-                DType::Bf16 => {
-                    let narrow =
-                        |x: &[f32]| x.iter().map(|x| (x.to_bits() >> 16) as u16).collect::<Vec<u16>>();
+                DType::Bf16 | DType::F16 => {
+                    let is_bf16 = dtype == DType::Bf16;
+                    let bits = |x: &f32| {
+                        let (brain, half) = (half::bf16::from_f32(*x), half::f16::from_f32(*x));
+                        if is_bf16 { brain.to_bits() } else { half.to_bits() }
+                    };
+                    let number = |bits: u16| {
+                        let (brain, half) = (half::bf16::from_bits(bits), half::f16::from_bits(bits));
+                        if is_bf16 { brain.to_f32() } else { half.to_f32() }
+                    };
+                    let narrow = |x: &[f32]| x.iter().map(bits).collect::<Vec<u16>>();
                     let mut c = narrow(&vec![1.0; expected.len()]);
                     execute(
                         &kernel,
                         &[],
                         &mut [bytes(&mut narrow(&a)), bytes(&mut narrow(&b)), bytes(&mut c)],
                     );
-                    c.into_iter().map(|x| f32::from_bits(u32::from(x) << 16)).collect()
+                    c.into_iter().map(number).collect()
                 }
                 DType::I32 | DType::U32 | DType::Bool => {
                     let whole = |x: &[f32]| x.iter().map(|&x| x as i32).collect::<Vec<i32>>();

@@ -5,7 +5,7 @@
 
 use super::{Element, Product};
 use crate::runtime::isa::for_every_isa;
-use crate::runtime::simd::{Bf16, Registers, Vector, Wide};
+use crate::runtime::simd::{Bf16, F16, Registers, Vector, Wide};
 
 /// Lanes of a running sum.
 const LANES: usize = 32;
@@ -25,6 +25,10 @@ for_every_isa!(
 for_every_isa!(
     /// The whole product; better with the larger matrix on the left.
     kernel_bf16(product: *const Product<Bf16>) = multiply[Bf16]
+);
+for_every_isa!(
+    /// The whole product; better with the larger matrix on the left.
+    kernel_f16(product: *const Product<F16>) = multiply[F16]
 );
 
 /// The whole product; better with the larger matrix on the left.

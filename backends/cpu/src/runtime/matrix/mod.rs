@@ -22,7 +22,7 @@ mod resident;
 mod small;
 mod stored;
 
-pub(crate) use stored::gemm_bf16;
+pub(crate) use stored::{gemm_bf16, gemm_f16};
 
 use super::isa::for_every_isa;
 use super::simd::{Element, Registers, Vector};

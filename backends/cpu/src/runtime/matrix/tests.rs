@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::runtime::isa::Isa;
-use crate::runtime::simd::Bf16;
+use crate::runtime::simd::{Bf16, F16};
 use crate::runtime::test_numbers::numbers;
 use carousel_ir::philox::philox;
 
@@ -105,8 +105,29 @@ fn products_of_tiles_of_weights_agree_with_f64() {
     }
 }
 
-#[test]
-fn a_left_matrix_in_bf16_is_multiplied_as_its_values_in_f32() {
+/// The product with a left matrix in 16 bits against the one with the same numbers in f32.
+fn compare_stored<E: Copy>(
+    narrow: impl Fn(f32) -> E,
+    wide: impl Fn(E) -> f32,
+    function: impl Fn(
+        Isa,
+    ) -> unsafe extern "C" fn(
+        usize,
+        usize,
+        usize,
+        *mut f32,
+        isize,
+        isize,
+        f32,
+        *const E,
+        isize,
+        isize,
+        *const f32,
+        isize,
+        isize,
+        f32,
+    ),
+) {
     let shapes =
         [[1, 1, 1], [37, 1, 200], [130, 4, 600], [9, 3, 131], [300, 70, 45], [5, 40, 1100], [16, 16, 0]];
     for [m, n, k] in shapes {
@@ -114,33 +135,19 @@ fn a_left_matrix_in_bf16_is_multiplied_as_its_values_in_f32() {
             let (c_rs, c_cs, c_size) = layout(kinds, m, n);
             let (a_rs, a_cs, a_size) = layout(kinds >> 2, m, k);
             let (b_rs, b_cs, b_size) = layout(kinds >> 4, k, n);
-            let bits: Vec<Bf16> =
-                numbers(a_size, 1, -1.0, 1.0).iter().map(|x| Bf16((x.to_bits() >> 16) as u16)).collect();
-            let a: Vec<f32> = bits.iter().map(|x| f32::from_bits(u32::from(x.0) << 16)).collect();
+            let stored: Vec<E> = numbers(a_size, 1, -1.0, 1.0).iter().map(|x| narrow(*x)).collect();
+            let a: Vec<f32> = stored.iter().map(|x| wide(*x)).collect();
             let (b, before) = (numbers(b_size, 2, -1.0, 1.0), numbers(c_size, 3, -1.0, 1.0));
             for (&isa, alpha) in Isa::available().iter().flat_map(|isa| [(isa, 0.0), (isa, -0.5)]) {
                 let (mut expected, mut found) = (before.clone(), before.clone());
                 let (x, y) = (expected.as_mut_ptr(), found.as_mut_ptr());
+                let (a, stored, b) = (a.as_ptr(), stored.as_ptr(), b.as_ptr());
                 // SAFETY: the layouts have room for the strides.
                 unsafe {
-                    let (wide, narrow) = (gemm_f32::function(isa), gemm_bf16::function(isa));
-                    wide(m, n, k, x, c_rs, c_cs, alpha, a.as_ptr(), a_rs, a_cs, b.as_ptr(), b_rs, b_cs, 0.25);
-                    narrow(
-                        m,
-                        n,
-                        k,
-                        y,
-                        c_rs,
-                        c_cs,
-                        alpha,
-                        bits.as_ptr(),
-                        a_rs,
-                        a_cs,
-                        b.as_ptr(),
-                        b_rs,
-                        b_cs,
-                        0.25,
+                    gemm_f32::function(isa)(
+                        m, n, k, x, c_rs, c_cs, alpha, a, a_rs, a_cs, b, b_rs, b_cs, 0.25,
                     );
+                    function(isa)(m, n, k, y, c_rs, c_cs, alpha, stored, a_rs, a_cs, b, b_rs, b_cs, 0.25);
                 }
                 let bound = 3e-7 * (2.0 + k as f32).sqrt() * 4.0;
                 for (at, (x, y)) in expected.iter().zip(&found).enumerate() {
@@ -152,6 +159,20 @@ fn a_left_matrix_in_bf16_is_multiplied_as_its_values_in_f32() {
             }
         }
     }
+}
+
+#[test]
+fn a_left_matrix_in_16_bits_is_multiplied_as_its_values_in_f32() {
+    compare_stored(
+        |x| Bf16((x.to_bits() >> 16) as u16),
+        |x| f32::from_bits(u32::from(x.0) << 16),
+        gemm_bf16::function,
+    );
+    compare_stored(
+        |x| F16(half::f16::from_f32(x).to_bits()),
+        |x| half::f16::from_bits(x.0).to_f32(),
+        gemm_f16::function,
+    );
 }
 
 #[test]

@@ -1,18 +1,16 @@
-//! Checkpoints, tokenizers, indexes and states that are damaged or made to do harm: each is refused with a sentence, nothing
-//! panics, and nothing outside the folder is read.
-//!
-//! `CAROUSEL_FUZZ_CASES` sets the number of random damages; with a large one the same test runs for as long as one likes.
+//! Files of strangers that are made to do harm, or damaged at random: each is refused with a sentence, nothing panics, and nothing
+//! outside the folder is read.
+
+mod damage;
+mod random;
 
 use std::path::{Path, PathBuf};
 
-use carousel_models::checkpoint::{Checkpoint, TensorFile, TensorRef, validated, write_tensors};
+use carousel_models::checkpoint::{Checkpoint, validated};
 use carousel_models::config::TrainingConfig;
 use carousel_models::external::External;
 use carousel_models::library::{Cells, ModelSource};
 use carousel_models::model::Model;
-use carousel_models::tokenizer::{FileTokenizer, Tokenizer, decoded};
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 fn golden(name: &str) -> PathBuf {
@@ -164,130 +162,4 @@ fn numbers_that_are_none_are_found() {
     arena[last.range.start + 1] = f32::NAN;
     let (found, place) = model.layout().first_not_finite(&arena).unwrap();
     assert_eq!((found.name, place), (last.name, 1));
-}
-
-/// One damage to some bytes.
-#[derive(Clone, Debug)]
-enum Damage {
-    Set(usize, u8),
-    Cut(usize),
-    Remove(usize, usize),
-    Insert(usize, Vec<u8>),
-    Digits(usize, u64),
-}
-
-fn damage() -> impl Strategy<Value = Damage> {
-    prop_oneof![
-        4 => (any::<usize>(), any::<u8>()).prop_map(|(at, byte)| Damage::Set(at, byte)),
-        1 => any::<usize>().prop_map(Damage::Cut),
-        1 => (any::<usize>(), 1..64usize).prop_map(|(at, length)| Damage::Remove(at, length)),
-        1 => (any::<usize>(), proptest::collection::vec(any::<u8>(), 1..16)).prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
-        3 => (any::<usize>(), any::<u64>()).prop_map(|(at, number)| Damage::Digits(at, number)),
-    ]
-}
-
-/// The bytes with the damages, most of them near the beginning, where structure is.
-fn damaged(mut bytes: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
-    for damage in damages {
-        let place = |at: &usize| {
-            if bytes.is_empty() {
-                0
-            } else {
-                at % bytes.len().min(if at.is_multiple_of(3) { usize::MAX } else { 4096 })
-            }
-        };
-        match damage {
-            Damage::Set(at, byte) => {
-                let at = place(at);
-                if let Some(slot) = bytes.get_mut(at) {
-                    *slot = *byte;
-                }
-            }
-            Damage::Cut(at) => bytes.truncate(place(at)),
-            Damage::Remove(at, length) => {
-                let at = place(at);
-                bytes.drain(at..(at + length).min(bytes.len()));
-            }
-            Damage::Insert(at, new) => {
-                let at = place(at);
-                bytes.splice(at..at, new.iter().copied());
-            }
-            // Another number in the place of the next one.
-            Damage::Digits(at, number) => {
-                let at = place(at);
-                let Some(from) = bytes[at..].iter().position(u8::is_ascii_digit).map(|n| at + n) else {
-                    continue;
-                };
-                let length = bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-                let digits = (number >> (number % 64)).to_string();
-                bytes.splice(from..from + length, digits.bytes());
-            }
-        }
-    }
-    bytes
-}
-
-fn runner() -> TestRunner {
-    let cases = std::env::var("CAROUSEL_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(200);
-    TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
-}
-
-#[test]
-fn damaged_checkpoints_never_panic() {
-    let here = tempfile::tempdir().unwrap();
-    copy("tied_sharded", here.path());
-    let names = ["config.json", "model.safetensors.index.json", "model-00001-of-00007.safetensors"];
-    let whole = names.map(|name| std::fs::read(here.path().join(name)).unwrap());
-    let strategy = (0..3usize, proptest::collection::vec(damage(), 1..4));
-    let result = runner().run(&strategy, |(which, damages)| {
-        let path = here.path().join(names[which]);
-        std::fs::write(&path, damaged(whole[which].clone(), &damages)).unwrap();
-        let _ = read(here.path());
-        std::fs::write(&path, &whole[which]).unwrap();
-        Ok(())
-    });
-    result.unwrap_or_else(|problem| panic!("{problem}"));
-    read(here.path()).unwrap();
-}
-
-#[test]
-fn damaged_tokenizers_never_panic() {
-    let whole = std::fs::read(golden("e2e_bpe").join("tokenizer.json")).unwrap();
-    let strategy = proptest::collection::vec(damage(), 1..4);
-    let result = runner().run(&strategy, |damages| {
-        if let Ok(tokenizer) = FileTokenizer::new(damaged(whole.clone(), &damages)) {
-            let tokens = tokenizer.encode("def f(é):\n  return '€'\n".as_bytes()).unwrap_or_default();
-            let _ = decoded(&tokenizer, &tokens);
-        }
-        Ok(())
-    });
-    result.unwrap_or_else(|problem| panic!("{problem}"));
-}
-
-#[test]
-fn damaged_tensor_files_and_configurations_never_panic() {
-    let here = tempfile::tempdir().unwrap();
-    let path = here.path().join("t.safetensors");
-    let values = [1.0f32; 6];
-    let tensors = [
-        TensorRef { name: "a", shape: &[2, 2], values: &values[..4] },
-        TensorRef { name: "b", shape: &[2], values: &values[..2] },
-    ];
-    write_tensors(&path, &[("", &tensors)]).unwrap();
-    let whole = std::fs::read(&path).unwrap();
-    let config = "steps = 100\nbatch = 2\n[learning_rate]\nmax = 0.01\n[model]\nlayers = 2\nslstm_at = [1]\nact = \"gelu\"\n";
-    let strategy = proptest::collection::vec(damage(), 1..4);
-    let result = runner().run(&strategy, |damages| {
-        std::fs::write(&path, damaged(whole.clone(), &damages)).unwrap();
-        if let Ok(file) = TensorFile::open(&path) {
-            let specs = file.specs().unwrap_or_default();
-            let _ = file.values(&specs);
-        }
-        let text = String::from_utf8_lossy(&damaged(config.as_bytes().to_vec(), &damages)).into_owned();
-        if let Ok(config) = TrainingConfig::parse(&text, "damaged", &[]) {
-            let _ = Model::new(&ModelSource::load(None, None).unwrap(), &config.model);
-        }
-        Ok(())
-    });
-    result.unwrap_or_else(|problem| panic!("{problem}"));
 }

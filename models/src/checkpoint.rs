@@ -31,6 +31,9 @@ pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 /// Name of the file with everything else.
 pub const MANIFEST_FILE: &str = "config.json";
 
+/// What stands in the place of a tokenizer's name where no text was learned.
+pub const NO_TOKENIZER: &str = "none";
+
 /// A tensor to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct TensorRef<'a> {
@@ -104,18 +107,21 @@ impl Checkpoint {
         &self.manifest
     }
 
-    /// The tokenizer that the model was trained with.
-    pub fn tokenizer(&self) -> Result<Arc<dyn Tokenizer>, CheckpointError> {
+    /// The tokenizer that the model was trained with, if it was trained on a text.
+    pub fn tokenizer(&self) -> Result<Option<Arc<dyn Tokenizer>>, CheckpointError> {
         let wanted = self.manifest.tokenizer.as_str();
+        if wanted == NO_TOKENIZER {
+            return Ok(None);
+        }
         if wanted == ByteTokenizer.name() {
-            return Ok(Arc::new(ByteTokenizer));
+            return Ok(Some(Arc::new(ByteTokenizer)));
         }
         let path = self.folder.join(TOKENIZER_FILE);
         let found = FileTokenizer::open(&path)?;
         if found.name() != wanted {
             return Err(CheckpointError::OtherTokenizer { path, wanted: wanted.to_string() });
         }
-        Ok(Arc::new(found))
+        Ok(Some(Arc::new(found)))
     }
 
     /// The values of the parameters, in the order asked for; the file must hold these and no others.

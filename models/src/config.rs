@@ -18,6 +18,7 @@ pub use validate::Problem;
 use crate::batch::Extent;
 use crate::sample::Choice;
 use crate::schedule::Schedule;
+use crate::task::Task;
 
 /// Everything that decides how a run trains.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +73,9 @@ pub struct TrainingConfig {
     pub adamw: AdamW,
     /// The text that is written at the end.
     pub sample: SampleConfig,
+    /// A task to learn in the place of a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
     /// Compile-time parameters of the model, by name.
     pub model: BTreeMap<String, ParameterValue>,
 }
@@ -165,6 +169,7 @@ impl Default for TrainingConfig {
             learning_rate: LearningRate::default(),
             adamw: AdamW::default(),
             sample: SampleConfig::default(),
+            task: None,
             model: BTreeMap::new(),
         }
     }

@@ -1,21 +1,47 @@
-//! The loss of a model on a text.
+//! The loss of a model on a text, and how many questions it answers rightly.
 
-use carousel_core::backend::RunError;
+use carousel_core::backend::{DataMut, RunError};
 
 use crate::batch::{Batch, Extent, validation_batches};
 use crate::corpus::{Part, TextError};
 use crate::model::{LanguageFunction, Predictor, Reading};
 use crate::weights::Weights;
 
-/// How well a model predicts a text.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How well a model predicts a text, or answers the questions of a task.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// Mean loss in nats a token.
     pub loss: f64,
-    /// The same in bits a byte.
-    pub bits_per_byte: f64,
+    /// The same in bits a byte, of a text.
+    pub bits_per_byte: Option<f64>,
     /// Tokens that were predicted.
     pub tokens: u64,
+    /// The part of them for which the right one was the most likely, of a task.
+    pub accuracy: Option<f64>,
+    /// The answers by the size of examples, of a task.
+    pub by_size: Vec<(usize, Answers)>,
+}
+
+/// How many questions were answered rightly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Questions whose answer was the most likely token.
+    pub right: u64,
+    /// All questions.
+    pub asked: u64,
+}
+
+impl Answers {
+    /// The part that is right.
+    pub fn accuracy(self) -> f64 {
+        self.right as f64 / self.asked.max(1) as f64
+    }
+
+    /// Counts these, too.
+    pub fn add(&mut self, other: Answers) {
+        self.right += other.right;
+        self.asked += other.asked;
+    }
 }
 
 /// Why there is no loss.
@@ -36,9 +62,26 @@ impl From<RunError> for EvaluateError {
 }
 
 impl Evaluation {
+    fn of_text(part: &Part, total: f64, tokens: u64) -> Evaluation {
+        let loss = total / tokens.max(1) as f64;
+        let bits_per_byte = Some(part.bits_per_byte(loss));
+        Evaluation { loss, bits_per_byte, tokens, accuracy: None, by_size: Vec::new() }
+    }
+
     /// `exp(loss)`.
     pub fn perplexity(&self) -> f64 {
         self.loss.exp()
+    }
+}
+
+impl std::fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Evaluation { loss, bits_per_byte, accuracy, .. } = self;
+        match (bits_per_byte, accuracy) {
+            (Some(bits), _) => write!(f, "held-back loss {loss:.4} nats, {bits:.4} bits a byte"),
+            (None, Some(accuracy)) => write!(f, "test loss {loss:.4} nats, accuracy {accuracy:.4}"),
+            (None, None) => write!(f, "loss {loss:.4} nats"),
+        }
     }
 }
 
@@ -57,8 +100,7 @@ pub fn evaluate(
         total += f64::from(loss.loss(parameters, reading, None)?) * batch.tokens() as f64;
         tokens += batch.tokens() as u64;
     }
-    let mean = total / tokens.max(1) as f64;
-    Ok(Evaluation { loss: mean, bits_per_byte: part.bits_per_byte(mean), tokens })
+    Ok(Evaluation::of_text(part, total, tokens))
 }
 
 /// The mean loss over a text that is read once from its start, in pieces as long as a window, with all that the model
@@ -87,8 +129,33 @@ pub fn evaluate_carried(
             from = to;
         }
     }
-    let mean = total / predicted.max(1) as f64;
-    Ok(Evaluation { loss: mean, bits_per_byte: part.bits_per_byte(mean), tokens: predicted })
+    Ok(Evaluation::of_text(part, total, predicted))
+}
+
+/// What the model answers where the batch has labels, row by row: the sum of the losses in nats, and how many are right.
+pub fn answers(
+    logits: &LanguageFunction,
+    parameters: &Weights<'_>,
+    batch: &Batch,
+) -> Result<Vec<(f64, Answers)>, RunError> {
+    let vocabulary = logits.outputs()[0].sizes.last().and_then(|size| size.known()).unwrap_or_default();
+    let vocabulary = vocabulary as usize;
+    let mut values = vec![0.0; batch.inputs.len() * vocabulary];
+    let reading = Reading { batch, seed: 0, step: 0 };
+    logits.run(parameters, reading, &mut [DataMut::F32(&mut values)])?;
+    let of_row = |row: usize| {
+        let (mut loss, mut answers) = (0.0, Answers::default());
+        for at in row * batch.context..(row + 1) * batch.context {
+            let Ok(label) = usize::try_from(batch.labels[at]) else { continue };
+            let logits = &values[at * vocabulary..(at + 1) * vocabulary];
+            loss += surprise(logits, label);
+            // Where several are the most likely, none was chosen.
+            let is_right = (0..vocabulary).all(|other| other == label || logits[other] < logits[label]);
+            answers.add(Answers { right: u64::from(is_right), asked: 1 });
+        }
+        (loss, answers)
+    };
+    Ok((0..batch.rows).map(of_row).collect())
 }
 
 /// `-log softmax(logits)[label]`.

@@ -19,8 +19,9 @@ pub enum Metric {
         step: u64,
         /// Mean loss in nats a token.
         loss: f64,
-        /// The same in bits a byte.
-        bits_per_byte: f64,
+        /// The same in bits a byte, of a text.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bits_per_byte: Option<f64>,
         /// Learning rate of the last update.
         learning_rate: f64,
         /// Norm of the last gradient before clipping, if it is known.
@@ -29,16 +30,20 @@ pub enum Metric {
         /// Speed.
         tokens_per_second: f64,
     },
-    /// Loss on held-back text.
+    /// Loss on held-back text, or on the test of a task.
     Validation {
         /// Updates that have been made.
         step: u64,
         /// Mean loss in nats a token.
         loss: f64,
-        /// The same in bits a byte.
-        bits_per_byte: f64,
+        /// The same in bits a byte, of a text.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bits_per_byte: Option<f64>,
         /// Tokens that were predicted.
         tokens: u64,
+        /// The part of them that was predicted rightly, of a task.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        accuracy: Option<f64>,
     },
 }
 
@@ -141,11 +146,11 @@ mod tests {
     use super::*;
 
     fn validation(step: u64) -> Metric {
-        Metric::Validation { step, loss: 1.5, bits_per_byte: 2.25, tokens: 64 }
+        Metric::Validation { step, loss: 1.5, bits_per_byte: Some(2.25), tokens: 64, accuracy: None }
     }
 
     fn training(step: u64) -> Metric {
-        let (loss, bits_per_byte) = (f64::NAN, 2.0);
+        let (loss, bits_per_byte) = (f64::NAN, Some(2.0));
         Metric::Training {
             step,
             loss,

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use carousel_core::program::Port;
-use carousel_ir::{Decay, Diagnostic, Graph, Init, Input, Name, Role, Span};
+use carousel_ir::{Axis, Decay, Diagnostic, Graph, Init, Input, Name, Role, Span};
 
 use crate::checkpoint::{TensorRef, TensorSpec};
 use crate::init::{AxisSize, InitError, initial_values};
@@ -43,11 +43,8 @@ impl Parameter {
 }
 
 impl Layout {
-    /// The layout of the parameters of a graph; refused if one of them has no numbers, or all of them more than any computer
-    /// could train.
-    ///
-    /// # Panics
-    /// If a parameter has an axis whose size is not known when compiled; the elaborator refuses that.
+    /// The layout of the parameters of a graph; refused if one of them has no numbers, or an axis whose size nothing says, or all of
+    /// them more numbers than any computer could train.
     pub fn new(graph: &Graph) -> Result<Layout, Diagnostic> {
         let mut layout = Layout { parameters: Vec::new(), decayed: 0, elements: 0 };
         for group in [Decay::Yes, Decay::No] {
@@ -56,12 +53,13 @@ impl Layout {
                 if decay != group {
                     continue;
                 }
-                let size = |axis| {
-                    graph.axes.size(axis).known().expect("sizes of parameters are known when compiled")
-                };
-                let shape: Vec<usize> = input.ty.axes.iter().map(|a| size(a) as usize).collect();
-                if let Some(empty) = input.ty.axes.iter().find(|a| size(*a) == 0) {
-                    return Err(no_elements(input, &empty.to_string()));
+                let mut shape = Vec::new();
+                for axis in input.ty.axes.iter() {
+                    match graph.axes.size(axis).known() {
+                        None => return Err(no_size(input, axis)),
+                        Some(0) => return Err(no_elements(input, axis)),
+                        Some(size) => shape.push(size as usize),
+                    }
                 }
                 let start = layout.elements;
                 let count = shape.iter().try_fold(1usize, |count, n| count.checked_mul(*n));
@@ -162,7 +160,17 @@ fn too_many(input: &Input, shape: &[usize]) -> Diagnostic {
     Diagnostic::error("limit", Span::default(), message)
 }
 
-fn no_elements(input: &Input, axis: &str) -> Diagnostic {
+fn no_size(input: &Input, axis: Axis) -> Diagnostic {
+    let message = format!(
+        "the parameter `{}` has the axis `{axis}`, whose size is not known when the model is compiled",
+        input.name
+    );
+    Diagnostic::error("size", Span::default(), message).with_help(format!(
+        "give the axis a size, `{axis} = 64`, or the model a compile-time parameter of that name, `<{axis}: int = 64>`"
+    ))
+}
+
+fn no_elements(input: &Input, axis: Axis) -> Diagnostic {
     let message = format!("the parameter `{}` has no elements: its axis `{axis}` has the size 0", input.name);
     Diagnostic::error("size", Span::default(), message)
         .with_help("the sizes of a model follow from its configuration")

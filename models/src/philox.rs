@@ -13,6 +13,8 @@ pub enum Stream {
     Data,
     /// Choice of the next token.
     Sampling,
+    /// Examples that a model is tested on.
+    Test,
 }
 
 impl Stream {
@@ -22,6 +24,7 @@ impl Stream {
             Stream::Initialisation => 0x696e_6974_0000_0000,
             Stream::Data => 0x6461_7461_0000_0000,
             Stream::Sampling => 0x7361_6d70_0000_0000,
+            Stream::Test => 0x7465_7374_0000_0000,
         }
     }
 }
@@ -87,9 +90,10 @@ mod tests {
 
     #[test]
     fn streams_differ() {
-        let blocks = [Stream::Initialisation, Stream::Data, Stream::Sampling]
-            .map(|s| Philox::new(7, s).block_at(0, 0));
-        assert!(blocks[0] != blocks[1] && blocks[1] != blocks[2] && blocks[0] != blocks[2]);
+        let streams = [Stream::Initialisation, Stream::Data, Stream::Sampling, Stream::Test];
+        let blocks: std::collections::BTreeSet<[u32; 4]> =
+            streams.map(|stream| Philox::new(7, stream).block_at(0, 0)).into();
+        assert_eq!(blocks.len(), streams.len());
     }
 
     #[test]

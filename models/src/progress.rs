@@ -36,8 +36,8 @@ pub struct Status {
     pub steps: u64,
     /// Loss in nats a token.
     pub loss: f64,
-    /// The same in bits a byte.
-    pub bits_per_byte: f64,
+    /// The same in bits a byte, of a text.
+    pub bits_per_byte: Option<f64>,
     /// Speed.
     pub tokens_per_second: f64,
     /// Time until the last update, if the speed is known.
@@ -73,7 +73,7 @@ impl Progress {
     }
 
     /// Shows how far the run is; returns what it shows.
-    pub fn report(&self, step: u64, loss: f64, bits_per_byte: f64) -> Status {
+    pub fn report(&self, step: u64, loss: f64, bits_per_byte: Option<f64>) -> Status {
         let (tokens_per_second, left) = self.pace(step, self.start.elapsed());
         let status = Status { step, steps: self.steps, loss, bits_per_byte, tokens_per_second, left };
         match self.display {
@@ -124,9 +124,9 @@ pub fn line(status: &Status) -> String {
     let Status { step, steps, loss, bits_per_byte, tokens_per_second, left } = status;
     let left = left.map_or("-".into(), clock);
     let width = steps.to_string().len();
+    let bits = bits_per_byte.map_or(String::new(), |bits| format!("  {bits:.3} bits/byte"));
     format!(
-        "step {step:>width$}/{steps}  loss {loss:.4} nats  {bits_per_byte:.3} bits/byte  {tokens_per_second:.0} \
-         tokens/s  {left} left"
+        "step {step:>width$}/{steps}  loss {loss:.4} nats{bits}  {tokens_per_second:.0} tokens/s  {left} left"
     )
 }
 
@@ -183,13 +183,14 @@ mod tests {
     #[test]
     fn lines_say_everything() {
         let left = Some(Duration::from_secs(3723));
-        let status =
-            Status { step: 7, steps: 600, loss: 2.0, bits_per_byte: 2.885, tokens_per_second: 12345.6, left };
+        let (bits_per_byte, tokens_per_second) = (Some(2.885), 12345.6);
+        let status = Status { step: 7, steps: 600, loss: 2.0, bits_per_byte, tokens_per_second, left };
         assert_eq!(
             line(&status),
             "step   7/600  loss 2.0000 nats  2.885 bits/byte  12346 tokens/s  1:02:03 left"
         );
         assert!(line(&Status { left: None, ..status }).ends_with("- left"));
+        assert!(!line(&Status { bits_per_byte: None, ..status }).contains("byte"));
         assert_eq!(clock(Duration::from_secs(65)), "1:05");
     }
 }

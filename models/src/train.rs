@@ -15,12 +15,14 @@ use std::time::Instant;
 
 use carousel_ir::Module;
 
-use crate::batch::{Batch, Extent, next_batch, training_batch, windows};
-use crate::checkpoint::{self, Best, Checkpoint, Manifest, Snapshot, TensorRef, TensorSpec, Unlogged};
+use crate::batch::{Batch, Extent};
+use crate::checkpoint::{
+    self, Best, Checkpoint, Manifest, NO_TOKENIZER, Snapshot, TensorRef, TensorSpec, Unlogged,
+};
 use crate::compile::Engine;
 use crate::config::{ParameterValue, TrainingConfig};
-use crate::corpus::{Corpus, Text, TextError};
-use crate::evaluate::{Evaluation, evaluate};
+use crate::data::Data;
+use crate::evaluate::Evaluation;
 use crate::library::ModelSource;
 use crate::metrics::{Metric, MetricsError};
 use crate::model::{LanguageFunction, Model, Reading};
@@ -53,11 +55,9 @@ pub struct Trainer {
     config: TrainingConfig,
     model: Model,
     source: ModelSource,
-    text: Text,
-    tokenizer: Arc<dyn Tokenizer>,
-    corpus: Corpus,
+    data: Data,
     gradient: LanguageFunction,
-    loss: LanguageFunction,
+    test: LanguageFunction,
     optimizer: Optimizer,
     gradients: Vec<f32>,
     /// The gradients of one of several batches of a step.
@@ -73,11 +73,11 @@ pub struct Trainer {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Summary {
     /// Updates that were made, in all.
     pub steps: u64,
-    /// The loss on the held-back text, unless the run was stopped before its last step.
+    /// The loss on the held-back text or the test, unless the run was stopped before its last step.
     pub held_back: Option<Evaluation>,
     /// Seconds that this process trained.
     pub seconds: f64,
@@ -95,51 +95,51 @@ impl Trainer {
             Some(checkpoint) => ModelSource::from_files(checkpoint.manifest().sources.clone()),
             None => ModelSource::load(config.model_file.as_deref(), config.cell_file.as_deref())?,
         };
-        let tokenizer: Arc<dyn Tokenizer> = match (&found, &config.tokenizer) {
-            // The user's file may be gone.
-            (Some(checkpoint), _) => checkpoint.tokenizer()?,
-            (None, Some(path)) => Arc::new(FileTokenizer::open(path)?),
-            (None, None) => Arc::new(ByteTokenizer),
+        let data = match &config.task {
+            Some(task) => Data::Task(task.clone()),
+            None => {
+                let tokenizer: Option<Arc<dyn Tokenizer>> = match (&found, &config.tokenizer) {
+                    // The user's file may be gone.
+                    (Some(checkpoint), _) => checkpoint.tokenizer()?,
+                    (None, Some(path)) => Some(Arc::new(FileTokenizer::open(path)?)),
+                    (None, None) => None,
+                };
+                Data::text(&config, tokenizer.unwrap_or_else(|| Arc::new(ByteTokenizer)))?
+            }
         };
         let mut config = config;
-        if !tokenizer.tokens_are_bytes() {
-            let vocabulary = ParameterValue::Integer(tokenizer.vocabulary() as i64);
-            config.model.entry("vocab".to_string()).or_insert(vocabulary);
+        let tokens = data.vocabulary();
+        if data.tokenizer().is_none_or(|tokenizer| !tokenizer.tokens_are_bytes()) {
+            config.model.entry("vocab".to_string()).or_insert(ParameterValue::Integer(tokens as i64));
         }
         let model = Model::new(&source, &config.model)?
             .in_documents(config.document_end.is_some())
             .carrying_state(config.carry);
-        if (tokenizer.vocabulary() as u64) > model.vocabulary() {
-            let (tokenizer, tokens) = (tokenizer.name().to_string(), tokenizer.vocabulary());
-            return Err(TrainError::Vocabulary { tokenizer, tokens, vocabulary: model.vocabulary() });
+        if (tokens as u64) > model.vocabulary() {
+            let (origin, vocabulary) = (data.origin_of_tokens(), model.vocabulary());
+            return Err(TrainError::Vocabulary { origin, tokens, vocabulary });
         }
-        let text = match &config.text {
-            Some(path) => Text::from_path(path)?,
-            None => Text::bundled(),
-        };
-        let corpus = Corpus::new(&text, tokenizer.as_ref(), config.held_back, config.context)?
-            .in_documents(config.document_end.as_deref(), tokenizer.as_ref())
-            .map_err(TextError::from)?;
         let mut optimizer = Optimizer::new(engine, model.layout().initial(config.seed)?);
         let streams = config.batch * config.accumulate;
-        if config.carry && windows(&corpus.train, streams) == 0 {
+        if config.carry && data.windows(streams) == Some(0) {
             return Err(TrainError::ShortStreams {
-                text: text.name().to_string(),
+                text: data.identity().name,
                 streams,
                 context: config.context,
             });
         }
-        let (gradient, loss) = (model.loss_gradient(engine)?, model.loss(engine, &[])?);
+        let (gradient, test) = (model.loss_gradient(engine)?, data.test_function(&model, engine)?);
         let mut memories = vec![Memory::empty(config.batch); config.accumulate];
         let (mut step, mut unlogged, mut best) = (0, Unlogged::default(), None);
         if let Some(checkpoint) = &found {
             let manifest = checkpoint.manifest();
-            if !text.identity().same_content(&manifest.text) {
-                let (trained, given) = (manifest.text.name.clone(), text.name().to_string());
+            let identity = data.identity();
+            if !identity.same_content(&manifest.text) {
+                let (trained, given) = (manifest.text.name.clone(), identity.name);
                 return Err(TrainError::OtherText { folder: config.out.clone(), trained, given });
             }
             let specs = model.layout().specs();
-            let carried = carried(&gradient, &config, &corpus, manifest.step)?;
+            let carried = carried(&gradient, &config, &data, manifest.step)?;
             let moments = checkpoint.moments(&specs, &carried)?;
             let mut states = moments.carried.into_iter();
             if !carried.is_empty() {
@@ -164,16 +164,14 @@ impl Trainer {
         let elements = model.layout().elements();
         Ok(Trainer {
             gradient,
-            loss,
+            test,
             gradients: vec![0.0; elements],
             partial: vec![0.0; if config.accumulate > 1 { elements } else { 0 }],
             prepared: engine.prepared(&model.training_module()?),
             config,
             model,
             source,
-            text,
-            tokenizer,
-            corpus,
+            data,
             optimizer,
             memories,
             step,
@@ -188,9 +186,9 @@ impl Trainer {
         &self.model
     }
 
-    /// The tokenizer.
-    pub fn tokenizer(&self) -> &dyn Tokenizer {
-        self.tokenizer.as_ref()
+    /// The tokenizer, where a text is learned.
+    pub fn tokenizer(&self) -> Option<&dyn Tokenizer> {
+        self.data.tokenizer()
     }
 
     /// The parameters as they are now.
@@ -235,18 +233,12 @@ impl Trainer {
 
     /// One of the batches of the next step.
     fn batch(&self, part: usize) -> Result<Batch, TrainError> {
-        let TrainingConfig { batch, accumulate, seed, carry, .. } = self.config;
-        let (text, rows) = (&self.corpus.train, part * batch..(part + 1) * batch);
-        Ok(if carry {
-            next_batch(text, rows, batch * accumulate, self.step)?.0
-        } else {
-            training_batch(text, rows, seed, self.step)?
-        })
+        Ok(self.data.batch(&self.config, part, self.step)?)
     }
 
     /// Forgets what was read where the next windows are the first of their streams, or drawn at random.
     fn begin_windows(&mut self) {
-        if is_fresh(&self.config, &self.corpus, self.step) {
+        if is_fresh(&self.config, &self.data, self.step) {
             self.memories = vec![Memory::empty(self.config.batch); self.config.accumulate];
         }
     }
@@ -303,7 +295,7 @@ impl Trainer {
             self.unlogged.steps += 1;
             if self.config.is_due(self.config.log_every, self.step) {
                 let loss = self.unlogged.loss / self.unlogged.steps as f64;
-                let bits_per_byte = self.corpus.train.bits_per_byte(loss);
+                let bits_per_byte = self.data.bits_per_byte(loss);
                 let status = progress.report(self.step, loss, bits_per_byte);
                 self.recorder.record(&Metric::Training {
                     step: self.step,
@@ -332,12 +324,11 @@ impl Trainer {
     }
 
     fn evaluate(&self, extent: Extent) -> Result<Evaluation, TrainError> {
-        let part = &self.corpus.held_back;
         let parameters = Weights::of(self.model.layout(), self.optimizer.values.as_slice());
-        Ok(evaluate(&self.loss, &parameters, part, self.config.batch, extent)?)
+        Ok(self.data.evaluate(&self.test, &parameters, &self.config, extent)?)
     }
 
-    /// Validates on that much of the held-back text, and keeps the checkpoint if it is the best so far on the part of the text
+    /// Validates on that much of the held-back text or the test, and keeps the checkpoint if it is the best so far on the part
     /// that all are compared on.
     fn validate(&mut self, extent: Extent, progress: &Progress) -> Result<Evaluation, TrainError> {
         let result = self.evaluate(extent)?;
@@ -346,11 +337,9 @@ impl Trainer {
             loss: result.loss,
             bits_per_byte: result.bits_per_byte,
             tokens: result.tokens,
+            accuracy: result.accuracy,
         })?;
-        progress.say(&format!(
-            "step {}: held-back loss {:.4} nats, {:.4} bits a byte",
-            self.step, result.loss, result.bits_per_byte
-        ));
+        progress.say(&format!("step {}: {result}", self.step));
         let compared = self.config.eval_extent();
         let loss = if extent == compared { result.loss } else { self.evaluate(compared)?.loss };
         if self.best.is_none_or(|best| loss < best.loss) {
@@ -372,14 +361,14 @@ impl Trainer {
             unlogged: self.unlogged,
             best: self.best,
             seed: self.config.seed,
-            tokenizer: self.tokenizer.name().to_string(),
-            text: self.text.identity().clone(),
+            tokenizer: self.tokenizer().map_or(NO_TOKENIZER, Tokenizer::name).to_string(),
+            text: self.data.identity(),
             sources: self.source.files().to_vec(),
             parameters: self.config.model.clone(),
             training: self.config.clone(),
         };
         let layout = self.model.layout();
-        let specs = carried(&self.gradient, &self.config, &self.corpus, self.step)?;
+        let specs = carried(&self.gradient, &self.config, &self.data, self.step)?;
         let states = self.memories.iter().flat_map(|memory| &memory.states);
         let carried: Vec<TensorRef<'_>> = specs
             .iter()
@@ -394,7 +383,7 @@ impl Trainer {
                 first_moments: &layout.tensors(&self.optimizer.first),
                 second_moments: &layout.tensors(&self.optimizer.second),
                 carried: &carried,
-                tokenizer: self.tokenizer.file(),
+                tokenizer: self.tokenizer().and_then(Tokenizer::file),
             },
         )?;
         Ok(())
@@ -402,18 +391,19 @@ impl Trainer {
 }
 
 /// Whether the windows of a step go on from nothing.
-fn is_fresh(config: &TrainingConfig, corpus: &Corpus, step: u64) -> bool {
-    !config.carry || step.is_multiple_of(windows(&corpus.train, config.batch * config.accumulate))
+fn is_fresh(config: &TrainingConfig, data: &Data, step: u64) -> bool {
+    let windows = data.windows(config.batch * config.accumulate);
+    !config.carry || windows.is_none_or(|windows| step.is_multiple_of(windows))
 }
 
 /// The states that a checkpoint after so many steps holds, for all batches of a step.
 fn carried(
     gradient: &LanguageFunction,
     config: &TrainingConfig,
-    corpus: &Corpus,
+    data: &Data,
     step: u64,
 ) -> Result<Vec<TensorSpec>, TrainError> {
-    if is_fresh(config, corpus, step) {
+    if is_fresh(config, data, step) {
         return Ok(Vec::new());
     }
     let each = gradient.carried(config.batch, config.context)?;

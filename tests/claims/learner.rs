@@ -127,7 +127,8 @@ impl Learner {
         windows: usize,
     ) -> Result<f64, Box<dyn Error>> {
         let parameters = Weights::of(self.model.layout(), parameters);
-        Ok(evaluate(&self.loss, &parameters, part, 16, Extent::Windows(windows))?.bits_per_byte)
+        let found = evaluate(&self.loss, &parameters, part, 16, Extent::Windows(windows))?;
+        found.bits_per_byte.ok_or_else(|| "a text has bytes".into())
     }
 }
 

@@ -50,7 +50,7 @@ impl Loaded {
         let model = Model::new(&source, &parameter_values)?;
         let parameters = checkpoint.weights(&model.layout().specs()).map_err(Failure::input)?;
         must_be_finite(folder, &model, &parameters)?;
-        let tokenizer = Some(checkpoint.tokenizer().map_err(Failure::input)?);
+        let tokenizer = checkpoint.tokenizer().map_err(Failure::input)?;
         Ok(Loaded { model, source, parameter_values, parameters, tokenizer, external: None })
     }
 

@@ -76,18 +76,18 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         )));
     };
     remark(&format!(
-        "{} steps in {:.0} s; held-back loss {:.4} nats, {:.4} bits a byte; checkpoint in {}\n",
+        "{} steps in {:.0} s; {held_back}; checkpoint in {}\n",
         summary.steps,
         summary.seconds,
-        held_back.loss,
-        held_back.bits_per_byte,
         checkpoint.display()
     ));
-    if sample.length > 0 {
+    if let Some(tokenizer) = trainer.tokenizer()
+        && sample.length > 0
+    {
         let parameters = Weights::of(trainer.model().layout(), trainer.parameters());
         let predictor = trainer.model().predictor(&engine, &parameters);
         let predictor = predictor.map_err(|e| failure(TrainError::Model(e)))?;
-        generate::write(&predictor, &parameters, trainer.tokenizer(), &sample)?;
+        generate::write(&predictor, &parameters, tokenizer, &sample)?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod resuming;
 mod rules;
 mod running;
 mod support;
+mod tasks;
 mod tensor_files;
 mod training;
 mod troubles;

@@ -170,6 +170,12 @@ fn configurations_that_do_not_fit_are_refused_with_their_place() {
     config("[model]\nlayers = 2.5\n", &["layers"]);
     config("[model]\nlayer = 2\n", &["layer", "did you mean `layers`?"]);
     config("[model]\nwidth = \"wide\"\n", &["width"]);
+    let unsized_axis = "model lm(tokens: i32[b, s]) -> (logits: [b, s, vocab]) {\n  param w: [vocab] ~ zeros\n  \
+                        let logits = w + cast[f32](tokens)\n}\n\
+                        model lm_loss(tokens: i32[b, s], labels: i32[b, s]) -> (loss: []) {\n  \
+                        let loss = mean[b, s](sum[vocab](lm(tokens)) + cast[f32](labels))\n}\n";
+    std::fs::write(here.path().join("unsized.xl"), unsized_axis).expect("it is written");
+    config("model_file = \"unsized.xl\"\n", &["`w` has the axis `vocab`", "<vocab: int = 64>"]);
     run_in(here.path(), &["train", "none.toml"]).refuses(&["none.toml"]);
     run_in(here.path(), &["train", "."]).refuses(&["configuration ."]);
     for (set, part) in [("steps", "key=value"), ("steps=-1", "--set steps=-1"), ("modle.x=1", "modle")] {

@@ -91,9 +91,18 @@ pub(super) fn problems(config: &TrainingConfig) -> Vec<Problem> {
         "at least one character",
     );
 
+    for (holds, key) in [
+        (config.text.is_none(), "text"),
+        (config.tokenizer.is_none(), "tokenizer"),
+        (config.document_end.is_none(), "document_end"),
+        (!config.carry, "carry"),
+    ] {
+        require(config.task.is_none() || holds, key, &"set", "absent where a task is learned");
+    }
     for (name, value) in &config.model {
         require(value.is_finite(), &format!("model.{name}"), &"infinite or not a number", "finite");
     }
+    problems.extend(config.task.iter().flat_map(|task| task.problems(config.context)));
     problems
 }
 

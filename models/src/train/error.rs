@@ -28,13 +28,13 @@ pub enum TrainError {
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// The tokenizer has tokens that the model does not know.
+    /// There are tokens that the model does not know.
     #[error(
-        "the tokenizer {tokenizer} has {tokens} tokens, but the model knows {vocabulary}; set model.vocab to {tokens} or more"
+        "{origin} has {tokens} tokens, but the model knows {vocabulary}; set model.vocab to {tokens} or more"
     )]
     Vocabulary {
-        /// Name of the tokenizer.
-        tokenizer: String,
+        /// Where they come from.
+        origin: String,
         /// How many it has.
         tokens: usize,
         /// How many the model knows.

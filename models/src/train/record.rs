@@ -41,15 +41,17 @@ impl Recorder {
             } => {
                 let mut values = vec![
                     ("train/loss", loss),
-                    ("train/bits_per_byte", bits_per_byte),
                     ("train/learning_rate", learning_rate),
                     ("train/tokens_per_second", tokens_per_second),
                 ];
+                values.extend(bits_per_byte.map(|bits| ("train/bits_per_byte", bits)));
                 values.extend(gradient_norm.map(|norm| ("train/gradient_norm", norm)));
                 self.events.scalars(step, &values)
             }
-            Metric::Validation { step, loss, bits_per_byte, tokens: _ } => {
-                let values = [("validation/loss", loss), ("validation/bits_per_byte", bits_per_byte)];
+            Metric::Validation { step, loss, bits_per_byte, tokens: _, accuracy } => {
+                let mut values = vec![("validation/loss", loss)];
+                values.extend(bits_per_byte.map(|bits| ("validation/bits_per_byte", bits)));
+                values.extend(accuracy.map(|accuracy| ("validation/accuracy", accuracy)));
                 self.events.scalars(step, &values)
             }
         };

@@ -39,15 +39,15 @@ fn survives<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value)) {
     let seconds = std::env::var("CAROUSEL_FUZZ_SECONDS").ok();
     let seconds: f64 =
         seconds.map_or(0.0, |text| text.parse().expect("CAROUSEL_FUZZ_SECONDS is a number of seconds"));
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let (mut runner, started, mut tried) = (TestRunner::new(config), Instant::now(), 0);
+    let (started, mut tried) = (Instant::now(), 0u64);
     while tried == 0 || started.elapsed().as_secs_f64() < seconds {
-        let result = runner.run(strategy, |case| {
+        let config = Config { cases, failure_persistence: None, ..Config::default() };
+        let result = TestRunner::new(config).run(strategy, |case| {
             test(case);
             Ok(())
         });
         result.unwrap_or_else(|problem| panic!("{problem}"));
-        tried += cases;
+        tried += u64::from(cases);
     }
     let most = most_memory();
     println!("{tried} cases in {:.0} s, at most {} MiB", started.elapsed().as_secs_f64(), most >> 20);
@@ -185,7 +185,8 @@ fn tensor_files_never_panic() {
 
 #[test]
 fn configurations_never_panic() {
-    let whole = "steps = 100\nbatch = 2\nout = \"a\"\n[learning_rate]\nmax = 0.01\n[sample]\nprompt = \"x\"\n[model]\nlayers = 2\n\
+    let whole = "steps = 100\nbatch = 2\nout = \"a\"\n[learning_rate]\nmax = 0.01\n[sample]\nprompt = \"x\"\n\
+                 [task.mqar]\nkeys = 9\npairs = 4\n[model]\nlayers = 2\n\
                  slstm_at = [1]\nact = \"gelu\"\nheads = 2\nwidth = 8\n";
     let source = ModelSource::load(None, None).unwrap();
     survives(1000, &prop_oneof![to_bytes(), to_words()], |damages| {

@@ -166,6 +166,15 @@ fn check_command(command: &str) -> Result<(), String> {
         let dashes = rest.iter().position(|w| *w == "--");
         if program.ends_with("carousel") {
             check_own(rest)?;
+        } else if let ("cargo", Some(at)) = (*program, rest.iter().position(|word| *word == "--example")) {
+            let name = rest.get(at + 1).ok_or("no example is named")?;
+            let is_there = |path: String| root().join(path).exists();
+            let places = [".rs", "/main.rs"].map(|end| format!("carousel/examples/{name}{end}"));
+            places
+                .into_iter()
+                .any(is_there)
+                .then_some(())
+                .ok_or_else(|| format!("there is no example {name}"))?;
         } else if *program == "cargo" && rest.first() == Some(&"run") {
             let own = dashes.ok_or("nothing after `--` says what to do")?;
             check_own(&rest[own + 1..])?;
@@ -202,7 +211,8 @@ fn check_own(words: &[&str]) -> Result<(), String> {
             return Err(format!("`{subcommand}` has no option --{option}"));
         }
     }
-    let mut named = words[1..].iter().filter(|w| w.starts_with("models/") || w.starts_with("tests/"));
+    let folders = ["models/", "tests/", "recipes/"];
+    let mut named = words[1..].iter().filter(|word| folders.iter().any(|folder| word.starts_with(folder)));
     match named.find(|path| !root().join(path).exists()) {
         Some(path) => Err(format!("there is no file {path}")),
         None => Ok(()),
@@ -226,6 +236,8 @@ fn wrong_commands_are_noticed() {
     assert!(check_command("cargo run --release -- trian").is_err());
     assert!(check_command("carousel train --no-such-option 3").is_err());
     assert!(check_command("carousel train --text a.txt && ./no-such-script").is_err());
+    assert!(check_command("cargo run --release --example no-such").is_err());
+    assert!(check_command("carousel train recipes/no-such.toml").is_err());
     assert!(check_command("CAROUSEL_GOLDEN=x cargo test golden").is_ok());
     assert_eq!(split("a.md", "x\n```sh\nls\n```\n").len(), 1);
 }

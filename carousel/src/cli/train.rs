@@ -131,7 +131,8 @@ fn configuration(arguments: &Arguments) -> Result<TrainingConfig, Failure> {
     if let Some(out) = &arguments.out {
         config.out.clone_from(out);
     }
-    Ok(config)
+    // What was given beside the file has to go with what is in it.
+    config.validated().map_err(Failure::input)
 }
 
 /// Divergence and full disks are failures of the work; everything else is bad input.

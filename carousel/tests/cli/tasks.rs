@@ -92,6 +92,7 @@ fn mistakes_in_tasks_are_named() {
     with("mqar", "model.vocab=11").refuses(&["the task mqar has 12 tokens", "model.vocab to 12"]);
     with("mqar", "text=parity.toml").refuses(&["`text` is set", "absent where a task is learned"]);
     with("mqar", "carry=true").refuses(&["`carry`"]);
+    train(here.path(), "mqar", &["--text", "parity.toml"]).refuses(&["`text` is set"]);
     std::fs::write(here.path().join("parity.toml"), format!("{SMALL}[task.pariti]\n"))
         .expect("it is written");
     train(here.path(), "parity", &[]).refuses(&["parity.toml:", "pariti", "`parity` or `mqar`"]);

@@ -152,20 +152,20 @@ impl Default for Profile {
 fn x86_avx512() -> Profile {
     Profile {
         name: "x86-avx512".to_string(),
-        product: ProductRate { peak: 210e9, half_narrow: 1.5, half_wide: 8.0, half_depth: 6.0, call: 20e-9 },
+        product: ProductRate { peak: 120e9, half_narrow: 1.8, half_wide: 12.0, half_depth: 8.5, call: 40e-9 },
         elements: ElementRate {
-            vector: 85e9,
-            scalar: 10e9,
-            division: 6e9,
-            transcendental: 2.5e9,
-            running: 1.5e9,
+            vector: 140e9,
+            scalar: 12e9,
+            division: 12e9,
+            transcendental: 2.4e9,
+            running: 1.15e9,
         },
-        overhead: Overhead { kernel: 100e-9, point: 5e-9, statement: 4e-9, row: 4e-9, call: 12e-9 },
+        overhead: Overhead { kernel: 110e-9, point: 5e-9, statement: 1.3e-9, row: 1e-9, call: 7e-9 },
         memory: vec![
             Level { bytes: Some(40e3), rate: 200e9, scattered: 200e9 },
-            Level { bytes: Some(400e3), rate: 140e9, scattered: 30e9 },
-            Level { bytes: Some(20e6), rate: 38e9, scattered: 25e9 },
-            Level { bytes: None, rate: 30e9, scattered: 10e9 },
+            Level { bytes: Some(400e3), rate: 100e9, scattered: 50e9 },
+            Level { bytes: Some(20e6), rate: 47e9, scattered: 29e9 },
+            Level { bytes: None, rate: 14e9, scattered: 11e9 },
         ],
     }
 }

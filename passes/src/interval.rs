@@ -3,8 +3,10 @@
 //! Bounds lie on a fixed grid and only ever move towards each other, so that the analysis terminates. A range speaks
 //! of the real number, where it is defined; a float may round onto a bound, underflow to it, or be NaN.
 
+use std::hash::{Hash, Hasher};
+
 /// Bounds of a real value, and whether it is known to be above 0.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Interval {
     /// At least this.
     pub(crate) low: f64,
@@ -16,10 +18,24 @@ pub(crate) struct Interval {
 
 const GRID: [f64; 9] = [f64::NEG_INFINITY, -1e30, -80.0, -1.0, 0.0, 1.0, 80.0, 1e30, f64::INFINITY];
 
+impl PartialEq for Interval {
+    fn eq(&self, other: &Interval) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Interval {}
+
+impl Hash for Interval {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
 impl Interval {
-    /// To be compared and hashed.
-    pub(crate) fn key(self) -> (u64, u64, bool) {
-        (self.low.to_bits(), self.high.to_bits(), self.positive)
+    /// To be compared and hashed: no bound is NaN, and the two zeros are one.
+    fn key(self) -> (u64, u64, bool) {
+        ((self.low + 0.0).to_bits(), (self.high + 0.0).to_bits(), self.positive)
     }
 
     /// Nothing is known.

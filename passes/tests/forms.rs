@@ -33,6 +33,8 @@ struct Shape {
     cut: &'static [&'static str],
     state: &'static [&'static str],
     key: &'static [&'static str],
+    /// Decays are known to be between -1 and 0.
+    is_narrow: bool,
 }
 
 const MATRIX: Shape = Shape {
@@ -43,15 +45,22 @@ const MATRIX: Shape = Shape {
     cut: &["b"],
     state: &["b", "h", "k", "v"],
     key: &["k"],
+    is_narrow: false,
 };
 
-const SHAPES: [Shape; 5] = [
+/// A decay for each key.
+const KEYED: Shape = Shape { l: &["h", "k"], ..MATRIX };
+const NARROW: Shape = Shape { is_narrow: true, ..KEYED };
+
+const SHAPES: [Shape; 7] = [
     MATRIX,
+    KEYED,
+    NARROW,
     // A normaliser.
     Shape { w: &[], l: &[], cut: &[], state: &["h", "k"], ..MATRIX },
     // A moving average of a vector, and one with a decay for each of its elements.
-    Shape { q: &[], x: &[], w: &["v"], l: &[], cut: &[], state: &["v"], key: &[] },
-    Shape { q: &["v"], x: &[], w: &[], l: &["v"], cut: &[], state: &["v"], key: &[] },
+    Shape { q: &[], x: &[], w: &["v"], l: &[], cut: &[], state: &["v"], key: &[], ..MATRIX },
+    Shape { q: &["v"], x: &[], w: &[], l: &["v"], cut: &[], state: &["v"], key: &[], ..MATRIX },
     // Two key axes, keys shared by heads, nothing written but a scale.
     Shape { q: &["h", "k", "v"], x: &["k", "v"], w: &["b"], l: &[], cut: &["h"], key: &["k", "v"], ..MATRIX },
 ];
@@ -73,7 +82,11 @@ fn module(line: &Line, shape: &Shape, length: Size) -> (Module, FunctionId) {
     let q = b.argument("q", DType::F32, &sequence(shape.q));
     let x = b.argument("x", DType::F32, &sequence(shape.x));
     let w = b.argument("w", DType::F32, &sequence(shape.w));
-    let l = b.argument("l", DType::F32, &sequence(shape.l));
+    let mut l = b.argument("l", DType::F32, &sequence(shape.l));
+    if shape.is_narrow {
+        let fading = b.sigmoid(l);
+        l = b.neg(fading);
+    }
     let cut = b.argument("cut", DType::Bool, &sequence(shape.cut));
     let start = b.argument("start", DType::F32, &axes(shape.state));
     let (y, last) = b.linread(line, Axes::new(axes(shape.key)), [q, x, w, l, cut, start]);
@@ -181,6 +194,24 @@ fn candidates_say_by_which_rules() {
     assert_eq!(names(chunks, "linread"), ["chunk-read", "chunk-state", "parallel-read"]);
     assert_eq!(names(chunks, "linread_decay"), ["chunk-decay", "parallel-decay"]);
     assert_eq!(names(Form::TwoLevel(64, 16), "linread"), names(chunks, "linread"));
+}
+
+#[test]
+fn weights_are_products_where_decays_add_up_to_little() {
+    let line = Line { axis: "s".into(), direction: Direction::Forward, edge: Edge::Before, read: Read::New };
+    let inside = |shape: &Shape, form: Form| {
+        let (scan, _) = module(&line, shape, Size::symbol("s"));
+        let (_, sites) = expand(&scan, &form);
+        sites[0].rules.last().expect("a scan was taken away").clone()
+    };
+    let chunks = Form::Chunkwise;
+    assert_eq!(inside(&NARROW, chunks(16)), "parallel-narrow-read");
+    assert_eq!(inside(&NARROW, Form::TwoLevel(64, 16)), "parallel-narrow-read");
+    // Seventeen steps may leave less than e^-16, and sixteen of nobody knows how much.
+    assert_eq!(inside(&NARROW, chunks(17)), "parallel-keyed-read");
+    assert_eq!(inside(&KEYED, chunks(16)), "parallel-keyed-read");
+    let cut_apart = Shape { cut: &["k"], ..NARROW };
+    assert_eq!(inside(&cut_apart, chunks(16)), "parallel-keyed-read");
 }
 
 /// Axes of all values, those in the bodies of loops included.

@@ -12,8 +12,10 @@ use crate::analysis::{Facts, Terms, operation};
 use crate::canonical::{Inserted, insert, rebuild_chosen};
 use crate::cost::{Cost, SizeWeighted};
 use crate::extract::{Selection, extract};
+use crate::interval::Interval;
 use crate::language::{Head, Leaf, Term};
 use crate::proof::{self, Chosen, Claims};
+use crate::ranges::range;
 use crate::rules::{Expr, Rule, RuleSet, Rules};
 use crate::saturate::{Limits, Stop, saturate};
 use crate::trace::{self, GraphTrace, Trace, Tracing};
@@ -32,6 +34,9 @@ const KINDS: [&str; 3] = ["parallel", "chunk", "stepwise"];
 
 /// What operands are called in proofs.
 const NAMES: [&str; 8] = ["q", "x", "w", "l", "cut", "S", "dy", "dS"];
+
+/// The place of the decays among the operands of all three operations.
+const DECAY: usize = 3;
 
 /// The form that a rule is for.
 fn kind(rule: &str) -> Option<&'static str> {
@@ -68,6 +73,8 @@ pub(super) struct Operand {
     axes: Vec<Axis>,
     /// The number that every element is.
     constant: Option<Number>,
+    /// Where it lies, if it is the decay; nothing is asked of the others.
+    range: Interval,
 }
 
 /// A scan or its derivative by the decay, without the program around it.
@@ -83,10 +90,13 @@ impl Scan {
     pub(super) fn new(b: &Builder<'_>, op: &Op, operands: &[ValueId]) -> Scan {
         let operands: Vec<Operand> = operands
             .iter()
-            .map(|v| {
+            .enumerate()
+            .map(|(place, v)| {
                 let Type { dtype, axes } = b.ty(*v);
                 let constant = constant(b.graph(), *v);
-                Operand { dtype: *dtype, axes: axes.iter().collect(), constant }
+                let is_decay = place == DECAY;
+                let range = if is_decay { range(b.graph(), *v, &mut HashMap::new()) } else { Interval::ANY };
+                Operand { dtype: *dtype, axes: axes.iter().collect(), constant, range }
             })
             .collect();
         let mut sizes: Vec<(Axis, Size)> = Vec::new();
@@ -112,7 +122,7 @@ impl Scan {
         if self.op.kind() != OpKind::LinReadDecay {
             return false;
         }
-        let [l, start] = [&self.operands[3], &self.operands[5]];
+        let [l, start] = [&self.operands[DECAY], &self.operands[5]];
         start.axes.iter().all(|axis| l.axes.contains(axis))
     }
 
@@ -262,6 +272,7 @@ fn derive(scan: &Scan, form: Form, rules: &Rules, tracing: Tracing) -> (Candidat
     let plan = Plan::new(scan, form, line.axis, graph.axes.size(line.axis));
     let mut terms = Terms::new(Facts::new(graph.axes.clone()));
     terms.analysis.chunks = plan.chunks.clone();
+    terms.analysis.input_ranges = scan.operands.iter().map(|operand| operand.range).collect();
     terms.analysis.instances = Some(Vec::new());
     let inserted = insert(&mut terms, &graph);
     let outcome = saturate(&mut terms, rules, LIMITS);

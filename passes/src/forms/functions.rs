@@ -4,7 +4,7 @@
 //! the same line is the same term, and rules come to an end. Values are built as graphs and then become terms: how
 //! weights are computed is said in `weights` alone. Rules say what the forms are made of; nothing here knows.
 
-use super::weights::{Edges, Flows, Steps, edges};
+use super::weights::{self, Edges, Flows, Steps};
 use crate::analysis::{Terms, add_op};
 use crate::canonical::insert_replacing;
 use crate::language::Leaf;
@@ -48,6 +48,12 @@ pub(crate) enum Function {
     Inward,
     /// The weight of a step's write in the state after the line.
     Outward,
+    /// 1 where a step reads what another one wrote, however little of it is left.
+    Seen,
+    /// The read's factor of the weights, where all of the line's decays add up to little.
+    Toward,
+    /// The write's factor of them.
+    Away,
     /// The logarithm of the weight of the state before the line in the one after it.
     LogTotal,
     /// The gradient by the decays, from those by the logarithms of the four weights.
@@ -70,8 +76,11 @@ pub(crate) enum Function {
 
 impl Function {
     /// All, with their names in rules and how many values they take.
-    pub(crate) const ALL: [(&'static str, Function, usize); 12] = [
+    pub(crate) const ALL: [(&'static str, Function, usize); 15] = [
         ("between", Function::Between, 2),
+        ("seen", Function::Seen, 2),
+        ("toward", Function::Toward, 1),
+        ("away", Function::Away, 1),
         ("inward", Function::Inward, 2),
         ("outward", Function::Outward, 2),
         ("log_total", Function::LogTotal, 2),
@@ -176,6 +185,9 @@ pub(crate) fn value(
     let layout = match function {
         Function::Lay | Function::Back => Some(layout_of(terms, line)?),
         Function::Between
+        | Function::Seen
+        | Function::Toward
+        | Function::Away
         | Function::Inward
         | Function::Outward
         | Function::LogTotal
@@ -192,12 +204,21 @@ pub(crate) fn value(
         values.iter().map(|v| Some(b.input("x", terms[*v].data.ty()?.clone(), Role::Argument))).collect();
     let inputs = inputs?;
     let steps = Steps::new(line, line.axis, u);
-    let edges = |b: &mut Builder<'_>| -> Edges { edges(b, line, inputs[0], inputs[1]) };
+    let edges = |b: &mut Builder<'_>| -> Edges { weights::edges(b, line, inputs[0], inputs[1]) };
     let result = match (function, layout) {
         (Function::Between, _) => {
             let edges = edges(&mut b);
             steps.between(&mut b, &edges)
         }
+        (Function::Seen, _) => {
+            // Nothing fades.
+            let none = b.constant(0.0, b.ty(inputs[0]).dtype);
+            let none = b.broadcast(none, &line.axis.into());
+            let edges = weights::edges(&mut b, line, none, inputs[1]);
+            steps.seen(&mut b, &edges)
+        }
+        (Function::Toward, _) => steps.toward(&mut b, inputs[0]),
+        (Function::Away, _) => steps.away(&mut b, inputs[0]),
         (Function::Inward, _) => {
             let edges = edges(&mut b);
             steps.inward(&mut b, &edges)
@@ -215,7 +236,7 @@ pub(crate) fn value(
             let flows = Flows { between: inputs[2], inward: inputs[3], outward: inputs[4], total: inputs[5] };
             through(&mut b, &steps, inputs[0], &edges, flows)
         }
-        (Function::Solve, _) => solve(&mut b, line, u, inputs[0], inputs[1]),
+        (Function::Solve, _) => solve(&mut b, line, u, inputs[0], inputs[1])?,
         (Function::Lay, Some(layout)) => layout.lay(&mut b, line.axis, inputs[0]),
         (Function::Back, Some(layout)) => layout.back(&mut b, line.axis, inputs[0]),
         (Function::Lay | Function::Back, None)
@@ -242,8 +263,8 @@ fn renamed(terms: &mut Terms, function: Function, axes: &[Axis], value: Id) -> O
     Some(value)
 }
 
-/// Forward substitution: the `x` with `x_t = z_t + sum over u of matrix_tu x_u`, where the matrix is 0 but for steps u before t.
-fn solve(b: &mut Builder<'_>, line: &Line, u: Axis, matrix: ValueId, z: ValueId) -> ValueId {
+/// Forward substitution, `None` if it is ill-typed: the `x` with `x_t = z_t + sum over u of matrix_tu x_u`, where the matrix is 0 but for steps u before t.
+fn solve(b: &mut Builder<'_>, line: &Line, u: Axis, matrix: ValueId, z: ValueId) -> Option<ValueId> {
     let t = line.axis;
     let Type { dtype, axes } = b.ty(z).clone();
     let found = axes.without(&t.into());
@@ -269,7 +290,7 @@ fn solve(b: &mut Builder<'_>, line: &Line, u: Axis, matrix: ValueId, z: ValueId)
     body.output("found", after);
     body.output("x", x);
     let scan = Scan { axis: t, direction: line.direction, states: 1, sequences: 3, body: body.finish_pass() };
-    b.scan(scan, &[start, matrix, z, number])[1]
+    b.scan(scan, &[start, matrix, z, number]).get(1).copied()
 }
 
 /// How large the product of a factor and a value is, with the places of the value's axes so that no two values with

@@ -165,13 +165,25 @@ impl Steps {
     pub(super) fn between(&self, b: &mut Builder<'_>, edges: &Edges) -> ValueId {
         let zero = b.constant(0.0, b.ty(edges.log).dtype);
         let placed = self.placed(b, edges.log);
-        let (at_read, at_write) = self.counts(b, edges);
         let is_between = self.is_between(b);
         let steps = b.select(is_between, placed, zero);
         let log = b.cumsum(steps, self.t, self.direction);
         let exp = b.exp(log);
-        let at_write_u = b.rename(at_write, self.t, self.u);
-        let is_uncut = b.eq(at_read, at_write_u);
+        let is_seen = self.is_seen(b, edges);
+        b.select(is_seen, exp, zero)
+    }
+
+    /// 1 where step t reads what step u wrote, however little of it is left.
+    pub(super) fn seen(&self, b: &mut Builder<'_>, edges: &Edges) -> ValueId {
+        let is_seen = self.is_seen(b, edges);
+        b.cast(is_seen, b.ty(edges.log).dtype)
+    }
+
+    /// Whether step t comes after the write of step u, without a cut on the way.
+    fn is_seen(&self, b: &mut Builder<'_>, edges: &Edges) -> ValueId {
+        let (at_read, at_write) = self.counts(b, edges);
+        let at_write = b.rename(at_write, self.t, self.u);
+        let is_uncut = b.eq(at_read, at_write);
         let is_seen = match self.read {
             Read::Old => self.is_after(b, 0),
             Read::New => {
@@ -180,8 +192,36 @@ impl Steps {
                 b.not(is_before)
             }
         };
-        let counts = b.and(is_seen, is_uncut);
-        b.select(counts, exp, zero)
+        b.and(is_seen, is_uncut)
+    }
+
+    /// The factor of the weights that is the read's: a weight is this times [`Steps::away`] where nothing is cut. Both
+    /// count from the middle of all that decays, so that neither is larger than need be.
+    pub(super) fn toward(&self, b: &mut Builder<'_>, log: ValueId) -> ValueId {
+        let (upto, middle) = self.from_middle(b, log);
+        let log = b.sub(upto, middle);
+        b.exp(log)
+    }
+
+    /// The write's.
+    pub(super) fn away(&self, b: &mut Builder<'_>, log: ValueId) -> ValueId {
+        let (upto, middle) = self.from_middle(b, log);
+        let upto = match self.read {
+            Read::New => upto,
+            // The decay of the step after the write comes before it is read.
+            Read::Old => self.earlier(b, upto),
+        };
+        let log = b.sub(middle, upto);
+        b.exp(log)
+    }
+
+    /// The decays up to each read, and half of all.
+    fn from_middle(&self, b: &mut Builder<'_>, log: ValueId) -> (ValueId, ValueId) {
+        let placed = self.placed(b, log);
+        let upto = self.since_start(b, placed);
+        let total = b.sum(placed, self.t.into());
+        let half = b.constant(0.5, b.ty(log).dtype);
+        (upto, b.mul(total, half))
     }
 
     /// From the line's start to the read of step t.

@@ -7,6 +7,7 @@ use super::{Assignment, Counterexample, Difference, Random, agree, alternatives,
 use crate::analysis::{Facts, Terms};
 use crate::canonical::insert;
 use crate::fuzz::Evaluate;
+use crate::interval::Interval;
 use crate::language::{Leaf, attribute_count};
 use crate::rules::{Expr, Rule, Rules};
 use crate::saturate::{Limits, saturate};
@@ -36,6 +37,12 @@ pub(super) fn attempt(
     let (graph, parts) = left_hand_side(rule, random)?;
     let mut terms = Terms::new(Facts::new(graph.axes.clone()));
     terms.analysis.chunks.insert(Axis::new("s"), random.choose(&[1, 2, 3, 4, 5, 8]));
+    // Now and then decays are known to be small.
+    let is_narrow = random.chance(0.5);
+    if is_narrow {
+        let range = |part: &Part| if *part == Part::Decay { Interval::new(-1.0, 0.0) } else { Interval::ANY };
+        terms.analysis.input_ranges = parts.iter().map(range).collect();
+    }
     let inserted = insert(&mut terms, &graph);
     if saturate(&mut terms, alone, Limits { nodes: 4_000, rounds: 1 }).fired[0] == 0 {
         return None;
@@ -46,7 +53,7 @@ pub(super) fn attempt(
         .zip(&parts)
         .map(|(input, part)| {
             let length = graph.axes.elements(&input.ty.axes).known().unwrap_or(0);
-            (0..length).map(|_| element(*part, random)).collect()
+            (0..length).map(|_| element(*part, is_narrow, random)).collect()
         })
         .collect();
     let expected = evaluate(&graph, &inputs);
@@ -61,8 +68,9 @@ pub(super) fn attempt(
     Some(Ok(()))
 }
 
-fn element(part: Part, random: &mut Random) -> f64 {
+fn element(part: Part, is_narrow: bool, random: &mut Random) -> f64 {
     match part {
+        Part::Decay if is_narrow => -random.unit(),
         Part::Number | Part::State => (random.unit() - 0.5) * 4.0,
         Part::Cut => f64::from(u8::from(random.chance(0.15))),
         Part::Decay => match random.next() >> 40 & 15 {

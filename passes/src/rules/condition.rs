@@ -2,8 +2,9 @@
 
 use crate::analysis::{Fact, Terms};
 use crate::growth::{Reach, Scale, exponential_overflows};
+use crate::interval::Interval;
 use crate::language::{Head, Leaf};
-use carousel_ir::{Axis, OpKind};
+use carousel_ir::{Axis, Number, OpKind, Size};
 use egg::{Id, Subst, Var};
 
 /// A condition with its variables.
@@ -54,6 +55,8 @@ tests! {
     PowerOfTwo = "power_of_two" / 1;
     /// The first is never below the second.
     AtLeast = "at_least" / 2;
+    /// The first is always above the second, or not a number.
+    Above = "above" / 2;
     /// Not known to be above 0.
     Signed = "signed" / 1;
     /// Every element is 0.
@@ -89,6 +92,8 @@ tests! {
     Fits = "fits" / 2;
     /// Not both are exponentials, whose product may be out of a float's reach where a product with each in turn is not.
     Reachable = "reachable" / 2;
+    /// The decays of a whole line add up to little enough that a weight may be made of a factor for each of its ends.
+    Narrow = "narrow" / 2;
     /// The steps of the line are to be cut into chunks; saves terms, nothing depends on it.
     Long = "long" / 1;
     /// The two are not known to be equal; saves terms, nothing depends on it.
@@ -131,6 +136,7 @@ impl Condition {
                 (Some(a), Some(b)) => a.get() >= b.get(),
                 _ => range.low >= fact(1).range.high,
             },
+            Test::Above => range.low > fact(1).constant.map_or(fact(1).range.high, Number::get),
             Test::Signed => !range.positive && range.low <= 0.0,
             Test::Zero => fact(0).constant.is_some_and(|c| c.get() == 0.0),
             Test::NotZero => fact(0).constant.is_none_or(|c| c.get() != 0.0),
@@ -148,6 +154,7 @@ impl Condition {
             Test::Wider => is_wider(terms, fact(0), fact(1)),
             Test::Fits => !is_wider(terms, fact(0), fact(1)) && !is_wider(terms, fact(1), fact(0)),
             Test::Reachable => !(0..2).all(|place| is_exponential(terms, subst[self.variables[place]])),
+            Test::Narrow => is_narrow(terms, fact(0), fact(1)),
             Test::Long => fact(0).leaf.as_ref().is_some_and(|leaf| terms.analysis.is_long(leaf)),
             Test::Differs => terms.find(subst[self.variables[0]]) != terms.find(subst[self.variables[1]]),
         }
@@ -160,6 +167,17 @@ fn is_wider(terms: &Terms, wide: &Fact, carried: &Fact) -> bool {
     let (axes, known) = (axes_of(wide).unwrap_or_default(), axes_of(carried).unwrap_or_default());
     let is_spare = |axis: &Axis| !known.contains(axis) && !terms.analysis.fine.contains(*axis);
     is_carried(carried) && !is_carried(wide) && axes.iter().any(is_spare)
+}
+
+/// How much a line's decays may add up to where a weight is made of one factor for each of its ends: each of these
+/// is at most e to half of it, and as good as the sum itself, which is off by one unit in 2^24 of it.
+const NARROW: f64 = 16.0;
+
+fn is_narrow(terms: &Terms, line: &Fact, decays: &Fact) -> bool {
+    let Some(Leaf::Line(line)) = &line.leaf else { return false };
+    let steps = terms.analysis.axes.get(line.axis).and_then(Size::known);
+    let Interval { low, high, .. } = decays.range;
+    steps.is_some_and(|steps| high <= 0.0 && -low * steps as f64 <= NARROW)
 }
 
 fn is_exponential(terms: &Terms, class: Id) -> bool {

@@ -61,7 +61,7 @@ pub fn stabilize_traced(module: &Module, options: &StableOptions<'_>) -> (Module
 }
 
 /// A loop, the ranges of what comes into it, and which states start at zero.
-type LoopKey = (Scan, Vec<(u64, u64, bool)>, Vec<bool>);
+type LoopKey = (Scan, Vec<Interval>, Vec<bool>);
 
 struct Pass<'o> {
     options: &'o StableOptions<'o>,
@@ -152,8 +152,7 @@ impl<'o> Pass<'o> {
     }
 
     fn derive(&mut self, scan: &Scan, given: Given, name: &str, place: Span) -> Derivation {
-        let ranges = given.ranges.iter().map(|r| r.key()).collect::<Vec<_>>();
-        let key = (scan.clone(), ranges, given.zero.clone());
+        let key = (scan.clone(), given.ranges.clone(), given.zero.clone());
         let (derivation, again) = match self.known.get(&key) {
             Some(known) => (known.clone(), true),
             None => {

@@ -7,8 +7,9 @@
 use crate::{Axes, Axis, Init, Name, Op, Size, Span, Type};
 use indexmap::IndexMap;
 use smallvec::SmallVec;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::{Index, IndexMut};
+use ustr::IdentityHasher;
 
 /// A value of a graph: the number of the node that makes it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -53,7 +54,10 @@ impl Direction {
 
 /// Sizes of the axes of a graph, in the order of declaration.
 #[derive(Clone, Default, Debug)]
-pub struct AxisTable(IndexMap<Axis, Size>);
+pub struct AxisTable(IndexMap<Axis, Size, InternedHash>);
+
+/// Interned names have their hash with them.
+type InternedHash = BuildHasherDefault<IdentityHasher>;
 
 impl AxisTable {
     /// The size of `axis`, if it is declared.

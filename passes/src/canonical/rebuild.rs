@@ -8,7 +8,7 @@ use super::insert::Inserted;
 use crate::analysis::{Terms, operation};
 use crate::extract::Selection;
 use crate::plain;
-use carousel_ir::{Builder, Graph, Module, Name, Op, Span, ValueId};
+use carousel_ir::{Axes, Axis, AxisTable, Builder, Graph, Module, Name, Op, Span, ValueId};
 use egg::Id;
 use std::collections::HashMap;
 
@@ -67,6 +67,14 @@ pub(super) fn rebuild(
     }
 }
 
+/// Repeated axes in the program's order, for it is the layout: in the e-graph they are a set, sorted by name.
+fn in_order(op: Op, table: &AxisTable) -> Op {
+    let Op::Broadcast { axes } = op else { return op };
+    let mut axes: Vec<Axis> = axes.iter().collect();
+    axes.sort_by_key(|axis| table.position(*axis));
+    Op::Broadcast { axes: Axes::new(axes) }
+}
+
 /// Makes the value of a class, after those that it needs.
 fn emit(
     builder: &mut Builder<'_>,
@@ -96,7 +104,8 @@ fn emit(
         stack.pop();
         let operands: Vec<ValueId> = operands.iter().map(|o| made[o]).collect();
         builder.span = span;
-        let value = builder.push(op.into_owned(), &operands);
+        let op = in_order(op.into_owned(), builder.axes());
+        let value = builder.push(op, &operands);
         if let Some(name) = origin.name {
             builder.name(value, name);
         }

@@ -60,6 +60,16 @@ fn a_scale_moves_to_the_smaller_side() {
     assert!(matches!(graph[last.operands[1]].op, Op::Const { value, .. } if value.get() == 3f64.sqrt()));
 }
 
+/// That -1 times a number is minus that number is a rule, but that the two are one class is known without it.
+#[test]
+fn a_number_of_numbers_is_a_number() {
+    let found = kinds(|b| {
+        let minus_one = b.constant(-1.0, DType::F32);
+        b.mul(minus_one, minus_one)
+    });
+    assert_eq!(found, [OpKind::Const]);
+}
+
 #[test]
 fn functions_are_recognised() {
     let softplus = kinds(|b| {

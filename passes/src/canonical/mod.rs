@@ -146,7 +146,9 @@ fn canonical_graph(
         terms.analysis.instances = Some(Vec::new());
     }
     let outcome = saturate(&mut terms, options.rules, options.limits);
-    let is_changed = outcome.fired.iter().any(|count| *count > 0);
+    // Classes can become one without a rule that says so: a term that a rule made may be a number that is known.
+    let is_changed = outcome.fired.iter().any(|count| *count > 0)
+        || before.0.keys().any(|class| terms.find(*class) != *class);
     let after = if is_changed {
         extract(&terms, &roots, &|class, term| price(&terms, class, term))
             .expect("every value has its own term")

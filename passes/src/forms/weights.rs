@@ -198,14 +198,14 @@ impl Steps {
     /// The factor of the weights that is the read's: a weight is this times [`Steps::away`] where nothing is cut. Both
     /// count from the middle of all that decays, so that neither is larger than need be.
     pub(super) fn toward(&self, b: &mut Builder<'_>, log: ValueId) -> ValueId {
-        let (upto, middle) = self.from_middle(b, log);
+        let (upto, middle) = self.about_middle(b, log);
         let log = b.sub(upto, middle);
         b.exp(log)
     }
 
     /// The write's.
     pub(super) fn away(&self, b: &mut Builder<'_>, log: ValueId) -> ValueId {
-        let (upto, middle) = self.from_middle(b, log);
+        let (upto, middle) = self.about_middle(b, log);
         let upto = match self.read {
             Read::New => upto,
             // The decay of the step after the write comes before it is read.
@@ -216,7 +216,7 @@ impl Steps {
     }
 
     /// The decays up to each read, and half of all.
-    fn from_middle(&self, b: &mut Builder<'_>, log: ValueId) -> (ValueId, ValueId) {
+    fn about_middle(&self, b: &mut Builder<'_>, log: ValueId) -> (ValueId, ValueId) {
         let placed = self.placed(b, log);
         let upto = self.since_start(b, placed);
         let total = b.sum(placed, self.t.into());

@@ -107,7 +107,7 @@ pub fn elements(shape: &[u64], strides: Option<&[u64]>) -> Option<u64> {
         return Some(0);
     }
     let last = shape.iter().zip(strides).map(|(size, stride)| (size - 1).checked_mul(*stride));
-    last.sum::<Option<u64>>().and_then(|last| last.checked_add(1))
+    last.chain([Some(1)]).try_fold(0u64, |sum, more| sum.checked_add(more?))
 }
 
 /// A lowered function.

@@ -18,6 +18,8 @@ fn unit(word: u32) -> f32 {
 /// Blocks that are computed side by side.
 const BLOCKS: usize = 16;
 
+/// # Safety
+/// `dst` must be valid for writes of `n` elements, and the processor must have the instruction set.
 #[inline(always)]
 unsafe fn uniform<T: From<f32>, R: Registers>(
     dst: *mut T,

@@ -54,6 +54,8 @@ impl<T: Real> Fold<T> for Max {
 /// Four vectors of running results side by side, folded onto each other at the end.
 macro_rules! reduce_f32 {
     ($name:ident, $fold:ident, $neutral:expr, |$all:ident| $finish:expr) => {
+        /// # Safety
+        /// `src` must be valid for reads of `n` elements, and the processor must have the instruction set.
         #[inline(always)]
         unsafe fn $name<R: Registers>(src: *const f32, n: usize) -> f32 {
             let mut lanes = [Wide::<R>::splat($neutral); 4];
@@ -96,6 +98,8 @@ reduce_f32!(max_lanes, max, f32::NEG_INFINITY, |all| {
     max
 });
 
+/// # Safety
+/// `src` must be valid for reads of `n` elements.
 #[inline(always)]
 unsafe fn reduce<F: Fold<f64>>(src: *const f64, n: usize) -> f64 {
     let mut sum = F::NEUTRAL;

@@ -8,7 +8,7 @@ use super::scope::Value;
 use crate::infer::{Context, infer};
 use crate::{Axis, Diagnostic, Graph, Input, Name, Node, Op, Role, Size, Span, Type, TypeError, ValueId};
 use smallvec::{SmallVec, smallvec};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A value of one of the frames.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Frame {
     /// Values of the next outer frame that are inputs here: which input, and whether element by element.
     pub(super) captures: Vec<Capture>,
     by_outer: HashMap<ValueId, ValueId>,
+    /// The names of inputs.
+    names: HashSet<Name>,
 }
 
 /// An outer value that the body uses.
@@ -41,12 +43,16 @@ impl Frame {
         Frame { graph, axis: Some(axis), ..Frame::default() }
     }
 
+    /// Whether an input has that name.
+    pub(super) fn has_input(&self, name: Name) -> bool {
+        self.names.contains(&name)
+    }
+
     /// A name that no input has.
     fn free_name(&self, base: Name) -> Name {
-        let taken = |name: Name| self.graph.inputs.iter().any(|i| i.name == name);
         let mut name = base;
         let mut n = 0;
-        while taken(name) {
+        while self.has_input(name) {
             n += 1;
             name = Name::new(&format!("{base}.{n}"));
         }
@@ -56,6 +62,7 @@ impl Frame {
     /// Adds an input under a free name like `name`, with its value.
     pub(super) fn add_input(&mut self, name: Name, ty: Type, role: Role, span: Span) -> ValueId {
         let name = self.free_name(name);
+        self.names.insert(name);
         let index = self.graph.inputs.len() as u32;
         self.graph.inputs.push(Input { name, ty: ty.clone(), role });
         self.graph.nodes.push(Node {

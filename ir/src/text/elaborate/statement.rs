@@ -165,7 +165,7 @@ impl<'a> Elaborator<'a> {
         let parts = self.function.path.iter().map(String::as_str).chain([name]);
         let full = crate::Name::new(&parts.collect::<Vec<_>>().join("."));
         let root = &mut self.function.frames[0];
-        if root.graph.inputs.iter().any(|i| i.name == full) {
+        if root.has_input(full) {
             let problem = Diagnostic::error("duplicate", span, format!("there is already an input `{full}`"));
             self.report(problem.with_help("call one of the blocks under another name: `block(x) as name`"));
             return Value::Error;

@@ -4,6 +4,7 @@ use carousel_core::program::Program;
 use carousel_core::{Target, lower};
 use carousel_cuda::{assemble, cuda, ptx};
 use carousel_ir::text::{Options, elaborate, parse_program};
+use carousel_ir::{FunctionId, Module};
 use carousel_models::compile::simplified;
 use carousel_tests::emulated::install_compiler;
 
@@ -23,7 +24,8 @@ const CLASSES: [(&str, &str); 7] = [
                      }"),
 ];
 
-pub(crate) fn lowered(text: &str) -> Program {
+/// The function `f` of a text, simplified.
+pub(crate) fn elaborated(text: &str) -> (Module, FunctionId) {
     let program = parse_program("kernels.xl", text, &|path| Err(format!("no `{path}`")));
     let program = program.unwrap_or_else(|failed| panic!("{failed}"));
     let module = elaborate(&program, &["f"], &Options::default()).unwrap_or_else(|problems| {
@@ -31,6 +33,11 @@ pub(crate) fn lowered(text: &str) -> Program {
     });
     let module = simplified(&module);
     let root = module.find("f").expect("it was elaborated");
+    (module, root)
+}
+
+pub(crate) fn lowered(text: &str) -> Program {
+    let (module, root) = elaborated(text);
     lower(&module, root, &Target::default()).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 

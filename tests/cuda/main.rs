@@ -5,6 +5,7 @@ mod cells;
 mod golden;
 mod kernels;
 mod model;
+mod products;
 mod random;
 
 #[path = "../suite/expected.rs"]

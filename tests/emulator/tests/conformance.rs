@@ -151,6 +151,10 @@ fn integer(parts: &[&str], [a, b, c, d]: [u64; 4]) -> (usize, u64) {
         ("shr", _) => (2, x >> amount(b)),
         ("popc", _) => (1, (0..w).filter(|i| unsigned(a) >> i & 1 != 0).count() as i128),
         ("clz", _) => (1, (0..w).rev().take_while(|i| unsigned(a) >> i & 1 == 0).count() as i128),
+        ("bfind", "shiftamt") => {
+            (1, (0..w).rev().position(|i| unsigned(a) >> i & 1 != 0).map_or(-1, |n| n as i128))
+        }
+        ("bfind", _) => (1, (0..w).rev().find(|i| unsigned(a) >> i & 1 != 0).map_or(-1, i128::from)),
         ("brev", _) => (1, (0..w).map(|i| (unsigned(a) >> i & 1) << (w - 1 - i)).sum()),
         ("selp", _) => (3, if c != 0 { x } else { y }),
         ("setp", how) => return (2, u64::from(compare(how, x, y))),
@@ -453,7 +457,7 @@ fn every_opcode_computes_what_it_says() {
             }
         } else {
             let (operands, _) = integer(&parts, integers[0]);
-            let kept = if parts[0].starts_with("popc") || parts[0] == "clz" { "u32" } else { "" };
+            let kept = if matches!(parts[0], "popc" | "clz") { "u32" } else { "" };
             for (case, found) in integers.iter().zip(run(opcode, operands, &integers)) {
                 let (_, expected) = integer(&parts, *case);
                 let expected = if kept.is_empty() { expected } else { narrow(i128::from(expected), kept) };

@@ -36,6 +36,9 @@ impl Workers {
     }
 }
 
+/// A product with a side that is known to be shorter fills too little of a tile.
+const SMALL_SIDE: u64 = 8;
+
 /// What an axis of unknown size is taken for where alternatives are weighed.
 const LIKELY: u64 = 64;
 
@@ -183,12 +186,15 @@ impl Context<'_> {
     }
 
     fn product(&mut self, [m, n, k]: [&Extent; 3], [a, b, c]: [&Matrix; 3], update: Update, dtype: DType) {
-        let (rows, columns) = (likely(m), likely(n));
+        let (ty, adds) = (register_type(dtype), update == Update::Add);
+        let (rows, columns, depth) = (likely(m), likely(n), likely(k));
         let along_k = if rows == 1 { b.row } else { a.column };
         let way = match (rows.min(columns), along_k) {
-            (1, Dim::Known(1)) => "product_by_warps",
-            (0..8, _) => "product_by_threads",
-            _ => "product_in_tiles",
+            (1, Dim::Known(1)) => format!("product_by_warps<{ty}, {adds}>"),
+            (0..SMALL_SIDE, _) => format!("product_by_threads<{ty}, {adds}>"),
+            _ if depth < SMALL_SIDE => format!("product_by_threads<{ty}, {adds}>"),
+            _ if dtype == DType::F32 => format!("product_on_tensor_cores<{adds}>"),
+            _ => format!("product_in_tiles<{ty}, {adds}>"),
         };
         let [m, n, k] = [m, n, k].map(|extent| self.extent(extent));
         let (a_name, b_name, c_name) = (self.buffer(a.buffer), self.buffer(b.buffer), self.buffer(c.buffer));
@@ -199,9 +205,8 @@ impl Context<'_> {
             format!("{name} + {base}, {row}, {column}")
         };
         let matrices = [matrix(a_name, a), matrix(b_name, b), matrix(c_name, c)].join(", ");
-        let (ty, adds) = (register_type(dtype), update == Update::Add);
         self.out.line(title);
-        self.out.line(format!("{way}<{ty}, {adds}>({m}, {n}, {k}, {matrices});"));
+        self.out.line(format!("{way}({m}, {n}, {k}, {matrices});"));
     }
 }
 

@@ -5,9 +5,15 @@ static __device__ double number(double x) { return x; }
 static __device__ float number(bf16 x) { return from_bf16(x); }
 static __device__ float number(f16 x) { return from_f16(x); }
 
+// The shared memory of every product of a kernel.
+static __device__ __forceinline__ u8* product_tiles() {
+  __shared__ __align__(16) u8 tiles[20480];
+  return tiles;
+}
+
 // Few rows or columns: a thread for each element of c.
 template <class T, bool ADDS, class A, class B>
-static __device__ void product_by_threads(
+static __device__ __forceinline__ void product_by_threads(
     i64 m, i64 n, i64 k, const A* a, i64 a_row, i64 a_column, const B* b, i64 b_row, i64 b_column,
     T* c, i64 c_row, i64 c_column) {
   for (i64 at = threadIdx.x; at < m * n; at += 256) {
@@ -21,7 +27,7 @@ static __device__ void product_by_threads(
 
 // A vector times a matrix that is contiguous in the contracted axis: a warp for each element of c.
 template <class T, bool ADDS, class A, class B>
-static __device__ void product_by_warps(
+static __device__ __forceinline__ void product_by_warps(
     i64 m, i64 n, i64 k, const A* a, i64 a_row, i64 a_column, const B* b, i64 b_row, i64 b_column,
     T* c, i64 c_row, i64 c_column) {
   for (i64 at = threadIdx.x / 32; at < m * n; at += 8) {
@@ -39,11 +45,12 @@ static __device__ void product_by_warps(
 
 // Tiles of 64 x 64 elements of c, four by four a thread; 16 of the contracted axis at a time in shared memory.
 template <class T, bool ADDS, class A, class B>
-static __device__ void product_in_tiles(
+static __device__ __forceinline__ void product_in_tiles(
     i64 m, i64 n, i64 k, const A* a, i64 a_row, i64 a_column, const B* b, i64 b_row, i64 b_column,
     T* c, i64 c_row, i64 c_column) {
   // A row of padding keeps columns in different banks.
-  __shared__ T a_tile[16][64 + 4], b_tile[16][64 + 4];
+  T(*a_tile)[64 + 4] = (T(*)[64 + 4])product_tiles();
+  T(*b_tile)[64 + 4] = a_tile + 16;
   const i32 own_row = threadIdx.x / 16 * 4, own_column = threadIdx.x % 16 * 4;
   for (i64 row = 0; row < m; row += 64)
     for (i64 column = 0; column < n; column += 64) {

@@ -128,6 +128,8 @@ fn rows() -> Vec<(&'static str, Alu)> {
         "shr"     [s16 s32 s64]             (|a, n: u32| a >> n.min(size_of_val(&a) as u32 * 8 - 1));
         "popc"    [b32 b64]                 (|a| a.count_ones());
         "clz"     [b32 b64]                 (|a| a.leading_zeros());
+        "bfind"   [u32]                     (|a| 31u32.wrapping_sub(a.leading_zeros()));
+        "bfind.shiftamt" [u32]              (|a| if a == 0 { u32::MAX } else { a.leading_zeros() });
         "brev"    [b32 b64]                 (|a| a.reverse_bits());
         "bfe"     [u32]                     (|a, at, n| extract(a, at & 255, n & 255));
         "bfi"     [b32]                     (|a, b, at, n| insert(a.into(), b.into(), at, n, 32) as u32);

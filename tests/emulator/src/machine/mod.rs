@@ -7,6 +7,7 @@
 mod access;
 mod collective;
 mod execute;
+mod matrix;
 mod traffic;
 
 use crate::check::{Clocks, Who};

@@ -1,16 +1,15 @@
-//! The CUDA C++ of a kernel of each class, whole, and what the compiler makes of it.
+//! The CUDA C++ of a kernel of each class, whole.
 
 use carousel_core::program::Program;
 use carousel_core::{Target, lower};
-use carousel_cuda::{assemble, cuda, ptx};
+use carousel_cuda::cuda;
 use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_ir::{FunctionId, Module};
 use carousel_models::compile::simplified;
-use carousel_tests::emulated::install_compiler;
 
 /// A function of each class of kernels, with the name of its snapshot.
 #[rustfmt::skip]
-const CLASSES: [(&str, &str); 7] = [
+pub(crate) const CLASSES: [(&str, &str); 7] = [
     ("elementwise", "fn f(x: [s, d], g: [s, d], bias: [d]) -> (y: [s, d]) { let y = x * sigmoid(g) + bias }"),
     ("reduction",   "fn f(x: [s, d]) -> (y: [s]) { let y = sqrt(sum[d](x * x)) }"),
     ("maximum",     "fn f(x: [n]) -> (y: []) { let y = max[n](x) }"),
@@ -62,24 +61,6 @@ fn the_text_is_the_same_every_time() {
         let (first, second) = (lowered(text), lowered(text));
         for (a, b) in first.kernels.iter().zip(&second.kernels) {
             assert_eq!(cuda(a), cuda(b));
-        }
-    }
-}
-
-#[test]
-fn each_class_assembles_for_three_generations_of_gpus_without_spills() {
-    install_compiler();
-    for (name, text) in CLASSES {
-        for kernel in &lowered(text).kernels {
-            assert!(ptx(kernel).unwrap_or_else(|error| panic!("{error}")).contains(".entry"), "{name}");
-            for architecture in ["sm_80", "sm_90", "sm_100"] {
-                let assembly = assemble(kernel, architecture).unwrap_or_else(|error| panic!("{error}"));
-                assert!(assembly.code.starts_with(b"\x7fELF"), "{name} for {architecture}");
-                let spills = assembly.remarks.lines().filter(|line| line.contains("spill"));
-                for line in spills {
-                    assert!(line.contains("0 bytes spill stores"), "{name} for {architecture}: {line}");
-                }
-            }
         }
     }
 }

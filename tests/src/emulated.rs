@@ -21,8 +21,8 @@ pub fn install_compiler() {
     static INSTALLED: OnceLock<()> = OnceLock::new();
     INSTALLED.get_or_init(|| {
         if toolchain::find().is_none() {
-            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(toolchain::FOLDER);
-            toolchain::install(&root).unwrap_or_else(|error| panic!("{error}"));
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(toolchain::COMPILER.folder);
+            toolchain::install(&toolchain::COMPILER, &root).unwrap_or_else(|error| panic!("{error}"));
         }
     });
 }

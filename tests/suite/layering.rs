@@ -18,7 +18,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("backends/cuda",      &["carousel-ir", "carousel-core", "carousel-emulator"]),
     ("models",             &["carousel-ir", "carousel-passes", "carousel-autodiff", "carousel-core", "carousel-reference", "carousel-cpu"]),
     ("carousel",           &["carousel-ir", "carousel-passes", "carousel-autodiff", "carousel-core", "carousel-reference", "carousel-cpu", "carousel-cuda", "carousel-models"]),
-    ("tests",              &["carousel-ir", "carousel-passes", "carousel-autodiff", "carousel-core", "carousel-reference", "carousel-cpu", "carousel-cuda", "carousel-models", "carousel"]),
+    ("tests",              &["carousel-ir", "carousel-passes", "carousel-autodiff", "carousel-core", "carousel-reference", "carousel-cpu", "carousel-cuda", "carousel-emulator", "carousel-models", "carousel"]),
     ("tests/emulator",     &[]),
 ];
 

@@ -1,4 +1,4 @@
-//! CUDA C++ to PTX, and to machine code of a GPU for whoever wants to look at it, by NVRTC.
+//! CUDA C++ to PTX, by NVRTC.
 //!
 //! Compiled texts are kept by their content: the same kernel is compiled once in a process.
 
@@ -31,37 +31,10 @@ pub fn ptx(kernel: &Kernel) -> Result<String, CompileError> {
 /// # Errors
 /// If the compiler is not there, or refuses the text.
 pub fn ptx_of_text(name: &str, source: &str) -> Result<String, CompileError> {
-    let program = Program::compile(name, source, ARCHITECTURE)?;
+    let program = Program::compile(name, source)?;
     // SAFETY: the program was compiled.
     let ptx = unsafe { result::get_ptx(program.handle) }.map_err(|error| failed(name, &error.to_string()))?;
     Ok(text(&ptx))
-}
-
-/// What became of a kernel for a GPU.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Assembly {
-    /// Its machine code.
-    pub code: Vec<u8>,
-    /// What the assembler says of it: registers, spills.
-    pub remarks: String,
-}
-
-/// Assembles a kernel for a GPU of an architecture, such as `sm_90`.
-///
-/// # Errors
-/// As for [`ptx`].
-pub fn assemble(kernel: &Kernel, architecture: &str) -> Result<Assembly, CompileError> {
-    let program = Program::compile(&kernel.name, &cuda(kernel), architecture)?;
-    let mut bytes = 0;
-    // SAFETY: the program was compiled, and the pointer is to a number.
-    let found = unsafe { sys::nvrtcGetCUBINSize(program.handle, &mut bytes) };
-    let mut code = vec![0u8; bytes];
-    // SAFETY: the buffer has as many bytes as the code.
-    let copied = unsafe { sys::nvrtcGetCUBIN(program.handle, code.as_mut_ptr().cast()) };
-    if found != sys::nvrtcResult::NVRTC_SUCCESS || copied != sys::nvrtcResult::NVRTC_SUCCESS {
-        return Err(failed(&kernel.name, "there is no machine code"));
-    }
-    Ok(Assembly { code, remarks: program.log() })
 }
 
 /// The PTX of a kernel, compiled or remembered.
@@ -96,20 +69,17 @@ struct Program {
 }
 
 impl Program {
-    fn compile(name: &str, source: &str, architecture: &str) -> Result<Program, CompileError> {
+    fn compile(name: &str, source: &str) -> Result<Program, CompileError> {
         toolchain::load().map_err(|error| CompileError { message: error.to_string() })?;
         let source = CString::new(source).map_err(|_| failed(name, "its text contains a zero"))?;
         let handle =
             result::create_program(&source, None).map_err(|error| failed(name, &error.to_string()))?;
         let program = Program { handle };
-        let mut options = vec![
-            format!("--gpu-architecture={architecture}"),
+        let options = [
+            format!("--gpu-architecture={ARCHITECTURE}"),
             "--std=c++17".to_string(),
             "--generate-line-info".to_string(),
         ];
-        if architecture.starts_with("sm_") {
-            options.push("--ptxas-options=--verbose".to_string());
-        }
         // SAFETY: the program was created, and is not in use.
         let compiled = unsafe { result::compile_program(handle, &options) };
         match compiled {

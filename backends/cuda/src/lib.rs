@@ -23,6 +23,6 @@ pub mod emulated;
 mod executable;
 pub mod toolchain;
 
-pub use compiler::{Assembly, assemble, cuda, ptx, ptx_of_text};
+pub use compiler::{cuda, ptx, ptx_of_text};
 pub use device::{DeviceError, Driver};
 pub use executable::{CudaBackend, CudaExecutable, Expected, Observer};

@@ -9,11 +9,34 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// What is installed: a package of PyPI and its version.
-pub const PACKAGE: &str = "nvidia-cuda-nvrtc==13.2.86";
+/// Something that can be installed from PyPI.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tool {
+    /// Its packages, with their versions.
+    pub packages: &'static [&'static str],
+    /// Where it is installed by default, below a working directory.
+    pub folder: &'static str,
+    /// How the name of the file begins that is used.
+    file: &'static str,
+    /// Folders in which that may be, below where packages or a toolkit are installed.
+    places: &'static [&'static str],
+}
 
-/// Where it is installed by default, below a working directory.
-pub const FOLDER: &str = "target/cuda-tools";
+/// NVRTC: all that running kernels needs, with a driver.
+pub const COMPILER: Tool = Tool {
+    packages: &["nvidia-cuda-nvrtc==13.2.86"],
+    folder: "target/cuda-tools",
+    file: "libnvrtc.so",
+    places: &["nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib", "lib64", "lib", "targets/x86_64-linux/lib", "."],
+};
+
+/// `ptxas`, which does what drivers do with PTX, and beside it `nvdisasm`, which prints the result. Only to look at it.
+pub const ASSEMBLER: Tool = Tool {
+    packages: &["nvidia-cuda-nvcc==13.2.86", "nvidia-cuda-nvdisasm==13.2.86"],
+    folder: "target/cuda-assembler",
+    file: "ptxas",
+    places: &["nvidia/cu13/bin", "bin", "."],
+};
 
 /// The compiler cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -45,23 +68,21 @@ pub enum ToolchainError {
     },
 }
 
-/// Folders in which NVRTC may be, below where packages or a toolkit are installed.
-const PLACES: [&str; 6] =
-    ["nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib", "lib64", "lib", "targets/x86_64-linux/lib", "."];
-
-/// The library in a folder of tools, if it is there.
-fn library_in(root: &Path) -> Option<PathBuf> {
-    let is_nvrtc = |path: &PathBuf| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        name.starts_with("libnvrtc.so")
-    };
-    PLACES.iter().find_map(|place| {
-        let entries = fs::read_dir(root.join(place)).ok()?;
-        let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_nvrtc).collect();
-        // The name with the fewest parts is the one that programs ask for.
-        found.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
-        found.into_iter().next()
-    })
+impl Tool {
+    /// Its file in a folder of tools, if it is there.
+    fn file_in(&self, root: &Path) -> Option<PathBuf> {
+        let is_it = |path: &PathBuf| {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            name.starts_with(self.file)
+        };
+        self.places.iter().find_map(|place| {
+            let entries = fs::read_dir(root.join(place)).ok()?;
+            let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_it).collect();
+            // The name with the fewest parts is the one that programs ask for.
+            found.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
+            found.into_iter().next()
+        })
+    }
 }
 
 /// Where tools may be, the first choice first.
@@ -69,14 +90,14 @@ fn roots() -> Vec<PathBuf> {
     let variables = ["CAROUSEL_CUDA_TOOLS", "CUDA_HOME", "CUDA_PATH", "CUDA_ROOT"];
     let mut roots: Vec<PathBuf> = variables.iter().filter_map(std::env::var_os).map(PathBuf::from).collect();
     if let Ok(here) = std::env::current_dir() {
-        roots.extend(here.ancestors().map(|folder| folder.join(FOLDER)));
+        roots.extend(here.ancestors().map(|folder| folder.join(COMPILER.folder)));
     }
     roots
 }
 
-/// The library, if one of the usual places has it.
+/// NVRTC's library, if one of the usual places has it.
 pub fn find() -> Option<PathBuf> {
-    roots().iter().find_map(|root| library_in(root))
+    roots().iter().find_map(|root| COMPILER.file_in(root))
 }
 
 /// Loads NVRTC, once for the process.
@@ -110,24 +131,26 @@ pub(crate) fn load_globally(path: &Path) -> Result<(), String> {
     library.map(std::mem::forget).map_err(|error| error.to_string())
 }
 
-/// Installs NVRTC from PyPI into a folder, unless it is there. Several processes may do so at the same time.
+/// Installs a tool from PyPI into a folder, unless it is there, and says where its file is. Several processes may do so at the
+/// same time.
 ///
 /// # Errors
 /// If `python3 -m pip` cannot be run, or fails.
-pub fn install(folder: &Path) -> Result<PathBuf, ToolchainError> {
+pub fn install(tool: &Tool, folder: &Path) -> Result<PathBuf, ToolchainError> {
     let arguments = ["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"];
-    let command = format!("python3 {} --target {} {PACKAGE}", arguments.join(" "), folder.display());
+    let command =
+        format!("python3 {} --target {} {}", arguments.join(" "), folder.display(), tool.packages.join(" "));
     let fail = |message: String| ToolchainError::NotInstalled { command: command.clone(), message };
-    if let Some(library) = library_in(folder) {
-        return Ok(library);
+    if let Some(file) = tool.file_in(folder) {
+        return Ok(file);
     }
     let parent = folder.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(|error| fail(error.to_string()))?;
     let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let lock = File::create(parent.join(format!("{name}.lock"))).map_err(|error| fail(error.to_string()))?;
     lock.lock().map_err(|error| fail(error.to_string()))?;
-    if let Some(library) = library_in(folder) {
-        return Ok(library);
+    if let Some(file) = tool.file_in(folder) {
+        return Ok(file);
     }
     // A folder that is only half there is never seen.
     let unfinished = parent.join(format!("{name}.unfinished"));
@@ -136,7 +159,7 @@ pub fn install(folder: &Path) -> Result<PathBuf, ToolchainError> {
         .args(arguments)
         .args(["--root-user-action", "ignore", "--target"])
         .arg(&unfinished)
-        .arg(PACKAGE)
+        .args(tool.packages)
         .output();
     let output = run.map_err(|error| fail(error.to_string()))?;
     if !output.status.success() {
@@ -144,5 +167,5 @@ pub fn install(folder: &Path) -> Result<PathBuf, ToolchainError> {
     }
     let _ = fs::remove_dir_all(folder);
     fs::rename(&unfinished, folder).map_err(|error| fail(error.to_string()))?;
-    library_in(folder).ok_or_else(|| fail(format!("there is no NVRTC in {}", folder.display())))
+    tool.file_in(folder).ok_or_else(|| fail(format!("there is no {} in {}", tool.file, folder.display())))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use carousel_cuda::toolchain;
+use carousel_cuda::toolchain::{self, COMPILER};
 use clap::{Args, Subcommand};
 
 use super::common::{Failure, tell};
@@ -20,13 +20,13 @@ enum Command {
     #[command(after_help = "Example:\n  carousel cuda install")]
     Install {
         /// Where it goes; found again there from this folder and those below it.
-        #[arg(long, value_name = "FOLDER", default_value = toolchain::FOLDER)]
+        #[arg(long, value_name = "FOLDER", default_value = COMPILER.folder)]
         to: PathBuf,
     },
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Command::Install { to } = &arguments.command;
-    let library = toolchain::install(to).map_err(Failure::work)?;
+    let library = toolchain::install(&COMPILER, to).map_err(Failure::work)?;
     tell(&format!("{}\n", library.display()))
 }

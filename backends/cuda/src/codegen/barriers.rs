@@ -1,14 +1,16 @@
 //! Where the threads of a block must wait for each other.
 //!
 //! Invariant: between a write to memory and any other access to it by another statement (or the same one, in another
-//! round of a loop) there is a barrier. Statements that touch different memory follow each other without one. Buffers
-//! in the same place are the same memory: scratch is taken over when what was in it is not needed any more.
+//! round of a loop) there is a barrier, unless each thread touches only elements of its own in both. Buffers in the same
+//! place are the same memory: scratch is taken over when what was in it is not needed any more. No barrier could be left
+//! out: each was tried. What the functions that statements call wait for among themselves is not counted on.
 
-use carousel_core::kernel::{BufferId, Kernel, Place, Statement};
+use carousel_core::kernel::{BufferId, Dim, Expr, Kernel, Linear, Loop, Place, Statement, Var};
+use carousel_core::program::element_bytes;
 use std::collections::HashSet;
 
 /// Before which statements there is a barrier.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
     before: HashSet<*const Statement>,
     /// Whether a barrier ends the work of a grid point.
@@ -21,28 +23,65 @@ impl Plan {
     }
 }
 
-/// Places that are accessed since the last barrier.
+/// Which elements of a place a thread touches.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Elements {
+    /// Those whose numbers are its own and every 256th after it, of so many bytes each.
+    Own(u64),
+    /// Any.
+    Any,
+}
+
+type Accesses = HashSet<(Place, Elements)>;
+
+/// What is accessed since the last barrier.
 #[derive(Clone, PartialEq, Eq, Default)]
 struct Pending {
-    reads: HashSet<Place>,
-    writes: HashSet<Place>,
+    reads: Accesses,
+    writes: Accesses,
+}
+
+/// The variable of a nest whose points threads take as elements are numbered.
+fn only_variable(loops: &[Loop]) -> Option<Var> {
+    match loops {
+        [over] => Some(over.var),
+        _ => None,
+    }
 }
 
 impl Pending {
     fn of(kernel: &Kernel, statement: &Statement) -> Pending {
-        let place = |buffer: BufferId| kernel.buffers[buffer.0 as usize].place;
         let mut own = Pending::default();
-        statement.visit_reads(&mut |buffer| {
-            own.reads.insert(place(buffer));
+        let buffer = |buffer: BufferId| &kernel.buffers[buffer.0 as usize];
+        if let Statement::Map { loops, region, stores } = statement {
+            let touched = |id: BufferId, index: &Linear| {
+                let is_own =
+                    only_variable(loops).is_some_and(|var| *index == Linear::var(var, Dim::Known(1)));
+                let bytes = element_bytes(buffer(id).dtype);
+                (buffer(id).place, if is_own { Elements::Own(bytes) } else { Elements::Any })
+            };
+            for expr in &region.exprs {
+                if let Expr::Load { buffer, index, .. } = expr {
+                    own.reads.insert(touched(*buffer, index));
+                }
+            }
+            own.writes.extend(stores.iter().map(|store| touched(store.buffer, &store.index)));
+            return own;
+        }
+        statement.visit_reads(&mut |id| {
+            own.reads.insert((buffer(id).place, Elements::Any));
         });
-        statement.visit_writes(&mut |buffer| {
-            own.writes.insert(place(buffer));
+        statement.visit_writes(&mut |id| {
+            own.writes.insert((buffer(id).place, Elements::Any));
         });
         own
     }
 
     fn conflicts(&self, next: &Pending) -> bool {
-        let meets = |a: &HashSet<Place>, b: &HashSet<Place>| !a.is_disjoint(b);
+        let meets = |a: &Accesses, b: &Accesses| {
+            let apart = |x: Elements, y: Elements| x == y && x != Elements::Any;
+            a.iter().any(|(place, x)| b.iter().any(|(other, y)| place == other && !apart(*x, *y)))
+        };
         meets(&self.writes, &next.reads)
             || meets(&self.writes, &next.writes)
             || meets(&self.reads, &next.writes)
@@ -52,45 +91,102 @@ impl Pending {
         self.reads.extend(&other.reads);
         self.writes.extend(&other.writes);
     }
+
+    /// What it is for another grid point: points share only the memory of the block.
+    fn of_block(mut self) -> Pending {
+        let is_shared = |(place, _): &(Place, Elements)| matches!(place, Place::Scratch(_));
+        self.reads.retain(is_shared);
+        self.writes.retain(is_shared);
+        self
+    }
+}
+
+/// What is done where there is no barrier, and should be one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    /// It is put there.
+    Insert,
+    /// It is noted.
+    Note,
+}
+
+/// A walk through a kernel.
+struct Walk<'k> {
+    kernel: &'k Kernel,
+    plan: Plan,
+    missing: Missing,
+    /// Barriers that were put somewhere, in order, or are missing.
+    found: Vec<*const Statement>,
 }
 
 pub(super) fn plan(kernel: &Kernel) -> Plan {
-    let mut plan = Plan::default();
-    let mut pending = Pending::default();
-    sequence(kernel, &kernel.body, &mut pending, &mut plan);
-    // Points share only the memory of the block: what is in arguments belongs to one point.
-    let is_own = |place: &Place| matches!(place, Place::Scratch(_));
-    pending.reads.retain(is_own);
-    pending.writes.retain(is_own);
-    let mut all = Pending::default();
-    kernel.body.iter().for_each(|statement| all.join(&Pending::of(kernel, statement)));
-    plan.after_point = pending.conflicts(&all);
+    let walk = |plan: Plan, missing: Missing| {
+        let mut walk = Walk { kernel, plan, missing, found: Vec::new() };
+        walk.kernel();
+        walk
+    };
+    // Without a loop of the grid there is one point.
+    let all = Plan { before: HashSet::new(), after_point: !kernel.grid.is_empty() };
+    let Walk { mut plan, found, .. } = walk(all, Missing::Insert);
+    let is_enough = |plan: &Plan| walk(plan.clone(), Missing::Note).found.is_empty();
+    if plan.after_point {
+        plan.after_point = false;
+        plan.after_point = !is_enough(&plan);
+    }
+    // One that was put early may have become needless by a later one.
+    for statement in found {
+        plan.before.remove(&statement);
+        if !is_enough(&plan) {
+            plan.before.insert(statement);
+        }
+    }
     plan
 }
 
-fn sequence(kernel: &Kernel, statements: &[Statement], pending: &mut Pending, plan: &mut Plan) {
-    for statement in statements {
-        if let Statement::Loop { body, .. } = statement {
-            // A round follows what is before the loop, or another round: what is pending grows until it does no more.
-            loop {
-                let before = pending.clone();
-                let mut after = pending.clone();
-                sequence(kernel, body, &mut after, plan);
-                pending.join(&after);
-                if *pending == before {
-                    *pending = after;
-                    pending.join(&before);
-                    break;
+impl Walk<'_> {
+    /// Points of the grid follow each other.
+    fn kernel(&mut self) {
+        let kernel = self.kernel;
+        let mut pending = Pending::default();
+        self.sequence(&kernel.body, &mut pending);
+        if !self.plan.after_point && !kernel.grid.is_empty() {
+            self.rounds(&kernel.body, &mut pending.of_block(), Pending::of_block);
+        }
+    }
+
+    /// A round follows what is before, or another round: what is pending grows until it does no more.
+    fn rounds(&mut self, body: &[Statement], pending: &mut Pending, between: fn(Pending) -> Pending) {
+        loop {
+            let before = pending.clone();
+            let mut after = pending.clone();
+            self.sequence(body, &mut after);
+            pending.join(&between(after));
+            if *pending == before {
+                return;
+            }
+        }
+    }
+
+    fn sequence(&mut self, statements: &[Statement], pending: &mut Pending) {
+        for statement in statements {
+            if let Statement::Loop { body, .. } = statement {
+                self.rounds(body, pending, |after| after);
+                continue;
+            }
+            let own = Pending::of(self.kernel, statement);
+            let conflicts = pending.conflicts(&own);
+            let there = std::ptr::from_ref(statement);
+            if conflicts && !self.plan.before(statement) {
+                self.found.push(there);
+                if self.missing == Missing::Insert {
+                    self.plan.before.insert(there);
                 }
             }
-            continue;
-        }
-        let own = Pending::of(kernel, statement);
-        if plan.before(statement) || pending.conflicts(&own) {
-            plan.before.insert(std::ptr::from_ref(statement));
-            *pending = own;
-        } else {
-            pending.join(&own);
+            if self.plan.before(statement) {
+                *pending = own;
+            } else {
+                pending.join(&own);
+            }
         }
     }
 }

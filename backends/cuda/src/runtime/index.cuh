@@ -1,6 +1,6 @@
-// Of numbers that are not negative; an axis of size 0 has no element to address.
-static __device__ i64 quotient(i64 a, i64 b) { return (i64)((u64)a / (u64)(b > 0 ? b : 1)); }
-static __device__ i64 remainder(i64 a, i64 b) { return (i64)((u64)a % (u64)(b > 0 ? b : 1)); }
+// Of numbers that are not negative, by a size: where it is 0 there is no element to address.
+static __device__ i64 quotient(i64 a, i64 b) { return (i64)((u64)a / (u64)b); }
+static __device__ i64 remainder(i64 a, i64 b) { return (i64)((u64)a % (u64)b); }
 
 static __device__ bool inside(i64 index, i64 bound) { return (u64)index < (u64)bound; }
 

@@ -9,6 +9,7 @@ mod model;
 mod mutations;
 mod products;
 mod random;
+mod shapes;
 
 #[path = "../suite/expected.rs"]
 mod expected;

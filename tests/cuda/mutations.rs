@@ -12,8 +12,8 @@ use carousel_cuda::{cuda, ptx_of_text};
 use carousel_emulator::{Finding, Launch, Memory, Module};
 use carousel_ir::DType;
 use carousel_tests::emulated::install_compiler;
+use carousel_tests::parallel;
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Mutex;
 
 /// Functions whose kernels have all barriers and guards between them, and shapes of their inputs.
 #[rustfmt::skip]
@@ -235,20 +235,7 @@ fn noticed(function: &str, shapes: &[&[&[u64]]]) -> Vec<(String, bool)> {
 #[test]
 fn every_barrier_and_guard_is_needed() {
     install_compiler();
-    let next = Mutex::new(CLASSES.iter());
-    let work = || {
-        let mut all = Vec::new();
-        loop {
-            let class = next.lock().expect("no thread panics in it").next();
-            let Some((function, shapes)) = class else { return all };
-            all.extend(noticed(function, shapes));
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let all: Vec<(String, bool)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("what it says above")).collect()
-    });
+    let all = parallel::each(&CLASSES, |(function, shapes)| noticed(function, shapes)).concat();
     let mut needed: BTreeMap<&str, bool> = BTreeMap::new();
     for (what, noticed) in &all {
         *needed.entry(what).or_default() |= noticed;

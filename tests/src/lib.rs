@@ -8,5 +8,6 @@ pub mod compiled;
 pub mod emulated;
 pub mod filetest;
 pub mod golden;
+pub mod parallel;
 pub mod random;
 pub mod workspace;

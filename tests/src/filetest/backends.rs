@@ -3,6 +3,7 @@
 //! Numbers are f64 here, whatever the function computes in; truth values are 0 and 1.
 
 use crate::compiled::{Compiled, Output, sentences};
+use crate::emulated::OnDevice;
 use carousel_core::{Target, lower};
 use carousel_ir::{FunctionId, Module};
 use carousel_reference as reference;
@@ -14,11 +15,13 @@ pub(super) enum Backend {
     Reference,
     /// Machine code, in the dtypes of the function.
     Cpu,
+    /// Kernels on a CUDA device, likewise.
+    Cuda,
 }
 
 impl Backend {
-    /// All that this build has.
-    pub(super) const ALL: [Backend; 2] = [Backend::Reference, Backend::Cpu];
+    /// All of them.
+    pub(super) const ALL: [Backend; 3] = [Backend::Reference, Backend::Cpu, Backend::Cuda];
 
     /// The outputs, in their declared order of axes.
     pub(super) fn run(
@@ -33,6 +36,7 @@ impl Backend {
                 Ok(results.into_iter().map(|t| Output { values: t.to_f64(), shape: t.shape }).collect())
             }
             Backend::Cpu => Compiled::new(module, root, 2)?.run(inputs),
+            Backend::Cuda => OnDevice::new(module, root)?.run(inputs),
         }
     }
 }

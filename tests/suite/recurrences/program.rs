@@ -11,6 +11,7 @@ use carousel_models::compile::{Derived, derived_with_reports, in_forms, simplifi
 use carousel_passes::forms::{Form, Recurrence as Family, expand};
 use carousel_reference::{Data, Extended, Scalar, Tensor, evaluate};
 use carousel_tests::compiled::Compiled;
+use carousel_tests::emulated::OnDevice;
 use carousel_tests::filetest::load_library;
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -61,6 +62,7 @@ pub(crate) struct Formed {
     pub(crate) module: Module,
     root: FunctionId,
     compiled: OnceCell<Compiled>,
+    on_device: OnceCell<OnDevice>,
 }
 
 impl Formed {
@@ -69,6 +71,23 @@ impl Formed {
         let compile = || Compiled::new(&self.module, self.root, 2).unwrap_or_else(|why| panic!("{why}"));
         let outputs = self.compiled.get_or_init(compile).run(inputs).unwrap_or_else(|why| panic!("{why}"));
         outputs.into_iter().map(|output| output.values).collect()
+    }
+
+    /// The results of a CUDA device.
+    pub(crate) fn run_on_device(&self, inputs: &[Tensor<f64>]) -> Vec<Vec<f64>> {
+        let compile = || OnDevice::new(&self.module, self.root).unwrap_or_else(|why| panic!("{why}"));
+        let outputs = self.on_device.get_or_init(compile).run(inputs).unwrap_or_else(|why| panic!("{why}"));
+        outputs.into_iter().map(|output| output.values).collect()
+    }
+
+    /// The errors of each output: those of the reference, and those of `code`.
+    fn errors(&self, inputs: &[Tensor<f64>], law: &[Vec<f64>], code: &[Vec<f64>]) -> Vec<Errors> {
+        let (double, own) = (self.evaluate::<f64>(inputs), self.evaluate::<f32>(inputs));
+        let error = |found: &[Vec<f64>], place: usize| distance(&found[place], &law[place]);
+        let places = 0..law.len();
+        places
+            .map(|at| Errors { double: error(&double, at), own: error(&own, at), code: error(code, at) })
+            .collect()
     }
 
     /// The results of the reference.
@@ -195,7 +214,12 @@ impl Recurrence {
     /// It in that form, which is made once.
     pub(crate) fn form(&self, way: Way) -> Rc<Formed> {
         let (module, root) = &self.backward;
-        let new = || Formed { module: way.apply(module), root: *root, compiled: OnceCell::new() };
+        let new = || Formed {
+            module: way.apply(module),
+            root: *root,
+            compiled: OnceCell::new(),
+            on_device: OnceCell::new(),
+        };
         self.forms.borrow_mut().entry(way).or_insert_with(|| Rc::new(new())).clone()
     }
 
@@ -220,14 +244,13 @@ impl Recurrence {
     /// Computes in that form, by reference and machine code: the errors of each output.
     pub(crate) fn errors(&self, way: Way, inputs: &[Tensor<f64>], law: &[Vec<f64>]) -> Vec<Errors> {
         let formed = self.form(way);
-        let double = formed.evaluate::<f64>(inputs);
-        let own = formed.evaluate::<f32>(inputs);
-        let code = formed.run(inputs);
-        let error = |found: &[Vec<f64>], place: usize| distance(&found[place], &law[place]);
-        let places = 0..law.len();
-        places
-            .map(|at| Errors { double: error(&double, at), own: error(&own, at), code: error(&code, at) })
-            .collect()
+        formed.errors(inputs, law, &formed.run(inputs))
+    }
+
+    /// The same where a CUDA device stands for machine code.
+    pub(crate) fn errors_on_device(&self, way: Way, inputs: &[Tensor<f64>], law: &[Vec<f64>]) -> Vec<Errors> {
+        let formed = self.form(way);
+        formed.errors(inputs, law, &formed.run_on_device(inputs))
     }
 
     /// Computes in that form and compares with the law.

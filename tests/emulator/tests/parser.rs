@@ -58,6 +58,26 @@ fn a_kernel_is_parsed() {
 }
 
 #[test]
+fn variables_have_the_values_that_they_are_given() {
+    let text = ".global .align 4 .u32 a = 258; .global .b8 b[4] = {1, 2}; .const .u16 c[2] = {3, 4};
+        .global .f32 d[2] = {0f3F800000, 0f40000000}; .global .u16 e[2][2] = {{1, 2}, {3, 4}}; .global .u64 f[1];";
+    let globals = parse(text).unwrap_or_else(|error| panic!("{error}")).globals;
+    let bytes: Vec<&[u8]> = globals.iter().map(|(_, bytes)| bytes.as_slice()).collect();
+    let floats = [1.0f32.to_le_bytes(), 2.0f32.to_le_bytes()].concat();
+    let expected: [&[u8]; 6] =
+        [&[2, 1, 0, 0], &[1, 2, 0, 0], &[3, 0, 4, 0], &floats, &[1, 0, 2, 0, 3, 0, 4, 0], &[0; 8]];
+    assert_eq!(bytes, expected);
+    for wrong in [
+        ".global .u32 a = 1, 2;",
+        ".global .b8 a[1] = {1, 2};",
+        ".global .b8 a[2] = {1;",
+        ".global .b8 a = };",
+    ] {
+        assert!(parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn a_text_that_is_cut_off_is_refused() {
     let begin = KERNEL.find(".entry").expect("a kernel");
     for end in begin + 1..KERNEL.trim_end().len() {

@@ -71,6 +71,8 @@ pub struct Variable {
     pub align: usize,
     /// Its size in bytes; 0 for dynamic shared memory.
     pub bytes: usize,
+    /// Bytes of an element.
+    pub element: usize,
 }
 
 /// A parameter of a kernel.

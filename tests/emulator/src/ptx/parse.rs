@@ -156,7 +156,7 @@ impl<'t> Parser<'t> {
                     self.expect(']')?;
                 }
                 let align = align.max(element * lanes).next_power_of_two();
-                found.push(Variable { name: word.to_string(), align, bytes });
+                found.push(Variable { name: word.to_string(), align, bytes, element });
                 if !self.eat(',') {
                     return Ok(found);
                 }
@@ -164,20 +164,44 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// `= {..}` after a variable; zeros where nothing is given. Elements are bytes, as compilers write them.
+    /// `= n` or `= {n, ..}` after a variable; zeros where nothing is given.
     fn initial_bytes(&mut self, variable: &Variable) -> Result<Vec<u8>, SyntaxError> {
         let mut bytes = vec![0; variable.bytes.min(1 << 24)];
-        if self.eat('=') {
-            self.expect('{')?;
-            let mut at = 0;
-            while !self.eat('}') {
-                let value = self.integer()?;
-                *bytes.get_mut(at).ok_or_else(|| self.unexpected("fewer elements"))? = value as u8;
-                at += 1;
-                self.eat(',');
+        if !self.eat('=') {
+            return Ok(bytes);
+        }
+        let (mut at, mut depth) = (0, 0);
+        loop {
+            if self.eat('{') {
+                depth += 1;
+                continue;
+            }
+            if !self.eat('}') {
+                let bits = self.number()?.to_le_bytes();
+                let end = at + variable.element.min(bits.len());
+                let place = bytes.get_mut(at..end).ok_or_else(|| self.unexpected("fewer elements"))?;
+                place.copy_from_slice(&bits[..end - at]);
+                at = end;
+            } else if depth > 0 {
+                depth -= 1;
+            } else {
+                return Err(self.unexpected("an element"));
+            }
+            if !self.eat(',') && depth == 0 {
+                return Ok(bytes);
             }
         }
-        Ok(bytes)
+    }
+
+    /// A number as the bits of its type.
+    fn number(&mut self) -> Result<u64, SyntaxError> {
+        let bits = match self.peek() {
+            Some(Token::Single(bits)) => u64::from(*bits),
+            Some(Token::Double(bits)) => *bits,
+            _ => return self.integer().map(|n| n as u64),
+        };
+        self.at += 1;
+        Ok(bits)
     }
 
     fn parameter(&mut self, function: &mut Function) -> Result<(), SyntaxError> {

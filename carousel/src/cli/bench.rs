@@ -1,6 +1,7 @@
 //! `carousel bench`: one case, warmed up and repeated.
 
 mod compare;
+mod language;
 mod measure;
 mod pieces;
 mod predict;
@@ -14,13 +15,13 @@ use carousel_ir::DType;
 use carousel_ir::philox::philox;
 use carousel_ir::text::{Failed, Options, elaborate, parse_program};
 use carousel_models::compile::{CompiledFunction, Engine};
-use carousel_models::config::{ParameterValue, TrainingConfig};
-use carousel_models::library::{ModelSource, bundled};
-use carousel_models::model::Model;
+use carousel_models::config::TrainingConfig;
+use carousel_models::library::bundled;
 use carousel_models::train::{Start, Trainer};
 use carousel_passes::forms::{Form, FormReport};
 use clap::{Args, Subcommand, ValueEnum};
 
+use self::language::{Kind, Language, Usual};
 use self::measure::{Report, repeat, report};
 use super::common::{Failure, TargetOptions};
 use super::{calibrate, forms, train};
@@ -71,17 +72,12 @@ enum Case {
     },
     /// One training step of the built-in language model.
     TrainStep {
-        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i64).range(1..=100_000))]
-        blocks: i64,
-        #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(i64).range(1..=1 << 20))]
-        dim: i64,
+        #[command(flatten)]
+        language: Language,
         #[arg(long, default_value_t = 128)]
         context: usize,
         #[arg(long, default_value_t = 8)]
         batch: usize,
-        /// Every n-th block is an sLSTM block; 0 for none.
-        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i64).range(0..=100_000))]
-        slstm_every: i64,
         #[command(flatten)]
         common: Common,
     },
@@ -121,12 +117,8 @@ enum Case {
     Calibrate(calibrate::Arguments),
     /// Compilation of the gradient of the built-in language model.
     Compile {
-        #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(i64).range(1..=100_000))]
-        blocks: i64,
-        #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(i64).range(1..=1 << 20))]
-        dim: i64,
-        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i64).range(0..=100_000))]
-        slstm_every: i64,
+        #[command(flatten)]
+        language: Language,
         #[command(flatten)]
         common: Common,
     },
@@ -179,16 +171,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Case::Slstm { batch, heads, seq, dim, pass, common } => {
             (slstm([*batch, *heads, *seq, *dim], *pass, common), common)
         }
-        Case::TrainStep { blocks, dim, context, batch, slstm_every, common } => {
-            (train_step(*blocks, *dim, *context, *batch, *slstm_every, common), common)
+        Case::TrainStep { language, context, batch, common } => {
+            (train_step(language, *context, *batch, common), common)
         }
         Case::Gemm { m, n, k, layout, common } => (pieces::gemm([*m, *n, *k], *layout, common), common),
         Case::Pointwise { elements, ops, transcendental_every, common } => {
             (pieces::pointwise(*elements, *ops, *transcendental_every, common), common)
         }
-        Case::Compile { blocks, dim, slstm_every, common } => {
-            (compile(*blocks, *dim, *slstm_every, common), common)
-        }
+        Case::Compile { language, common } => (compile(language, common), common),
         Case::Decode(arguments) => (predict::run(arguments, predict::Reading::Decode), arguments.common()),
         Case::Prefill(arguments) => (predict::run(arguments, predict::Reading::Prefill), arguments.common()),
         Case::Calibrate(arguments) => return calibrate::run(arguments),
@@ -333,32 +323,18 @@ fn cell_executable(
     engine.compile_with_report(&module, root).map_err(fail)
 }
 
-fn parameters(blocks: i64, dim: i64, slstm_every: i64) -> Vec<(String, ParameterValue)> {
-    let places = (0..blocks).filter(|b| slstm_every > 0 && b % slstm_every == slstm_every - 1);
-    let heads = 4;
-    vec![
-        ("layers".into(), ParameterValue::Integer(blocks)),
-        ("width".into(), ParameterValue::Integer(dim)),
-        ("heads".into(), ParameterValue::Integer(heads)),
-        ("head_dim".into(), ParameterValue::Integer((dim / heads).max(1))),
-        ("slstm_at".into(), ParameterValue::List(places.map(ParameterValue::Integer).collect())),
-    ]
-}
+/// The paper's model, small, where nothing else is said.
+const USUAL: Usual = Usual { model: Kind::Xlstm, blocks: 4, dim: 128, slstm_every: 4 };
 
-fn train_step(
-    blocks: i64,
-    dim: i64,
-    context: usize,
-    batch: usize,
-    slstm_every: i64,
-    common: &Common,
-) -> Result<Report, Failure> {
+fn train_step(language: &Language, context: usize, batch: usize, common: &Common) -> Result<Report, Failure> {
+    let settings = language.settings(&USUAL)?;
     let folder = std::env::temp_dir().join(format!("carousel-bench-{}", std::process::id()));
     let config = TrainingConfig {
         batch,
         context,
         out: folder.clone(),
-        model: parameters(blocks, dim, slstm_every).into_iter().collect(),
+        model_file: Some(settings.file.into()),
+        model: settings.parameters,
         ..TrainingConfig::default()
     };
     let config = config.validated().map_err(Failure::input)?;
@@ -385,13 +361,12 @@ fn train_step(
     })
 }
 
-fn compile(blocks: i64, dim: i64, slstm_every: i64, common: &Common) -> Result<Report, Failure> {
-    let source = ModelSource::load(None, None).map_err(Failure::input)?;
-    let settings = parameters(blocks, dim, slstm_every).into_iter().collect();
+fn compile(language: &Language, common: &Common) -> Result<Report, Failure> {
+    let settings = language.settings(&Usual { blocks: 48, ..USUAL })?;
     let engine = common.target.engine(&[])?;
     let mut taken = String::new();
     let once = || -> Result<(), Failure> {
-        taken = form(Model::new(&source, &settings)?.loss_gradient(&engine)?.forms());
+        taken = form(settings.model()?.loss_gradient(&engine)?.forms());
         Ok(())
     };
     let times = repeat(common, once)?;

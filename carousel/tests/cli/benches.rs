@@ -49,6 +49,8 @@ fn models() {
     measure("compile", "recurrent", &[&small[..], &["--form", "recurrent"]].concat());
     let sizes = ["--context", "8", "--batch", "2", "--form", "chunkwise:8"];
     measure("train-step", "chunkwise:8", &[&small[..], &sizes].concat());
+    let large = ["--model", "large", "--blocks", "1", "--dim", "16", "--threads", "1"];
+    measure("train-step", "chunkwise:8", &[&large[..], &sizes].concat());
 }
 
 #[test]
@@ -99,9 +101,10 @@ fn sizes_that_cannot_be_are_refused() {
         ("gemm", "--m=0", "1..=1048576"),
         ("pointwise", "--elements=0", "1..=1073741824"),
         ("compile", "--blocks=0", "1..=100000"),
-        ("train-step", "--dim=-3", "1..=1048576"),
+        ("train-step", "--dim=-3", "2..=1048576"),
         ("train-step", "--context=0", "`context` is 0"),
         ("decode", "--heads=3", "--dim 512"),
+        ("compile", "--heads=3", "--dim 128"),
         ("prefill", "--tokens=0", "1..=16777216"),
         ("train-step", "--batch=0", "`batch` is 0"),
     ] {

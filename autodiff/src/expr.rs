@@ -42,6 +42,10 @@ impl<'t, 'm> Expr<'t, 'm> {
         self.tape.borrow().ty(self.value).axes.clone()
     }
 
+    pub(crate) fn is_constant(self) -> bool {
+        matches!(self.tape.borrow().graph()[self.value].op, Op::Const { .. })
+    }
+
     pub(crate) fn has(self, axis: Axis) -> bool {
         self.tape.borrow().ty(self.value).axes.contains(axis)
     }

@@ -143,6 +143,11 @@ fn concat<'t, 'm>(rule: &mut Vjp<'t, 'm, '_>, axes: &[Axis], to: Axis, g: Expr<'
 /// Rows that were read several times add up.
 fn gather<'t, 'm>(rule: &mut Vjp<'t, 'm, '_>, axis: Axis, g: Expr<'t, 'm>) {
     let (table, index) = (rule.operand(0).axes(), rule.operand(1));
+    if index.is_constant() {
+        // One place of the table: no address depends on data.
+        let here = g.iota(axis).eq(index);
+        return rule.give_as_is(0, here.select(g, g.constant(0.0)));
+    }
     let over = index.axes().without(&table);
     rule.give_as_is(0, g.full(&index.axes()).scatter_add(index, axis, over));
 }

@@ -135,7 +135,8 @@ pub fn rename_axes(graph: &Graph, rename: &dyn Fn(Axis) -> Axis) -> Graph {
     }
 }
 
-fn rename_in_op(op: &Op, rename: &dyn Fn(Axis) -> Axis) -> Op {
+/// The operation with other names for its axes.
+pub fn rename_in_op(op: &Op, rename: &dyn Fn(Axis) -> Axis) -> Op {
     let mut attributes = op.attributes();
     for attribute in &mut attributes {
         match attribute {

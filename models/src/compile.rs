@@ -15,7 +15,7 @@ use carousel_passes::carry::{Summaries, carry};
 use carousel_passes::forms::{Chosen, FormReport, Recognition, SearchOptions, expand_cheapest, recognize};
 use carousel_passes::{
     Limits, Options, Report, RuleSet, RuleSets, SizeWeighted, StableOptions, StableReport, canonicalize_with,
-    stabilize,
+    common_parts, early_indices, stabilize,
 };
 
 use crate::forms::{FormOptions, Pricer};
@@ -155,7 +155,7 @@ impl Engine {
                 let (module, function) = reachable(module, function);
                 let (canonical, _) = self.passes.simplified(&module);
                 let (module, forms) = self.passes.in_forms(&canonical, &[function], &self.forms);
-                let (module, _) = self.passes.simplified_after(&module, &canonical);
+                let (module, _) = self.passes.lowerable(&module, Some(&canonical));
                 let program = lower_stored(&module, function, stored, &Target::default())?;
                 let failed = |e| vec![Diagnostic::error("compile", Span::default(), format!("{e}"))];
                 Ok(CompiledFunction { executable: backend.compile(program).map_err(failed)?, forms })
@@ -201,8 +201,17 @@ impl PassOptions {
     fn simplify(&self, module: &Module, done: Option<&Module>) -> (Module, Report) {
         let rules = self.rules.get(RuleSet::Canonical);
         let options = Options { rules, limits: self.limits, cost: &SizeWeighted::default(), done };
-        let (module, report) = canonicalize_with(module, options);
+        let (module, report) = canonicalize_with(&early_indices(module), options);
         assert_verified(&module, "canonical form");
+        (module, report)
+    }
+
+    /// A module without linear scans as it is lowered: in canonical form, with what gradients have in common computed once.
+    /// Functions that are those of `before` are in canonical form.
+    pub fn lowerable(&self, module: &Module, before: Option<&Module>) -> (Module, Report) {
+        let (mut module, report) = self.simplify(module, before);
+        common_parts(&mut module);
+        assert_verified(&module, "what is common");
         (module, report)
     }
 
@@ -303,7 +312,9 @@ pub fn in_forms_with_report(
     roots: &[FunctionId],
     options: &FormOptions,
 ) -> (Module, FormReport) {
-    PassOptions::default().in_forms(module, roots, options)
+    let passes = PassOptions::default();
+    let (module, report) = passes.in_forms(module, roots, options);
+    (passes.lowerable(&module, None).0, report)
 }
 
 /// The module with the function that returns `loss` and the gradients of all parameters.

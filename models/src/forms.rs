@@ -77,7 +77,7 @@ impl<'a> Pricer<'a> {
 
     /// The program: what rules take away is not to be paid for.
     fn lowered(&self, module: &Module, root: FunctionId) -> Result<Program, String> {
-        let (module, report) = self.passes.simplified(module);
+        let (module, report) = self.passes.lowerable(module, None);
         let hit = report.limited().map(|g| format!("{}, a form of it: {}", g.name, g.stop));
         self.limits.borrow_mut().extend(hit);
         lower(&module, root, &Target::default())

@@ -25,7 +25,7 @@
 //! ```
 //!
 //! Map: [`canonicalize`] is one pass, [`stabilize`] the other: recurrences with exponential gates without overflow; [`Rules`] are what it knows, as text; [`Cost`] is what it prefers; [`Report`]
-//! is what it did; [`fuzz()`] tries rules on random values. [`dead_code`] and [`common_subexpressions`] stand alone.
+//! is what it did; [`fuzz()`] tries rules on random values. [`dead_code`], [`common_subexpressions`], [`early_indices`] and [`common_parts`] stand alone.
 //!
 //! Invariants: a verified module stays verified, interfaces of functions stay as they are, the result does not depend
 //! on time or threads. No backend is known here, and no type of the e-graph library shows.
@@ -40,6 +40,7 @@ mod extract;
 pub mod forms;
 mod fuzz;
 mod growth;
+mod indices;
 mod interval;
 mod language;
 mod loops;
@@ -50,12 +51,15 @@ mod report;
 mod rules;
 mod saturate;
 mod stable;
+mod sums;
 mod trace;
+mod twins;
 
 pub use canonical::{Options, canonicalize, canonicalize_traced, canonicalize_with};
 pub use cost::{Cost, SizeWeighted};
 pub use fuzz::{Counterexample, Evaluate, FuzzReport, fuzz};
-pub use plain::{common_subexpressions, dead_code};
+pub use indices::early_indices;
+pub use plain::{common_parts, common_subexpressions, dead_code};
 pub use proof::{Equation, Proof};
 pub use report::{GraphReport, Report};
 pub use rules::{Rule, RuleSet, RuleSets, Rules, Tag, Trials};

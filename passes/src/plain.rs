@@ -5,6 +5,7 @@
 
 use crate::language::{is_commutative, same_op};
 use crate::loops::{Pruned, prune};
+use crate::{sums, twins};
 use carousel_ir::{Builder, Graph, Module, Op, OpKind, Scan, ValueId};
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,6 +17,17 @@ pub fn dead_code(module: &mut Module) {
 /// Computes equal values once. Operands of commutative operations may stand in either order.
 pub fn common_subexpressions(module: &mut Module) {
     each_function(module, |module, graph| live(module, &shared(module, graph)));
+}
+
+/// Computes less of what gradients of several linear scans have in common: gathers the terms of sums before what is linear
+/// in them, and computes matrices once that are others seen from the other side. Rules have no part in this and are not to be applied
+/// afterwards: sums of many terms, and views of views, make too many terms of an e-graph.
+pub fn common_parts(module: &mut Module) {
+    let once = |module: &Module, graph: &Graph| live(module, &shared(module, graph));
+    each_function(module, |module, graph| {
+        let graph = once(module, &sums::gathered(module, &once(module, graph)));
+        once(module, &twins::exchanged(module, &graph))
+    });
 }
 
 fn each_function(module: &mut Module, pass: impl Fn(&Module, &Graph) -> Graph) {

@@ -135,8 +135,11 @@ fn after(arguments: &Arguments, stage: Stage, passes: &PassOptions) -> Result<St
         if arguments.report {
             remark(&format!("forms:\n{report}"));
         }
-        module = expanded;
-        module = canonical(passes, &module, arguments, "forms in canonical form");
+        let (lowerable, report) = passes.lowerable(&expanded, None);
+        if arguments.report {
+            remark(&format!("forms in canonical form:\n{report}"));
+        }
+        module = lowerable;
     }
     if stage <= Stage::Forms {
         return Ok(format!("{}\n", print(&module).trim_end()));

@@ -7,6 +7,7 @@ use super::derive::{self, Candidates};
 use super::functions::origin;
 use super::policy::{ChooseForm, Form, Site};
 use super::recurrent::written_axes;
+use crate::plain;
 use crate::rules::Rules;
 use crate::saturate::Stop;
 use crate::trace::{Trace, Tracing};
@@ -154,7 +155,7 @@ impl Expansion<'_, '_> {
             b.output_as(output.name.as_str(), value, output.axes.clone());
         }
         let graph = carousel_ir::transform::without_dead_code(&b.finish_pass());
-        crate::plain::live(module, &crate::plain::shared(module, &graph))
+        plain::live(module, &plain::shared(module, &graph))
     }
 
     /// The results of a linear scan, or of its derivative, in the form that is chosen for it.

@@ -56,6 +56,7 @@ pub(super) fn edges(b: &mut Builder<'_>, line: &Line, l: ValueId, cut: ValueId) 
 }
 
 /// A line in which `t` counts steps that read, `u` steps that write.
+#[derive(Clone, Copy)]
 pub(super) struct Steps {
     pub(super) t: Axis,
     pub(super) u: Axis,
@@ -161,13 +162,32 @@ impl Steps {
         }
     }
 
+    /// The line, or its adjoint, whichever runs forward: along the same steps, and with reads and writes exchanged. What is
+    /// read there was written here, so weights are the same; made in one way, a line and its adjoint, which gradients run
+    /// along, have one matrix of them.
+    fn forward(&self) -> (Steps, Steps) {
+        let (direction, edge) = match self.direction {
+            Direction::Forward => return (*self, *self),
+            Direction::Reverse => (self.direction.flipped(), self.edge.flipped()),
+        };
+        let along = Steps { direction, edge, ..*self };
+        (along, Steps { t: self.u, u: self.t, ..along })
+    }
+
+    /// A value of the line's steps under the name that they have as reads or writes.
+    fn named(&self, b: &mut Builder<'_>, x: ValueId, axis: Axis) -> ValueId {
+        if axis == self.t { x } else { b.rename(x, self.t, axis) }
+    }
+
     /// From the write of step u to the read of step t.
     pub(super) fn between(&self, b: &mut Builder<'_>, edges: &Edges) -> ValueId {
         let zero = b.constant(0.0, b.ty(edges.log).dtype);
-        let placed = self.placed(b, edges.log);
-        let is_between = self.is_between(b);
+        let (along, across) = self.forward();
+        let placed = along.placed(b, edges.log);
+        let placed = self.named(b, placed, across.t);
+        let is_between = across.is_between(b);
         let steps = b.select(is_between, placed, zero);
-        let log = b.cumsum(steps, self.t, self.direction);
+        let log = b.cumsum(steps, across.t, across.direction);
         let exp = b.exp(log);
         let is_seen = self.is_seen(b, edges);
         b.select(is_seen, exp, zero)
@@ -181,13 +201,14 @@ impl Steps {
 
     /// Whether step t comes after the write of step u, without a cut on the way.
     fn is_seen(&self, b: &mut Builder<'_>, edges: &Edges) -> ValueId {
-        let (at_read, at_write) = self.counts(b, edges);
-        let at_write = b.rename(at_write, self.t, self.u);
+        let (along, across) = self.forward();
+        let (at_read, at_write) = along.counts(b, edges);
+        let (at_read, at_write) = (self.named(b, at_read, across.t), self.named(b, at_write, across.u));
         let is_uncut = b.eq(at_read, at_write);
         let is_seen = match self.read {
-            Read::Old => self.is_after(b, 0),
+            Read::Old => across.is_after(b, 0),
             Read::New => {
-                let opposite = Steps { direction: self.direction.flipped(), ..*self };
+                let opposite = Steps { direction: across.direction.flipped(), ..across };
                 let is_before = opposite.is_after(b, 0);
                 b.not(is_before)
             }

@@ -47,6 +47,13 @@ pub(crate) struct Group {
     cuts: Vec<Cut>,
 }
 
+impl Group {
+    /// Whether its points have pieces of longer axes.
+    pub(crate) fn is_cut(&self) -> bool {
+        !self.cuts.is_empty()
+    }
+}
+
 /// The units in groups, in an order that the dataflow allows.
 pub(crate) fn groups(cx: &Context<'_>, units: &[Unit], flow: &DiGraph<(), ()>) -> Vec<Group> {
     let grouping = Grouping { cx, units, flow, cuts: cut::cuts(cx.frames[0].graph) };

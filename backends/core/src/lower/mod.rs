@@ -3,7 +3,7 @@
 //! A function's values are *inlined* into their users or *stored* ([`classify`]); stored values get a place with a
 //! layout ([`settle`], [`layout`]); each becomes a statement ([`statement`], [`product`]), a scan becomes one kernel
 //! ([`scan`]), a call stays a call. [`group`] joins units that run over common axes, or over pieces of an axis
-//! ([`cut`]), [`fuse`] joins maps, [`schedule`] says what part of a statement's loops is the grid, and [`crate::plan`] where storages lie in the frame. Structurally equal kernels are one.
+//! ([`cut`]), [`points`] lays out what these hand on, [`fuse`] joins maps, [`schedule`] says what part of a statement's loops is the grid, and [`crate::plan`] where storages lie in the frame. Structurally equal kernels are one.
 
 mod builder;
 mod classify;
@@ -14,6 +14,7 @@ mod group;
 mod layout;
 mod own;
 mod pack;
+mod points;
 mod product;
 mod region;
 mod scan;
@@ -297,7 +298,9 @@ impl<'m> Lowering<'m> {
         let flow = settle::dataflow(&cx, 0, &settling.units);
         let units = settling.units;
         let mut work = Vec::new();
-        for group in group::groups(&cx, &units, &flow) {
+        let groups = group::groups(&cx, &units, &flow);
+        points::apart(&mut cx, &units, &groups, &flow);
+        for group in groups {
             work.push(match group.units.as_slice() {
                 [one] => self.unit(&mut cx, &units[*one]),
                 _ => grouped(&mut cx, &units, &group, &flow),

@@ -13,6 +13,9 @@ use super::view::View;
 use crate::kernel::{Atom, Dim, Extent, Linear, Loop, Matrix, Statement, Store, Update, Var};
 use carousel_ir::{Axis, AxisTable, DType, Direction, Op, Size, ValueId};
 
+/// Elements of the largest matrix that a block of a block-diagonal product has alone.
+const LARGEST_BLOCK: u64 = 256;
+
 /// A product with the loops around it apart.
 pub(crate) struct Product {
     /// Independent loops around it.
@@ -146,6 +149,11 @@ impl Product {
         columns: u64,
     ) -> (Vec<Loop>, Vec<Statement>) {
         let mut grid = std::mem::take(&mut self.loops);
+        if let Some(blocks) = grid.pop_if(|over| self.are_blocks(kernel, over)) {
+            let (number, within) = self.blocks(kernel, blocks, columns);
+            grid.extend(number);
+            self.loops.push(within);
+        }
         if let Some((number, extent)) = tile(kernel, self.m, rows) {
             let count = number;
             shift(kernel, &mut self.a.base, self.a.row, rows, count.var);
@@ -160,6 +168,38 @@ impl Product {
             grid.push(number);
         }
         (grid, self.into_statements())
+    }
+
+    /// Whether the products of a loop are narrow strips side by side in larger matrices, as the blocks of a block-diagonal
+    /// matrix make them: each reads and writes a small part of every cache line.
+    fn are_blocks(&self, kernel: &KernelBuilder, over: &Loop) -> bool {
+        let known = |extent: Extent| match extent {
+            Extent::Whole(dim) => kernel.size(dim).known().unwrap_or(u64::MAX),
+            Extent::Tile { tile, .. } => tile,
+        };
+        let [m, n, k] = [self.m, self.n, self.k].map(known);
+        // The matrix that has the many rows, and how much there is of what belongs to a block alone.
+        let (strip, own) =
+            if m >= k { (&self.c, n.saturating_mul(k)) } else { (&self.b, m.saturating_mul(n)) };
+        let neighbours = strip.base.terms.iter().any(|t| {
+            t.atom == Atom::Var(over.var) && t.dim == Dim::Known(1) && u64::try_from(t.coefficient) == Ok(n)
+        });
+        self.contracted.is_empty() && strip.column == Dim::Known(1) && own <= LARGEST_BLOCK && neighbours
+    }
+
+    /// As many neighbouring blocks in a grid point as have so many columns: the loop over such pieces, if there are
+    /// several, and the loop within one.
+    fn blocks(&mut self, kernel: &mut KernelBuilder, blocks: Loop, columns: u64) -> (Option<Loop>, Loop) {
+        let width = match self.n {
+            Extent::Whole(Dim::Known(n)) => n.max(1),
+            Extent::Whole(Dim::Argument(_)) | Extent::Tile { .. } => columns,
+        };
+        let piece = (columns / width).max(1);
+        let Some((number, extent)) = tile(kernel, blocks.extent, piece) else { return (None, blocks) };
+        for base in [&mut self.a.base, &mut self.b.base, &mut self.c.base] {
+            super::schedule::follow(kernel, base, blocks.var, number.var, piece);
+        }
+        (Some(number), Loop { var: blocks.var, extent })
     }
 
     /// As statements, all loops sequential.

@@ -4,11 +4,14 @@
 //! Nothing here depends on the number of threads.
 
 use super::builder::{KernelBuilder, canonical};
-use crate::kernel::{Atom, Dim, Expr, Extent, Linear, Loop, Region, Statement, Var};
+use crate::kernel::{Atom, Dim, Expr, Extent, Linear, Loop, Region, Statement, Term, Var};
 use carousel_ir::Size;
 
 /// How many elements an axis of unknown size is taken for.
 const UNKNOWN: u64 = 256;
+/// Neighbouring results that are summed row by row together, however many rows there are: with fewer, most of each cache
+/// line would be read for nothing.
+const RESULT_ROW: u64 = 64;
 
 /// The statement with as few loops as possible.
 pub(crate) fn collapse(kernel: &mut KernelBuilder, mut statement: Statement) -> Statement {
@@ -232,6 +235,21 @@ fn elements(kernel: &KernelBuilder, over: &Loop) -> Option<u64> {
     }
 }
 
+/// Whether what is combined lies row by row in memory: more of it is contiguous along the last loop of results than along
+/// the last one that vanishes.
+fn combines_rows(statement: &Statement) -> bool {
+    let Statement::Reduce { loops, over, region, .. } = statement else { return false };
+    let contiguous = |along: Option<&Loop>| {
+        let Some(along) = along else { return 0 };
+        let steps = |index: &Linear| {
+            let one = |t: &Term| t.coefficient == 1 && t.dim == Dim::Known(1);
+            index.terms.iter().any(|t| t.atom == Atom::Var(along.var) && one(t))
+        };
+        region.exprs.iter().filter(|e| matches!(e, Expr::Load { index, .. } if steps(index))).count()
+    };
+    contiguous(loops.last()) > contiguous(over.last())
+}
+
 /// Moves the outer part of a statement's loops into a grid.
 pub(crate) fn into_grid(
     kernel: &mut KernelBuilder,
@@ -239,6 +257,9 @@ pub(crate) fn into_grid(
     target: u64,
 ) -> (Vec<Loop>, Statement) {
     let mut inside = inner_elements(kernel, &statement).max(1);
+    // A row of neighbouring results stays together.
+    let target =
+        if combines_rows(&statement) { target.max(inside.saturating_mul(RESULT_ROW)) } else { target };
     let Some(loops) = loops_mut(&mut statement, Nest::Loops) else { return (Vec::new(), statement) };
     let mut kept = Vec::new();
     let mut cut = None;
@@ -281,13 +302,12 @@ pub(crate) fn into_grid(
 }
 
 /// `var` now counts from the start of tile number `index`.
-fn follow(kernel: &mut KernelBuilder, linear: &mut Linear, var: Var, index: Var, tile: u64) {
+pub(crate) fn follow(kernel: &mut KernelBuilder, linear: &mut Linear, var: Var, index: Var, tile: u64) {
     let mut extra = Linear::zero();
     for term in &mut linear.terms {
         match &mut term.atom {
             Atom::Var(v) if *v == var => {
-                let whole =
-                    Linear { terms: vec![crate::kernel::Term { atom: Atom::Var(index), ..term.clone() }] };
+                let whole = Linear { terms: vec![Term { atom: Atom::Var(index), ..term.clone() }] };
                 kernel.add_scaled(&mut extra, &whole, &Size::Known(tile));
             }
             Atom::Quotient(inside, _) | Atom::Remainder(inside, _) => {

@@ -63,13 +63,29 @@ impl Settling {
             return;
         }
         let node = &cx.frames[self.frame].graph[value];
-        if rearranges(&node.op) {
+        if rearranges(&node.op) && !self.is_cut_here(cx, value) {
             self.demand(cx, node.operands[0]);
             if view_of(&cx.frames, self.frame, value).is_some() {
                 return;
             }
         }
         self.compute(cx, value);
+    }
+
+    /// Whether a value is the pieces of what is filled up for it alone: it is stored as pieces then, each of which may lie in
+    /// one place.
+    fn is_cut_here(&self, cx: &Context<'_>, value: ValueId) -> bool {
+        let frame = &cx.frames[self.frame];
+        let node = &frame.graph[value];
+        let Op::Split { .. } = node.op else { return false };
+        let whole = node.operands[0];
+        let uses =
+            frame.graph.iter().filter(|(user, n)| frame.live[user.index()] && n.operands.contains(&whole));
+        matches!(frame.graph[whole].op, Op::Pad { .. })
+            && frame.home[whole.index()].is_none()
+            && !frame.stored[whole.index()]
+            && !self.claims.contains_key(&whole)
+            && uses.count() == 1
     }
 
     /// Places for all live values that are stored, in order, with the work that makes them.

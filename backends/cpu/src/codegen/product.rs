@@ -7,7 +7,7 @@ use super::emitter::{Emitter, bytes_of};
 use super::nest::scaled;
 use super::reduce;
 use carousel_core::kernel::{
-    Atom, Combine, Expr, ExprId, Extent, Linear, Loop, Matrix, Region, Store, Update, Var,
+    Atom, Combine, Dim, Expr, ExprId, Extent, Linear, Loop, Matrix, Region, Statement, Store, Update, Var,
 };
 use carousel_ir::{DType, OpKind};
 use cranelift_codegen::ir::{InstBuilder, Value};
@@ -34,6 +34,18 @@ pub(super) fn product(
         }
         _ => return as_reduction(e, extents, matrices, update, dtype),
     };
+    let arguments = arguments(e, extents, matrices, update, dtype);
+    e.call(name, &arguments, None);
+}
+
+/// The arguments of a product.
+fn arguments(
+    e: &mut Emitter<'_, '_>,
+    extents: [Extent; 3],
+    matrices: [&Matrix; 3],
+    update: Update,
+    dtype: DType,
+) -> [Value; 14] {
     let number = |e: &mut Emitter<'_, '_>, value: f64| match dtype {
         DType::F64 => e.b.ins().f64const(value),
         DType::F32 | DType::Bf16 | DType::F16 | DType::I32 | DType::U32 | DType::Bool => {
@@ -47,8 +59,57 @@ pub(super) fn product(
     });
     let alpha = number(e, if update == Update::Add { 1.0 } else { 0.0 });
     let beta = number(e, 1.0);
-    let arguments = [m, n, k, c[0], c[1], c[2], alpha, a[0], a[1], a[2], b[0], b[1], b[2], beta];
-    e.call(name, &arguments, None);
+    [m, n, k, c[0], c[1], c[2], alpha, a[0], a[1], a[2], b[0], b[1], b[2], beta]
+}
+
+/// A loop over nothing but a product, as one call of the tile runtime, which then sees all of the products; false if it is
+/// to be a loop.
+pub(super) fn products(e: &mut Emitter<'_, '_>, over: Loop, body: &[Statement]) -> bool {
+    let [Statement::Product { m, n, k, a, b, c, update, dtype: DType::F32 }] = body else { return false };
+    let matrices = [a, b, c];
+    let is_f32 = matrices.iter().all(|matrix| e.dtype(matrix.buffer) == DType::F32);
+    let is_fixed = |extent: &Extent| match extent {
+        Extent::Whole(_) => true,
+        Extent::Tile { index, .. } => *index != over.var,
+    };
+    let steps = matrices.map(|matrix| steps(&matrix.base, over.var));
+    // Results that lie in one place would be added in another order.
+    let are_apart = steps[2].as_ref().is_some_and(|c| !c.is_empty());
+    let [Some(a_step), Some(b_step), Some(c_step)] = &steps else { return false };
+    if !is_f32 || !are_apart || ![m, n, k].into_iter().all(is_fixed) {
+        return false;
+    }
+    let firsts = matrices.map(|matrix| {
+        let mut first = matrix.clone();
+        first.base.terms.retain(|term| term.atom != Atom::Var(over.var));
+        first
+    });
+    let count = e.count(over.extent).value;
+    let steps = [c_step, a_step, b_step].map(|step| {
+        let zero = e.int(0);
+        step.iter().fold(zero, |sum, &(factor, dim)| {
+            let dim = e.dim(dim);
+            let step = scaled(e, dim, factor);
+            e.b.ins().iadd(sum, step)
+        })
+    });
+    let arguments = arguments(e, [*m, *n, *k], [&firsts[0], &firsts[1], &firsts[2]], *update, DType::F32);
+    let all: Vec<Value> = std::iter::once(count).chain(steps).chain(arguments).collect();
+    e.call("gemm_f32_batch", &all, None);
+    true
+}
+
+/// What an index grows by from one turn of a loop to the next, as a sum of products; none if that is not always the same.
+fn steps(index: &Linear, var: Var) -> Option<Vec<(i64, Dim)>> {
+    let mut steps = Vec::new();
+    for term in &index.terms {
+        match &term.atom {
+            Atom::Var(v) if *v == var => steps.push((term.coefficient, term.dim)),
+            Atom::Var(_) | Atom::One => {}
+            Atom::Quotient(..) | Atom::Remainder(..) | Atom::Data { .. } => return None,
+        }
+    }
+    Some(steps)
 }
 
 /// The address of element (0, 0).

@@ -17,6 +17,7 @@ pub(super) const ONCE: Loop = Loop { var: Var(u32::MAX), extent: Extent::Whole(D
 pub(super) fn emit(e: &mut Emitter<'_, '_>, statements: &[Statement]) {
     for statement in statements {
         match statement {
+            Statement::Loop { over, body, .. } if product::products(e, *over, body) => {}
             Statement::Loop { over, direction, body } => {
                 let axis = e.begin_axis(*over, *direction);
                 prefetch::next_turn(e, *over, *direction, body);

@@ -3,7 +3,7 @@
 //! Invariant: nothing is read or written, so any address will do, also one that is no memory.
 
 /// Bytes that memory is brought in by.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// Brings `rows` pieces of `bytes` bytes, `stride` bytes apart, into the second-level cache: rows that lie
 /// a power of two apart would displace each other in the first one.
@@ -21,7 +21,7 @@ pub(crate) extern "C" fn prefetch(start: *const u8, rows: usize, stride: isize, 
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn line(at: *const u8) {
+pub(super) fn line(at: *const u8) {
     use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
     // SAFETY: a hint, which never faults; every x86-64 processor has the instruction.
     unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
@@ -30,4 +30,4 @@ fn line(at: *const u8) {
 /// There is no stable way to ask for it.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
-fn line(_: *const u8) {}
+pub(super) fn line(_: *const u8) {}

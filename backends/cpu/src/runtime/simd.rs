@@ -357,6 +357,23 @@ pub(super) trait Registers {
     const ISA: Isa;
     /// How many [`Wide`] running sums fit into the registers at once: 2 or 4.
     const WIDE_SUMS: usize;
+
+    /// `to[d][j] = from[j][d]` for 16 times 16 elements; each row's are contiguous, and so many apart from the next row's.
+    ///
+    /// # Safety
+    /// `from` must be valid for reads, `to` for writes, and the processor must have the instruction set.
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, from_rows: isize, to: *mut f32, to_rows: isize) {
+        for j in 0..16 {
+            for d in 0..16 {
+                // SAFETY: elements of the squares.
+                unsafe {
+                    let element = *from.wrapping_offset(j * from_rows + d);
+                    *to.wrapping_offset(d * to_rows + j) = element;
+                }
+            }
+        }
+    }
 }
 
 /// 32 lanes, in which long sums are taken.
@@ -408,6 +425,49 @@ impl Registers for Avx512Registers {
     type Eight = std::arch::x86_64::__m256;
     type Sixteen = std::arch::x86_64::__m512;
     const WIDE_SUMS: usize = 4;
+
+    /// Pairs, fours and then whole rows change places, in registers.
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, from_rows: isize, to: *mut f32, to_rows: isize) {
+        use std::arch::x86_64::*;
+        // SAFETY: rows of the squares, and instructions that the caller has.
+        unsafe {
+            let mut rows = [_mm512_setzero_ps(); 16];
+            for j in 0..16 {
+                rows[j] = _mm512_loadu_ps(from.wrapping_offset(j as isize * from_rows));
+            }
+            let mut pairs = rows;
+            for i in 0..8 {
+                pairs[2 * i] = _mm512_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
+                pairs[2 * i + 1] = _mm512_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
+            }
+            // Lane l of fours[4 i + q] has column 4 l + q of rows 4 i to 4 i + 3.
+            let mut fours = [_mm512_setzero_pd(); 16];
+            for i in 0..8 {
+                let first = 4 * (i / 2) + i % 2;
+                let (a, b) = (_mm512_castps_pd(pairs[first]), _mm512_castps_pd(pairs[first + 2]));
+                let at = 4 * (i / 2) + 2 * (i % 2);
+                fours[at] = _mm512_unpacklo_pd(a, b);
+                fours[at + 1] = _mm512_unpackhi_pd(a, b);
+            }
+            for q in 0..4 {
+                let (a, b) = (fours[q], fours[4 + q]);
+                let (c, d) = (fours[8 + q], fours[12 + q]);
+                let (even, odd) = (_mm512_shuffle_f64x2(a, b, 0x88), _mm512_shuffle_f64x2(a, b, 0xdd));
+                let (even_2, odd_2) = (_mm512_shuffle_f64x2(c, d, 0x88), _mm512_shuffle_f64x2(c, d, 0xdd));
+                let columns = [
+                    _mm512_shuffle_f64x2(even, even_2, 0x88),
+                    _mm512_shuffle_f64x2(odd, odd_2, 0x88),
+                    _mm512_shuffle_f64x2(even, even_2, 0xdd),
+                    _mm512_shuffle_f64x2(odd, odd_2, 0xdd),
+                ];
+                for l in 0..4 {
+                    let row = to.wrapping_offset((4 * l + q) as isize * to_rows);
+                    _mm512_storeu_ps(row, _mm512_castpd_ps(columns[l]));
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,14 @@
 
 use super::{Element, Product};
 use crate::runtime::isa::for_every_isa;
+use crate::runtime::prefetch::{self, LINE};
 use crate::runtime::simd::{Bf16, F16, Registers, Vector, Wide};
 
 /// Lanes of a running sum.
 const LANES: usize = 32;
+/// So many bytes before they are needed, rows are asked for: a few of them at once are no stream that a processor foresees,
+/// least of all over the borders of pages. From memory, that doubles the rate.
+const AHEAD: usize = 8 << 10;
 
 /// Whether this is the way. An extent of one makes its stride irrelevant, but that is left to the other kernels.
 #[inline(always)]
@@ -82,8 +86,15 @@ unsafe fn tile<const ROWS: usize, const COLUMNS: usize, E: Element, R: Registers
     let b = p.b.data.wrapping_offset(column * p.b.columns);
     let mut sums = [[Wide::<R>::splat(0.0); COLUMNS]; ROWS];
     let mut at = 0;
+    let block = ROWS.saturating_mul(p.k).saturating_mul(size_of::<E>()).max(1);
+    let ahead = p.a.rows.wrapping_mul((ROWS * (AHEAD / block).max(1)) as isize);
     while p.k - at >= LANES {
         let (a, b) = (a.wrapping_add(at), b.wrapping_add(at));
+        if column == 0 {
+            for r in 0..ROWS as isize {
+                soon::<E>(a.wrapping_offset(ahead + r * p.a.rows));
+            }
+        }
         // SAFETY: at + LANES <= k elements of rows and columns of the matrices.
         sums = unsafe { step::<ROWS, COLUMNS, E, R>(sums, a, p.a.rows, b, p.b.columns) };
         at += LANES;
@@ -112,6 +123,14 @@ unsafe fn tile<const ROWS: usize, const COLUMNS: usize, E: Element, R: Registers
             // SAFETY: an element of the result.
             unsafe { p.finish::<R::One>(row + r as isize, column + j as isize, sum) };
         }
+    }
+}
+
+/// Asks for as many elements as a step takes.
+#[inline(always)]
+fn soon<E>(from: *const E) {
+    for line in (0..LANES * size_of::<E>()).step_by(LINE) {
+        prefetch::line(from.cast::<u8>().wrapping_add(line));
     }
 }
 

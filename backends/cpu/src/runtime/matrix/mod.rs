@@ -12,6 +12,7 @@
 
 // In the kernels, plain loops over indices: the closures of iterators and of array::map need not be inlined, and out of
 // line they would be compiled without the instruction set.
+mod batch;
 mod columns;
 #[expect(clippy::needless_range_loop, reason = "iterators may not be inlined under a target feature")]
 mod dots;
@@ -24,6 +25,7 @@ mod stored;
 
 pub(crate) use stored::{gemm_bf16, gemm_f16};
 
+use self::batch::Batch;
 use super::isa::for_every_isa;
 use super::simd::{Element, Registers, Vector};
 
@@ -163,6 +165,67 @@ unsafe fn product<R: Registers>(
         }
     }
 }
+
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the calling convention of generated code")]
+// SAFETY (for callers): the contract at the top of the module, for each of the products; no two results overlap.
+unsafe fn products<R: Registers>(
+    count: usize,
+    c_step: isize,
+    a_step: isize,
+    b_step: isize,
+    m: usize,
+    n: usize,
+    k: usize,
+    c: *mut f32,
+    c_rs: isize,
+    c_cs: isize,
+    alpha: f32,
+    a: *const f32,
+    a_rs: isize,
+    a_cs: isize,
+    b: *const f32,
+    b_rs: isize,
+    b_cs: isize,
+    beta: f32,
+) {
+    let first = Product {
+        m,
+        n,
+        k,
+        c: View { data: c, rows: c_rs, columns: c_cs },
+        alpha,
+        a: View { data: a, rows: a_rs, columns: a_cs },
+        b: View { data: b, rows: b_rs, columns: b_cs },
+        beta,
+    };
+    let batch = Batch { first, count, c: c_step, a: a_step, b: b_step };
+    let flat = if c_cs == 1 { batch } else { batch.transposed() };
+    // SAFETY: the caller's contract.
+    unsafe {
+        if batch::suits(&flat) {
+            batch::kernel::function(R::ISA)(&flat);
+            return;
+        }
+        for number in 0..count {
+            let p = batch.item(number);
+            product::<R>(
+                m, n, k, p.c.data, c_rs, c_cs, alpha, p.a.data, a_rs, a_cs, p.b.data, b_rs, b_cs, beta,
+            );
+        }
+    }
+}
+
+for_every_isa!(
+    /// `count` products, the matrices of each `step` elements behind those of the one before.
+    gemm_f32_batch(
+        count: usize, c_step: isize, a_step: isize, b_step: isize,
+        m: usize, n: usize, k: usize,
+        c: *mut f32, c_rs: isize, c_cs: isize, alpha: f32,
+        a: *const f32, a_rs: isize, a_cs: isize,
+        b: *const f32, b_rs: isize, b_cs: isize, beta: f32,
+    ) = products[]
+);
 
 for_every_isa!(
     /// `c = alpha c + beta a b`; row and column strides (`rs`, `cs`) follow each matrix.

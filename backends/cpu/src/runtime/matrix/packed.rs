@@ -53,7 +53,7 @@ unsafe fn multiply<R: Registers>(p: *const Product) {
             };
             // SAFETY: parts of the caller's matrices, and a panel that has room for n columns of k elements.
             unsafe {
-                transpose(b, p.b.columns, panel, n, k);
+                transpose::<R>(b, p.b.columns, panel, n, k);
                 resident::multiply::<R>(&part);
             }
         }
@@ -72,7 +72,7 @@ fn panel() -> *mut f32 {
 /// `to[d][j] = from[j][d]`, square by square.
 #[inline(always)]
 // SAFETY (for callers): `from` has n columns of k contiguous elements, `to` room for k rows of a panel.
-unsafe fn transpose(from: *const f32, column: isize, to: *mut f32, n: usize, k: usize) {
+unsafe fn transpose<R: Registers>(from: *const f32, column: isize, to: *mut f32, n: usize, k: usize) {
     for d in (0..k).step_by(SQUARE) {
         for j in (0..n).step_by(SQUARE) {
             let from = from.wrapping_offset(j as isize * column).wrapping_add(d);
@@ -80,8 +80,7 @@ unsafe fn transpose(from: *const f32, column: isize, to: *mut f32, n: usize, k: 
             // SAFETY: a part of both.
             unsafe {
                 if k - d >= SQUARE && n - j >= SQUARE {
-                    // With known bounds, without branches.
-                    square(from, column, to, SQUARE, SQUARE);
+                    R::transpose(from, column, to, PANEL[0] as isize);
                 } else {
                     square(from, column, to, (n - j).min(SQUARE), (k - d).min(SQUARE));
                 }

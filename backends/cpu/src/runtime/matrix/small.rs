@@ -33,7 +33,7 @@ for_every_isa!(
 /// Tiles of up to 4 rows by 32 columns.
 #[inline(always)]
 // SAFETY (for callers): `p` points to a product that keeps the contract at the top of `matrix`.
-unsafe fn multiply<R: Registers>(p: *const Product) {
+pub(super) unsafe fn multiply<R: Registers>(p: *const Product) {
     // SAFETY: the caller gives a product of his own.
     let p = unsafe { &*p };
     let mut column = 0;

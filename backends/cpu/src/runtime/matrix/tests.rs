@@ -240,3 +240,51 @@ fn own_kernels_have_the_same_bits_wherever_multiply_add_is_fused() {
         assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{m} x {n} x {k}");
     }
 }
+
+/// Blocks side by side in the rows of larger matrices, each against a product of its own.
+#[test]
+fn batches_are_their_products() {
+    for &isa in Isa::available() {
+        for [count, m, n, k] in
+            [[5, 70, 4, 4], [3, 33, 3, 5], [4, 4, 4, 100], [2, 5, 3, 64], [3, 2, 2, 2], [1, 40, 17, 9]]
+        {
+            for transposed in [false, true] {
+                for alpha in [0.0, 1.0] {
+                    batch(isa, count, [m, n, k], transposed, alpha);
+                }
+            }
+        }
+    }
+}
+
+fn batch(isa: Isa, count: usize, [m, n, k]: [usize; 3], transposed: bool, alpha: f32) {
+    // Rows hold all blocks; `b` is a matrix for each block, or, where it has many rows, blocks of rows, too.
+    let (a_rs, c_rs) = ((count * k) as isize, (count * n) as isize);
+    let long = k > m;
+    let (b_rs, b_cs, b_step) = match (long, transposed) {
+        (true, _) => ((count * n) as isize, 1, n as isize),
+        (false, false) => (n as isize, 1, (n * k) as isize),
+        (false, true) => (1, k as isize, (n * k) as isize),
+    };
+    let a = numbers(m * count * k, 1, -1.0, 1.0);
+    let b = numbers(count * n * k, 2, -1.0, 1.0);
+    let before =
+        if alpha == 0.0 { vec![f32::NAN; m * count * n] } else { numbers(m * count * n, 3, -1.0, 1.0) };
+    let (mut found, mut wanted) = (before.clone(), before);
+    // SAFETY: the layouts have room for the strides.
+    unsafe {
+        let (a, b) = (a.as_ptr(), b.as_ptr());
+        let f = gemm_f32_batch::function(isa);
+        let c = found.as_mut_ptr();
+        f(count, n as isize, k as isize, b_step, m, n, k, c, c_rs, 1, alpha, a, a_rs, 1, b, b_rs, b_cs, 1.0);
+        let f = gemm_f32::function(isa);
+        for number in 0..count {
+            let (a, b) = (a.add(number * k), b.offset(number as isize * b_step));
+            let c = wanted.as_mut_ptr().add(number * n);
+            f(m, n, k, c, c_rs, 1, alpha, a, a_rs, 1, b, b_rs, b_cs, 1.0);
+        }
+    }
+    for (at, (a, b)) in found.iter().zip(&wanted).enumerate() {
+        assert!((a - b).abs() <= 1e-5 * k as f32, "{isa:?} {count} x {m} x {n} x {k}, element {at}: {a} {b}");
+    }
+}

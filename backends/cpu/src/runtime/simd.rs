@@ -428,6 +428,7 @@ impl Registers for Avx512Registers {
 
     /// Pairs, fours and then whole rows change places, in registers.
     #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "iterators may not be inlined under a target feature")]
     unsafe fn transpose(from: *const f32, from_rows: isize, to: *mut f32, to_rows: isize) {
         use std::arch::x86_64::*;
         // SAFETY: rows of the squares, and instructions that the caller has.

@@ -184,6 +184,49 @@ fn renames(calls: &Axes, own: &Axes, axes: &Axes, function: Name) -> Vec<(Axis, 
 
 /// The forward values that the backward part uses and that are not cheap to make again.
 fn saved_values(joint: &Joint) -> Vec<ValueId> {
+    let used = used_values(joint);
+    let again = made_of(joint, &used);
+    used.into_iter().filter(|v| !again[v.index()]).collect()
+}
+
+/// What may be computed again in place of being saved, in the units of [`work`].
+const CHEAP: u32 = 5;
+
+/// Which of the values that the backward part uses follow from the others by little elementwise work: reading and writing a
+/// value of that size takes longer, and its memory is held until then.
+fn made_of(joint: &Joint, used: &[ValueId]) -> Vec<bool> {
+    let graph = &joint.graph;
+    // The work to make a value from used ones and inputs; none if it is too much, or does not follow from them.
+    let mut cost: Vec<Option<u32>> = vec![None; joint.forward_nodes];
+    let mut again = vec![false; joint.forward_nodes];
+    for (value, node) in graph.iter().take(joint.forward_nodes) {
+        let from = node.operands.iter().try_fold(0u32, |sum, o| Some(sum.saturating_add(cost[o.index()]?)));
+        let made = match node.op.kind().class() {
+            Class::Elementwise => from.map(|cost| cost.saturating_add(work(&node.op))),
+            Class::View | Class::Leaf => from,
+            Class::Reduce | Class::Cumulative | Class::Indexed | Class::Control => None,
+        };
+        let made = made.filter(|cost| *cost <= CHEAP);
+        let is_used = used.contains(&value);
+        again[value.index()] = is_used && made.is_some() && node.op.kind().class() == Class::Elementwise;
+        cost[value.index()] = if is_used && !again[value.index()] { Some(0) } else { made };
+    }
+    again
+}
+
+/// The work of an elementwise operation an element, that of an addition being 1.
+fn work(op: &Op) -> u32 {
+    let is_transcendental =
+        matches!(op, Op::Exp | Op::Log | Op::Log1p | Op::Tanh | Op::Sigmoid | Op::Logsigmoid | Op::Erf);
+    match (is_transcendental, matches!(op, Op::Sqrt | Op::Div)) {
+        (true, _) => 6,
+        (false, true) => 3,
+        (false, false) => 1,
+    }
+}
+
+/// The forward values that the backward part uses, but for those that are inputs with their elements moved.
+fn used_values(joint: &Joint) -> Vec<ValueId> {
     let graph = &joint.graph;
     let is_forward = |v: ValueId| v.index() < joint.forward_nodes;
     // What depends on no input, and what follows from the inputs by moving elements alone.

@@ -244,11 +244,12 @@ impl egg::Analysis<Term> for Facts {
         a.constant = match (a.constant, b.constant) {
             (Some(x), Some(y)) => {
                 let (p, q) = (x.get(), y.get());
-                // Two orders of evaluation may differ in the last digits; more is a contradiction.
+                // Two orders of evaluation may differ in the last digits; more is a contradiction. The one that is known stays:
+                // where constants are products and quotients of each other, others would follow from each new one for ever.
                 if (p - q).abs() > 1e-6 * (p.abs() + q.abs()) {
                     self.alarms += 1;
                 }
-                Some(x.min(y))
+                Some(x)
             }
             (x, y) => x.or(y),
         };

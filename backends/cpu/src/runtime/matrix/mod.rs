@@ -78,6 +78,31 @@ impl Product {
 }
 
 impl<A> Product<A> {
+    /// From the arguments of a call.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the calling convention of generated code")]
+    fn new(
+        m: usize,
+        n: usize,
+        k: usize,
+        c: *mut f32,
+        c_rs: isize,
+        c_cs: isize,
+        alpha: f32,
+        a: *const A,
+        a_rs: isize,
+        a_cs: isize,
+        b: *const f32,
+        b_rs: isize,
+        b_cs: isize,
+        beta: f32,
+    ) -> Product<A> {
+        let c = View { data: c, rows: c_rs, columns: c_cs };
+        let a = View { data: a, rows: a_rs, columns: a_cs };
+        let b = View { data: b, rows: b_rs, columns: b_cs };
+        Product { m, n, k, c, alpha, a, b, beta }
+    }
+
     /// Stores the elements that begin at a row and column, given their sums of products.
     ///
     /// # Safety
@@ -89,6 +114,54 @@ impl<A> Product<A> {
         // SAFETY: the caller names elements of c.
         unsafe {
             if self.alpha == 0.0 { sum } else { V::splat(self.alpha).fma(V::load(c), sum) }.store(c);
+        }
+    }
+}
+
+/// A product, in the way that suits it.
+#[inline(always)]
+// SAFETY (for callers): the contract at the top of the module.
+unsafe fn multiply<R: Registers>(p: Product) {
+    // The larger matrix on the left, a vector on the right.
+    let tall = if p.n <= p.m { p } else { p.transposed() };
+    // Contiguous rows of b and c, if there are any.
+    let flat = if p.b.columns == 1 && p.c.columns == 1 { p } else { p.transposed() };
+    // Contiguous rows of c, whatever b is.
+    let even = if p.c.columns == 1 { p } else { p.transposed() };
+    // SAFETY: the caller's contract, which is symmetrical under transposition.
+    unsafe {
+        if resident::suits(&flat) {
+            resident::kernel::function(R::ISA)(&flat);
+        } else if dots::suits(&tall) {
+            dots::kernel::function(R::ISA)(&tall);
+        } else if columns::suits(&tall) {
+            columns::kernel::function(R::ISA)(&tall);
+        } else if small::suits(&flat) {
+            small::kernel::function(R::ISA)(&flat);
+        } else if packed::suits(&even) {
+            packed::kernel::function(R::ISA)(&even);
+        } else {
+            gemm::gemm(
+                p.m,
+                p.n,
+                p.k,
+                p.c.data,
+                p.c.columns,
+                p.c.rows,
+                p.alpha != 0.0,
+                p.a.data,
+                p.a.columns,
+                p.a.rows,
+                p.b.data,
+                p.b.columns,
+                p.b.rows,
+                p.alpha,
+                p.beta,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
         }
     }
 }
@@ -112,58 +185,9 @@ unsafe fn product<R: Registers>(
     b_cs: isize,
     beta: f32,
 ) {
-    let p = Product {
-        m,
-        n,
-        k,
-        c: View { data: c, rows: c_rs, columns: c_cs },
-        alpha,
-        a: View { data: a, rows: a_rs, columns: a_cs },
-        b: View { data: b, rows: b_rs, columns: b_cs },
-        beta,
-    };
-    // The larger matrix on the left, a vector on the right.
-    let tall = if n <= m { p } else { p.transposed() };
-    // Contiguous rows of b and c, if there are any.
-    let flat = if b_cs == 1 && c_cs == 1 { p } else { p.transposed() };
-    // Contiguous rows of c, whatever b is.
-    let even = if c_cs == 1 { p } else { p.transposed() };
-    // SAFETY: the caller's contract, which is symmetrical under transposition.
-    unsafe {
-        if resident::suits(&flat) {
-            resident::kernel::function(R::ISA)(&flat);
-        } else if dots::suits(&tall) {
-            dots::kernel::function(R::ISA)(&tall);
-        } else if columns::suits(&tall) {
-            columns::kernel::function(R::ISA)(&tall);
-        } else if small::suits(&flat) {
-            small::kernel::function(R::ISA)(&flat);
-        } else if packed::suits(&even) {
-            packed::kernel::function(R::ISA)(&even);
-        } else {
-            gemm::gemm(
-                m,
-                n,
-                k,
-                c,
-                c_cs,
-                c_rs,
-                alpha != 0.0,
-                a,
-                a_cs,
-                a_rs,
-                b,
-                b_cs,
-                b_rs,
-                alpha,
-                beta,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
-            );
-        }
-    }
+    let p = Product::new(m, n, k, c, c_rs, c_cs, alpha, a, a_rs, a_cs, b, b_rs, b_cs, beta);
+    // SAFETY: the caller's contract.
+    unsafe { multiply::<R>(p) }
 }
 
 #[inline(always)]
@@ -189,29 +213,16 @@ unsafe fn products<R: Registers>(
     b_cs: isize,
     beta: f32,
 ) {
-    let first = Product {
-        m,
-        n,
-        k,
-        c: View { data: c, rows: c_rs, columns: c_cs },
-        alpha,
-        a: View { data: a, rows: a_rs, columns: a_cs },
-        b: View { data: b, rows: b_rs, columns: b_cs },
-        beta,
-    };
+    let first = Product::new(m, n, k, c, c_rs, c_cs, alpha, a, a_rs, a_cs, b, b_rs, b_cs, beta);
     let batch = Batch { first, count, c: c_step, a: a_step, b: b_step };
     let flat = if c_cs == 1 { batch } else { batch.transposed() };
     // SAFETY: the caller's contract.
     unsafe {
         if batch::suits(&flat) {
-            batch::kernel::function(R::ISA)(&flat);
-            return;
+            return batch::kernel::function(R::ISA)(&flat);
         }
         for number in 0..count {
-            let p = batch.item(number);
-            product::<R>(
-                m, n, k, p.c.data, c_rs, c_cs, alpha, p.a.data, a_rs, a_cs, p.b.data, b_rs, b_cs, beta,
-            );
+            multiply::<R>(batch.item(number));
         }
     }
 }

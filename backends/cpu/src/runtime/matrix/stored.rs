@@ -4,7 +4,7 @@
 //! the matrix is widened block by block into memory that the thread keeps, and the blocks are multiplied as f32.
 //! Invariant: as for all products, the way depends on shape and strides alone.
 
-use super::{Element, Product, View, columns, dots, gemm_f32};
+use super::{Element, Product, columns, dots, gemm_f32};
 use crate::runtime::isa::{Isa, for_every_isa};
 use crate::runtime::simd::{Bf16, F16, Registers, Vector};
 use std::cell::RefCell;
@@ -72,16 +72,7 @@ unsafe fn product<E: Half, R: Registers>(
     b_cs: isize,
     beta: f32,
 ) {
-    let p = Product {
-        m,
-        n,
-        k,
-        c: View { data: c, rows: c_rs, columns: c_cs },
-        alpha,
-        a: View { data: a, rows: a_rs, columns: a_cs },
-        b: View { data: b, rows: b_rs, columns: b_cs },
-        beta,
-    };
+    let p = Product::new(m, n, k, c, c_rs, c_cs, alpha, a, a_rs, a_cs, b, b_rs, b_cs, beta);
     if n <= m && dots::suits(&p) {
         // SAFETY: the caller's contract.
         return unsafe { E::dots(R::ISA)(&p) };

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use carousel_autodiff as autodiff;
 use carousel_core::backend::{Backend, Executable};
+use carousel_core::lower_stored;
 use carousel_core::program::Stored;
-use carousel_core::{Target, lower_stored};
 use carousel_cpu::CpuBackend;
 use carousel_ir::{Axis, Diagnostic, FunctionId, Module, Name, Op, Span, verify};
 use carousel_passes::carry::{Summaries, carry};
@@ -156,7 +156,7 @@ impl Engine {
                 let (canonical, _) = self.passes.simplified(&module);
                 let (module, forms) = self.passes.in_forms(&canonical, &[function], &self.forms);
                 let (module, _) = self.passes.lowerable(&module, Some(&canonical));
-                let program = lower_stored(&module, function, stored, &Target::default())?;
+                let program = lower_stored(&module, function, stored, &backend.target())?;
                 let failed = |e| vec![Diagnostic::error("compile", Span::default(), format!("{e}"))];
                 Ok(CompiledFunction { executable: backend.compile(program).map_err(failed)?, forms })
             }

@@ -426,10 +426,11 @@ impl LanguageFunction {
     /// The states of a memory with their shapes, in the order of inputs; zeros where nothing was read.
     fn states(&self, memory: &Memory, batch: &Batch) -> Result<Vec<StateValues>, RunError> {
         let ports = self.executable.inputs().iter().filter(|port| port.name.as_str().starts_with(STATE));
+        let remembered = memory.states()?;
         let states = ports.enumerate().map(|(at, port)| {
             let shape = shape_of(port, batch.rows, batch.context)?;
             let zeros = || vec![0.0; shape.iter().product::<u64>() as usize];
-            let values = memory.states.get(at).cloned().unwrap_or_else(zeros);
+            let values = remembered.get(at).cloned().unwrap_or_else(zeros);
             Ok((shape, values))
         });
         states.collect()
@@ -486,7 +487,7 @@ impl LanguageFunction {
         let mut outputs: Vec<DataMut<'_>> = outputs.collect::<Result<_, _>>()?;
         self.run_from(memory, parameters, reading, &mut outputs)?;
         drop(outputs);
-        memory.states = next;
+        memory.set(next);
         Ok(loss[0])
     }
 }

@@ -1,6 +1,13 @@
 //! AdamW over the arena of parameters: the update written in `.xl`, compiled like everything else, one pass a group.
+//!
+//! Moments stay where the update computes; who wants to save them gets them.
+
+use std::borrow::Cow;
+use std::ops::Range;
 
 use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
+use carousel_core::resident::{Input, Output, Resident};
+use carousel_ir::DType;
 use carousel_ir::text::{Options, elaborate, parse_program};
 
 use crate::compile::Engine;
@@ -15,11 +22,17 @@ pub struct Optimizer {
     sum_squares: Box<dyn Executable>,
     /// The parameters.
     pub values: Vec<f32>,
-    /// First moments.
-    pub first: Vec<f32>,
-    /// Second moments.
-    pub second: Vec<f32>,
+    /// First and second moments, if they are not elsewhere.
+    moments: [Vec<f32>; 2],
     next: [Vec<f32>; 3],
+    /// For each group the moments, and room for the next ones, if the update computes elsewhere.
+    there: Option<[Turn; 2]>,
+}
+
+/// First and second moments, and where the next ones go.
+struct Turn {
+    now: [Box<dyn Resident>; 2],
+    next: [Box<dyn Resident>; 2],
 }
 
 /// What one update depends on beside the gradients.
@@ -51,11 +64,44 @@ impl Optimizer {
         Optimizer {
             update: compile("adamw"),
             sum_squares: compile("sum_squares"),
-            first: zeros.clone(),
-            second: zeros.clone(),
+            moments: [zeros.clone(), zeros.clone()],
             next: [zeros.clone(), zeros.clone(), zeros],
+            there: None,
             values,
         }
+    }
+
+    /// First and second moments.
+    pub fn moments(&self, layout: &Layout) -> Result<[Cow<'_, [f32]>; 2], RunError> {
+        let [first, second] = &self.moments;
+        let Some(there) = &self.there else { return Ok([first.into(), second.into()]) };
+        let fetch = |which: usize| {
+            let mut moments = vec![0.0; self.values.len()];
+            for (turn, range) in there.iter().zip(layout.groups()) {
+                turn.now[which].read(DataMut::F32(&mut moments[range]))?;
+            }
+            Ok::<_, RunError>(Cow::Owned(moments))
+        };
+        Ok([fetch(0)?, fetch(1)?])
+    }
+
+    /// Goes on from these moments.
+    pub fn set_moments(&mut self, moments: [Vec<f32>; 2]) {
+        (self.moments, self.there) = (moments, None);
+    }
+
+    /// Moments where the update computes.
+    fn sent(&self, layout: &Layout) -> Result<[Turn; 2], RunError> {
+        let room = |range: &Range<usize>| self.update.resident(DType::F32, range.len() as u64);
+        let send = |range: &Range<usize>| {
+            let mut now = [room(range)?, room(range)?];
+            for (there, here) in now.iter_mut().zip(&self.moments) {
+                there.write(Data::F32(&here[range.clone()]))?;
+            }
+            Ok::<_, RunError>(Turn { now, next: [room(range)?, room(range)?] })
+        };
+        let [decayed, free] = layout.groups();
+        Ok([send(&decayed)?, send(&free)?])
     }
 
     /// The norm of all gradients together.
@@ -77,8 +123,11 @@ impl Optimizer {
     ) -> Result<(), RunError> {
         let scale = if with.clip > 0.0 { (with.clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
         let correction = |beta: f64| 1.0 - beta.powf(with.step as f64 + 1.0);
-        let [decayed, free] = layout.groups();
-        for (range, decay) in [(decayed, with.adamw.weight_decay), (free, 0.0)] {
+        if self.update.is_elsewhere() && self.there.is_none() {
+            self.there = Some(self.sent(layout)?);
+        }
+        for (group, range) in layout.groups().into_iter().enumerate() {
+            let decay = if group == 0 { with.adamw.weight_decay } else { 0.0 };
             if range.is_empty() {
                 continue;
             }
@@ -94,19 +143,34 @@ impl Optimizer {
             ]
             .map(|x| [x as f32]);
             let shape = [range.len() as u64];
-            let vectors = [&self.values[..], gradients, &self.first, &self.second];
+            let vectors = [&self.values[..], gradients, &self.moments[0], &self.moments[1]];
             let vectors = vectors.map(|v| Tensor { data: Data::F32(&v[range.clone()]), shape: &shape });
-            let inputs: Vec<Tensor<'_>> = vectors
-                .into_iter()
-                .chain(scalars.iter().map(|s| Tensor { data: Data::F32(s), shape: &[] }))
-                .collect();
-            let mut outputs = self.next.each_mut().map(|v| DataMut::F32(&mut v[range.clone()]));
-            self.update.run(&inputs, &mut outputs)?;
+            let scalars = scalars.iter().map(|s| Tensor { data: Data::F32(s), shape: &[] });
+            let Some(there) = &mut self.there else {
+                let inputs: Vec<Tensor<'_>> = vectors.into_iter().chain(scalars).collect();
+                let mut outputs = self.next.each_mut().map(|v| DataMut::F32(&mut v[range.clone()]));
+                self.update.run(&inputs, &mut outputs)?;
+                continue;
+            };
+            let Turn { now, next } = &mut there[group];
+            let [values, gradients, _, _] = vectors.map(Input::Passed);
+            let moments = now.each_ref().map(|m| Input::Resident { memory: &**m, shape: &shape });
+            let inputs = [values, gradients].into_iter().chain(moments).chain(scalars.map(Input::Passed));
+            let inputs: Vec<Input<'_>> = inputs.collect();
+            let [first, second] = next;
+            let values = Output::Passed(DataMut::F32(&mut self.next[0][range.clone()]));
+            let mut outputs = [values, Output::Resident(&mut **first), Output::Resident(&mut **second)];
+            self.update.run_resident(&inputs, &mut outputs)?;
         }
         let [values, first, second] = &mut self.next;
         std::mem::swap(&mut self.values, values);
-        std::mem::swap(&mut self.first, first);
-        std::mem::swap(&mut self.second, second);
+        match &mut self.there {
+            Some(there) => there.iter_mut().for_each(|turn| std::mem::swap(&mut turn.now, &mut turn.next)),
+            None => {
+                std::mem::swap(&mut self.moments[0], first);
+                std::mem::swap(&mut self.moments[1], second);
+            }
+        }
         Ok(())
     }
 }

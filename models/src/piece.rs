@@ -8,14 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
 use carousel_core::program::Port;
+use carousel_core::resident::{Input, Output, Resident};
 use carousel_ir::{Name, Size};
 use carousel_passes::carry::{FRESH, NEXT, STATE};
 use carousel_passes::forms::FormReport;
 use smallvec::SmallVec;
 
 use crate::compile::CompiledFunction;
+use crate::kept::{Kept, KeptWeights, SpareStates, states_there};
+use crate::memory::KeptStates;
 use crate::parameters::Layout;
 use crate::weights::Weights;
+
+pub use crate::memory::Memory;
 
 /// A compiled model that goes on where it stopped: functions for pieces of any length, and one for single tokens.
 pub struct Reader {
@@ -28,33 +33,11 @@ pub struct Reader {
     forms: FormReport,
     vocabulary: usize,
     signature: u64,
+    /// Weights, where functions compute.
+    kept: KeptWeights,
     /// States of memories that have gone on, to be written to.
     spare: Mutex<Vec<Vec<Vec<f32>>>>,
-}
-
-/// What a model remembers of a text.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Memory {
-    /// Elements of each state, in the order of the function's inputs; empty as long as nothing was read.
-    pub(crate) states: Vec<Vec<f32>>,
-    rows: usize,
-}
-
-impl Memory {
-    /// Of a number of texts that are read side by side, none of which has begun.
-    pub fn empty(rows: usize) -> Memory {
-        Memory { states: Vec::new(), rows }
-    }
-
-    /// Its size in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.states.iter().map(|state| size_of_val(state.as_slice()) as u64).sum()
-    }
-
-    /// Whether nothing was read yet.
-    pub fn is_empty(&self) -> bool {
-        self.states.is_empty()
-    }
+    spare_there: SpareStates,
 }
 
 /// One of the states that a memory is made of.
@@ -87,7 +70,9 @@ impl Reader {
             one: Piece::new(one.executable, layout),
             vocabulary: vocabulary as usize,
             signature,
+            kept: KeptWeights::default(),
             spare: Mutex::default(),
+            spare_there: SpareStates::default(),
         }
     }
 
@@ -103,9 +88,9 @@ impl Reader {
 
     /// The states of a memory, in the order of the function's inputs.
     pub fn states<'m>(&self, memory: &'m Memory) -> Result<Vec<State<'m>>, RunError> {
-        let mut values = memory.states.iter();
+        let mut values = memory.states()?.iter();
         let ports = self.state_ports().map(|port| {
-            let shape = shape_of(port, memory.rows, 1)?;
+            let shape = shape_of(port, memory.rows(), 1)?;
             let values = values.next().map(Vec::as_slice).unwrap_or_default();
             Ok(State { name: port.name.to_string(), shape, values })
         });
@@ -118,19 +103,19 @@ impl Reader {
     /// If their numbers are not those of the function.
     pub fn memory(&self, rows: usize, states: Vec<Vec<f32>>) -> Memory {
         assert_eq!(states.len(), self.state_ports().count(), "a value for each state");
-        Memory { states, rows }
+        Memory::of(states, rows)
     }
 
     /// One memory of several that have begun, to be read side by side; none if a state is not kept for each text.
     pub fn join(&self, memories: &[&Memory]) -> Option<Memory> {
-        let rows = memories.iter().map(|memory| memory.rows).sum();
+        let rows = memories.iter().map(|memory| memory.rows()).sum();
         let join = |(at, port): (usize, &Port)| {
             let place = batch_axis(port)?;
             let mut parts = Vec::with_capacity(memories.len());
             for memory in memories {
-                let shape = shape_of(port, memory.rows, 1).ok()?;
+                let shape = shape_of(port, memory.rows(), 1).ok()?;
                 let run = shape[place..].iter().product::<u64>() as usize;
-                parts.push(memory.states.get(at)?.chunks_exact(run.max(1)));
+                parts.push(memory.states().ok()?.get(at)?.chunks_exact(run.max(1)));
             }
             let mut state = Vec::new();
             while let Some(first) = parts[0].next() {
@@ -142,20 +127,20 @@ impl Reader {
             Some(state)
         };
         let states = self.state_ports().enumerate().map(join).collect::<Option<_>>()?;
-        Some(Memory { states, rows })
+        Some(Memory::of(states, rows))
     }
 
     /// The memory of one of several texts that were read side by side; none if a state is not kept for each text.
     pub fn row(&self, memory: &Memory, row: usize) -> Option<Memory> {
         let cut = |(port, state): (&Port, &Vec<f32>)| {
             let place = batch_axis(port)?;
-            let shape = shape_of(port, memory.rows, 1).ok()?;
+            let shape = shape_of(port, memory.rows(), 1).ok()?;
             let run = shape[place + 1..].iter().product::<u64>() as usize;
-            let rows = state.chunks_exact(run.max(1)).skip(row).step_by(memory.rows);
+            let rows = state.chunks_exact(run.max(1)).skip(row).step_by(memory.rows());
             Some(rows.flatten().copied().collect())
         };
-        let states = self.state_ports().zip(&memory.states).map(cut).collect::<Option<_>>()?;
-        Some(Memory { states, rows: 1 })
+        let states = self.state_ports().zip(memory.states().ok()?).map(cut).collect::<Option<_>>()?;
+        Some(Memory::of(states, 1))
     }
 
     fn state_ports(&self) -> impl Iterator<Item = &Port> {
@@ -181,7 +166,7 @@ impl Reader {
         tokens: &[i32],
     ) -> Result<Vec<f32>, RunError> {
         let mut logits = vec![0.0; tokens.len() * self.vocabulary];
-        let piece = if tokens.len() == memory.rows { &self.one } else { &self.any };
+        let piece = if tokens.len() == memory.rows() { &self.one } else { &self.any };
         self.run(piece, parameters, memory, tokens, &mut logits)?;
         Ok(logits)
     }
@@ -195,7 +180,7 @@ impl Reader {
         tokens: &[i32],
         logits: &mut Vec<f32>,
     ) -> Result<(), RunError> {
-        let (rows, length) = (memory.rows, tokens.len() / memory.rows);
+        let (rows, length) = (memory.rows(), tokens.len() / memory.rows());
         logits.resize(rows * self.vocabulary, 0.0);
         if length == 1 {
             return self.run(&self.one, parameters, memory, tokens, logits);
@@ -225,26 +210,33 @@ impl Reader {
         tokens: &[i32],
         logits: &mut [f32],
     ) -> Result<(), RunError> {
-        let shapes = piece.shapes(memory.rows, tokens.len() / memory.rows)?;
-        let is_fresh = memory.states.is_empty();
-        if is_fresh {
-            memory.states = piece.states(&shapes);
+        let shapes = piece.shapes(memory.rows(), tokens.len() / memory.rows())?;
+        let is_fresh = memory.is_empty();
+        if let Some(kept) = self.kept.of(&*piece.executable, parameters)? {
+            let states = states_there(&*piece.executable, memory, || piece.states(&shapes))?;
+            let mut next = self.spare_there.like(&*piece.executable, &states)?;
+            piece.run_elsewhere((&kept, &states), &shapes, is_fresh, tokens, &mut next, logits)?;
+            memory.set_there(Arc::new(next));
+            self.spare_there.give(states);
+            return Ok(());
         }
+        let states = memory.take().filter(|states| !states.is_empty());
+        let states = states.unwrap_or_else(|| piece.states(&shapes));
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |states: &Vec<Vec<f32>>| {
-            states.len() == memory.states.len()
-                && states.iter().zip(&memory.states).all(|(a, b)| a.len() == b.len())
+        let fits = |spare: &Vec<Vec<f32>>| {
+            spare.len() == states.len() && spare.iter().zip(&states).all(|(a, b)| a.len() == b.len())
         };
         let taken = spare.iter().position(fits).map(|at| spare.swap_remove(at));
         drop(spare);
         let mut next = taken.unwrap_or_else(|| piece.states(&shapes));
-        piece.run(parameters, &shapes, is_fresh, tokens, &memory.states, &mut next, logits)?;
-        std::mem::swap(&mut memory.states, &mut next);
+        let result = piece.run(parameters, &shapes, is_fresh, tokens, &states, &mut next, logits);
+        let (now, before) = if result.is_ok() { (next, states) } else { (states, next) };
+        memory.set(now);
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < MOST_SPARE {
-            spare.push(next);
+            spare.push(before);
         }
-        Ok(())
+        result
     }
 }
 
@@ -340,6 +332,40 @@ impl Piece {
         });
         let mut results: SmallVec<[DataMut<'_>; ON_STACK]> = results.collect();
         self.executable.run(&tensors, &mut results)
+    }
+
+    /// The same with weights and states where the function computes.
+    fn run_elsewhere(
+        &self,
+        (weights, states): (&Kept, &KeptStates),
+        shapes: &[Vec<u64>],
+        is_fresh: bool,
+        tokens: &[i32],
+        next: &mut [Box<dyn Resident>],
+        logits: &mut [f32],
+    ) -> Result<(), RunError> {
+        let fresh = [if is_fresh { -1 } else { 0 }];
+        let mut inputs: Vec<Input<'_>> = Vec::with_capacity(self.sources.len());
+        for (source, shape) in self.sources.iter().zip(shapes) {
+            let passed = |data| Input::Passed(Tensor { data, shape });
+            inputs.push(match source {
+                Source::Parameter(at) => Input::Resident { memory: &*weights[*at], shape },
+                Source::State(at) => Input::Resident { memory: &*states[*at], shape },
+                Source::Tokens => passed(Data::I32(tokens)),
+                Source::Fresh => passed(Data::Bool(&fresh)),
+                Source::Zero => passed(Data::U32(&[0])),
+            });
+        }
+        let (mut next, mut logits) = (next.iter_mut(), Some(logits));
+        let outputs = self.executable.outputs().iter().map(|port| {
+            let is_state = port.name.as_str().starts_with(NEXT);
+            match if is_state { next.next() } else { None } {
+                Some(state) => Output::Resident(&mut **state),
+                None => Output::Passed(DataMut::F32(logits.take().unwrap_or_default())),
+            }
+        });
+        let mut outputs: Vec<Output<'_>> = outputs.collect();
+        self.executable.run_resident(&inputs, &mut outputs)
     }
 }
 

@@ -144,11 +144,10 @@ impl Trainer {
             let mut states = moments.carried.into_iter();
             if !carried.is_empty() {
                 let each = carried.len() / config.accumulate;
-                memories.iter_mut().for_each(|memory| memory.states = states.by_ref().take(each).collect());
+                memories.iter_mut().for_each(|memory| memory.set(states.by_ref().take(each).collect()));
             }
             optimizer.values = checkpoint.parameters(&specs)?.concat();
-            optimizer.first = moments.first.concat();
-            optimizer.second = moments.second.concat();
+            optimizer.set_moments([moments.first.concat(), moments.second.concat()]);
             (step, unlogged, best) = (manifest.step, manifest.unlogged, manifest.best);
         }
         std::fs::create_dir_all(&config.out).map_err(|source| MetricsError::Io {
@@ -369,19 +368,21 @@ impl Trainer {
         };
         let layout = self.model.layout();
         let specs = carried(&self.gradient, &self.config, &self.data, self.step)?;
-        let states = self.memories.iter().flat_map(|memory| &memory.states);
+        let states = self.memories.iter().map(Memory::states).collect::<Result<Vec<_>, _>>()?;
+        let states = states.into_iter().flatten();
         let carried: Vec<TensorRef<'_>> = specs
             .iter()
             .zip(states)
             .map(|(spec, values)| TensorRef { name: &spec.name, shape: &spec.shape, values })
             .collect();
+        let [first, second] = self.optimizer.moments(layout)?;
         checkpoint::save(
             &self.config.out.join(folder),
             &Snapshot {
                 manifest: &manifest,
                 parameters: &layout.tensors(&self.optimizer.values),
-                first_moments: &layout.tensors(&self.optimizer.first),
-                second_moments: &layout.tensors(&self.optimizer.second),
+                first_moments: &layout.tensors(&first),
+                second_moments: &layout.tensors(&second),
                 carried: &carried,
                 tokenizer: self.tokenizer().and_then(Tokenizer::file),
             },

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use carousel_core::backend::Data;
 use carousel_core::program::{Stored, element_bytes, places};
@@ -20,6 +21,18 @@ use crate::parameters::Layout;
 pub struct Weights<'a> {
     arena: Cow<'a, [f32]>,
     parts: Vec<Part>,
+    identity: Identity,
+}
+
+/// Tells weights from others: those with the same identity are the same numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Identity(u64);
+
+impl Identity {
+    fn new() -> Identity {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Identity(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -60,12 +73,21 @@ impl<'a> Weights<'a> {
         let arena = arena.into();
         assert_eq!(arena.len(), layout.elements(), "an arena of the layout's length");
         let parts = layout.parameters().iter().map(|p| Part::Arena(p.range.clone())).collect();
-        Weights { arena, parts }
+        Weights { arena, parts, identity: Identity::new() }
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// How many parameters there are.
+    pub(crate) fn count(&self) -> usize {
+        self.parts.len()
     }
 
     /// None yet.
     pub(crate) fn none() -> Weights<'static> {
-        Weights { arena: Cow::Borrowed(&[]), parts: Vec::new() }
+        Weights { arena: Cow::Borrowed(&[]), parts: Vec::new(), identity: Identity::new() }
     }
 
     /// The next parameter: bytes of a file, if they are such that they can be used where they lie. Whether they were.
@@ -79,6 +101,7 @@ impl<'a> Weights<'a> {
         let part = Part::File(Mapped { file: file.clone(), bytes, dtype, axes });
         let fits = self.elements_of(&part).is_some();
         if fits {
+            self.identity = Identity::new();
             self.parts.push(part);
         }
         fits
@@ -86,6 +109,7 @@ impl<'a> Weights<'a> {
 
     /// The next parameter, whose elements are to be written here.
     pub(crate) fn room(&mut self, elements: usize) -> &mut [f32] {
+        self.identity = Identity::new();
         let arena = self.arena.to_mut();
         let start = arena.len();
         arena.resize(start + elements, 0.0);
@@ -161,7 +185,7 @@ impl<'a> Weights<'a> {
             .parameters()
             .iter()
             .map(|p| Part::Halves(to, arena[p.range.clone()].iter().map(round).collect()));
-        Weights { arena: Cow::Borrowed(&[]), parts: parts.collect() }
+        Weights { arena: Cow::Borrowed(&[]), parts: parts.collect(), identity: Identity::new() }
     }
 
     /// The bits of each number, as it is stored.

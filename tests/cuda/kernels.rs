@@ -1,11 +1,12 @@
 //! The CUDA C++ of a kernel of each class, whole.
 
+use carousel_core::lower;
 use carousel_core::program::Program;
-use carousel_core::{Target, lower};
-use carousel_cuda::cuda;
+use carousel_cuda::{compiled, cuda, target};
 use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_ir::{FunctionId, Module};
 use carousel_models::compile::simplified;
+use carousel_tests::emulated::install_compiler;
 
 /// A function of each class of kernels, with the name of its snapshot.
 #[rustfmt::skip]
@@ -37,7 +38,7 @@ pub(crate) fn elaborated(text: &str) -> (Module, FunctionId) {
 
 pub(crate) fn lowered(text: &str) -> Program {
     let (module, root) = elaborated(text);
-    lower(&module, root, &Target::default()).unwrap_or_else(|problems| panic!("{problems:?}"))
+    lower(&module, root, &target()).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 /// The text of a kernel without what is put in front of it.
@@ -63,4 +64,29 @@ fn the_text_is_the_same_every_time() {
             assert_eq!(cuda(a), cuda(b));
         }
     }
+}
+
+/// Lines of a kernel, and the lines of the program that they compute.
+#[test]
+fn lines_come_from_lines_of_the_program() {
+    install_compiler();
+    let text = "fn f(x: [s, d = 64], w: [d]) -> (y: [s, d], z: [s, d]) {
+      let scale = sqrt(sum[d](x * x) + 1)
+      let y = tanh(x / scale) * w
+      let z = y * y + 1
+    }";
+    let line_of = |at: usize| text[..at].matches('\n').count() + 1;
+    let mut found = Vec::new();
+    for kernel in &lowered(text).kernels {
+        let compiled = compiled(kernel).unwrap_or_else(|error| panic!("{error}"));
+        for (number, line) in cuda(kernel).lines().enumerate() {
+            let name = line.trim_start().strip_prefix("store_run(&").and_then(|rest| rest.split_once('['));
+            if let Some((name, _)) = name {
+                let span = compiled.origin(number as u32 + 1).expect("a line of the program");
+                found.push((name.to_string(), line_of(span.start as usize)));
+            }
+        }
+    }
+    found.sort();
+    assert_eq!(found, [("y_".to_string(), 3), ("z_".to_string(), 4)]);
 }

@@ -19,14 +19,14 @@ use std::collections::{BTreeMap, HashSet};
 #[rustfmt::skip]
 const CLASSES: [(&str, &[&[&[u64]]]); 18] = [
     // Tiles, their tails, several grid points.
-    ("fn f(x: [s, d], g: [s, d]) -> (y: [s, d]) { let y = x * g }",             &[&[&[40, 130], &[40, 130]]]),
+    ("fn f(x: [s, d], g: [s, d]) -> (y: [s, d]) { let y = x * g }",             &[&[&[40, 130], &[40, 130]], &[&[41, 131], &[41, 131]]]),
     // Places that exist only sometimes.
     ("fn f(x: [s, d]) -> (y: [t, d]) { let y = pad[s -> t = |s| + 5, 3](x) }",  &[&[&[9, 4]]]),
     ("fn f(x: [a], y: [b]) -> (z: [c]) { let z = concat[a, b => c](x, y) }",    &[&[&[7], &[5]]]),
     // Places from data.
-    ("fn f(x: [n, d], i: i32[s]) -> (y: [s, d]) { let y = x[n = i] }",          &[&[&[7, 3], &[5]]]),
+    ("fn f(x: [n, d], i: i32[s]) -> (y: [s, d]) { let y = x[n = i] }",          &[&[&[7, 3], &[5]], &[&[7, 5], &[5]]]),
     // Sums by the block, by warps and by threads, several of them.
-    ("fn f(x: [c, n]) -> (y: [c]) { let y = sum[n](x) }",                       &[&[&[3, 100]]]),
+    ("fn f(x: [c, n]) -> (y: [c]) { let y = sum[n](x) }",                       &[&[&[3, 100]], &[&[3, 101]]]),
     ("fn f(x: [n]) -> (y: []) { let y = sum[n](x) }",                           &[&[&[700]]]),
     ("fn f(x: [c = 3, n]) -> (y: [c]) { let y = sum[n](x) }",                   &[&[&[3, 300]]]),
     ("fn f(x: [s, d]) -> (y: [d]) { let y = max[s](x) }",                       &[&[&[70, 40]]]),
@@ -60,13 +60,18 @@ const CLASSES: [(&str, &[&[&[u64]]]); 18] = [
 ];
 
 /// Guards, and the same without them.
-const GUARDS: [(&str, &str); 20] = [
+const GUARDS: [(&str, &str); 25] = [
     // Tails of tiles.
     ("return left < tile ? left : tile;", "return tile;"),
     // Indices from data.
     ("if ((i64)index < bound) return index;", "return index;"),
-    // Running sums.
+    // Running sums, and runs that are cut off.
     ("if (at < ", "if (0 <= "),
+    ("return at < left ? at : left - 1;", "return at;"),
+    ("if (left == N && (u64)from % 16 == 0)", "if ((u64)from % 16 == 0)"),
+    ("if (left == N && (u64)from % 16 == 0)", "if (left == N)"),
+    ("if (left == N && (u64)to % 16 == 0)", "if ((u64)to % 16 == 0)"),
+    ("if (left == N && (u64)to % 16 == 0)", "if (left == N)"),
     // Factors of products.
     ("if (wide && count >= RUN)", "if (wide)"),
     ("at < count ? ", "true ? "),
@@ -165,12 +170,14 @@ fn called(text: &str) -> HashSet<&str> {
     called
 }
 
-/// Guards of loads: the condition in front of an element.
+/// Guards of loads: the condition in front of an element, or of a run.
 fn load_guards(text: &str) -> Vec<(usize, usize)> {
     let begin = text.find("extern \"C\" __global__").expect("a kernel");
     let starts = text.match_indices("inside(").map(|(at, _)| at).filter(|at| *at > begin);
     let line_of = |at: usize| text[at..].split('\n').next().unwrap_or_default();
-    let ends = starts.filter(|at| line_of(*at).contains(" ? ")).map(|at| {
+    let before = |at: usize| &text[text[..at].rfind('\n').map_or(0, |end| end + 1)..at];
+    let is_guard = |at: &usize| line_of(*at).contains(" ? ") || before(*at).trim_start().starts_with("if (");
+    let ends = starts.filter(is_guard).map(|at| {
         let mut depth = 0;
         let length = text[at..].find(|c| {
             depth += i32::from(c == '(') - i32::from(c == ')');

@@ -1,9 +1,10 @@
 //! Products on tensor cores: factors in every dtype and order, tails of tiles everywhere, numbers of every size.
 
 use crate::kernels::{elaborated, lowered};
+use carousel_core::backend::Executable as _;
+use carousel_core::lower_stored;
 use carousel_core::program::{Program, Stored};
-use carousel_core::{Target, lower_stored};
-use carousel_cuda::cuda;
+use carousel_cuda::{cuda, target};
 use carousel_ir::{DType, Name, philox};
 use carousel_reference::Tensor;
 use carousel_tests::emulated::OnDevice;
@@ -34,8 +35,7 @@ fn product(text: &str, dtypes: [DType; 2]) -> OnDevice {
     let stored =
         ["a", "b"].map(Name::new).into_iter().zip(dtypes.map(|dtype| Stored { dtype, strides: None }));
     let stored: Vec<(Name, Stored)> = stored.collect();
-    let program: Program =
-        lower_stored(&module, root, &stored, &Target::default()).expect("it can be lowered");
+    let program: Program = lower_stored(&module, root, &stored, &target()).expect("it can be lowered");
     let texts: Vec<String> = program.kernels.iter().map(cuda).collect();
     assert!(texts.iter().any(|text| text.contains("product_on_tensor_cores<")), "{}", texts.join("\n"));
     OnDevice::of(program).unwrap_or_else(|why| panic!("{why}"))
@@ -44,6 +44,7 @@ fn product(text: &str, dtypes: [DType; 2]) -> OnDevice {
 /// Runs a product of matrices that are turned or not, and compares with the sum in f64.
 fn agrees(device: &OnDevice, [a_turned, b_turned]: [bool; 2], dtypes: [DType; 2], [m, n, k]: [usize; 3]) {
     let (a, b) = (numbers(dtypes[0], 1, m * k), numbers(dtypes[1], 2, k * n));
+    let rounded = device.executable().outputs()[0].ty.dtype == DType::Bf16;
     let shape = |rows: usize, columns: usize, turned| if turned { [columns, rows] } else { [rows, columns] };
     let inputs = [
         Tensor::floats(&shape(m, k, a_turned), a.iter().copied()),
@@ -59,8 +60,9 @@ fn agrees(device: &OnDevice, [a_turned, b_turned]: [bool; 2], dtypes: [DType; 2]
             let exact: f64 = (0..k).map(factor).sum();
             let all: f64 = (0..k).map(|l| factor(l).abs()).sum();
             let error = (found[0].values[i * n + j] - exact).abs();
-            // What an f32 is off after a few additions, whatever the length.
-            let allowed = 8.0 * 2f64.powi(-24) * all + 1e-30;
+            // What an f32 is off after a few additions, whatever the length; and what is lost where it is rounded to bf16.
+            let rounding = if rounded { 2f64.powi(-8) * exact.abs() } else { 0.0 };
+            let allowed = 8.0 * 2f64.powi(-24) * all + rounding + 1e-30;
             assert!(error <= allowed, "{dtypes:?} {m} {n} {k}: ({i}, {j}) is {error} off, of {all}");
         }
     }
@@ -86,6 +88,28 @@ fn factors_in_every_dtype() {
         let device = product(text, dtypes);
         SIZES.iter().step_by(3).for_each(|sizes| agrees(&device, [false, true], dtypes, *sizes));
     }
+}
+
+#[test]
+fn products_of_bf16_are_added_up_in_f32_and_rounded_once() {
+    for (factors, turned) in
+        [("a: bf16[m, k], b: bf16[n, k]", [false, true]), ("a: bf16[k, m], b: bf16[k, n]", [true, false])]
+    {
+        let program = lowered(&format!("fn f({factors}) -> (c: bf16[m, n]) {{ let c = dot[k](a, b) }}"));
+        let texts: Vec<String> = program.kernels.iter().map(cuda).collect();
+        assert!(texts.iter().any(|text| text.contains("product_on_tensor_cores<")), "{}", texts.join("\n"));
+        let device = OnDevice::of(program).unwrap_or_else(|why| panic!("{why}"));
+        SIZES.iter().step_by(2).for_each(|sizes| agrees(&device, turned, [DType::Bf16; 2], *sizes));
+    }
+}
+
+/// Sums over several axes that do not lie in a row would be rounded in between: those are no products.
+#[test]
+fn what_would_be_rounded_twice_is_no_product() {
+    let apart = "fn f(a: bf16[m, j, k], b: bf16[n, k, j]) -> (c: bf16[m, n]) { let c = dot[j, k](a, b) }";
+    let together = "fn f(a: bf16[m, j, k], b: bf16[n, j, k]) -> (c: bf16[m, n]) { let c = dot[j, k](a, b) }";
+    let is_product = |text| lowered(text).kernels.iter().any(|kernel| cuda(kernel).contains("product_"));
+    assert!(is_product(together) && !is_product(apart));
 }
 
 /// Rows that begin anywhere: those of a part of a matrix, each of several matrices.

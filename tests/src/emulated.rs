@@ -4,9 +4,9 @@
 //! or the test fails; the compiler is installed if it is missing. Nothing else depends on which device it is.
 
 use crate::compiled::{Compiled, Output, sentences};
+use carousel_core::lower;
 use carousel_core::program::Program;
-use carousel_core::{Target, lower};
-use carousel_cuda::emulated::{self, Record};
+use carousel_cuda::emulated::{self, Counters, Record};
 use carousel_cuda::{CudaBackend, CudaExecutable, Driver, toolchain};
 use carousel_ir::{FunctionId, Module};
 use carousel_reference as reference;
@@ -33,16 +33,22 @@ pub fn install_compiler() {
 /// If there is none.
 pub fn backend() -> &'static CudaBackend {
     static BACKEND: OnceLock<CudaBackend> = OnceLock::new();
-    BACKEND.get_or_init(|| {
-        install_compiler();
-        let chosen = std::env::var("CAROUSEL_CUDA_DRIVER").unwrap_or_default();
-        let opened = match chosen.as_str() {
-            "" => emulated::backend(),
-            "system" => CudaBackend::open(&Driver::System),
-            path => CudaBackend::open(&Driver::Library(PathBuf::from(path))),
-        };
-        opened.unwrap_or_else(|error| panic!("{error}"))
-    })
+    BACKEND.get_or_init(own_backend)
+}
+
+/// The same, opened anew: what it counts is of its own executables alone.
+///
+/// # Panics
+/// If there is none.
+pub fn own_backend() -> CudaBackend {
+    install_compiler();
+    let chosen = std::env::var("CAROUSEL_CUDA_DRIVER").unwrap_or_default();
+    let opened = match chosen.as_str() {
+        "" => emulated::backend(),
+        "system" => CudaBackend::open(&Driver::System),
+        path => CudaBackend::open(&Driver::Library(PathBuf::from(path))),
+    };
+    opened.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A function compiled for the device.
@@ -54,7 +60,8 @@ impl OnDevice {
     /// # Errors
     /// What lowering or the code generator says.
     pub fn new(module: &Module, root: FunctionId) -> Result<OnDevice, String> {
-        let program = lower(module, root, &Target::default()).map_err(|problems| sentences(&problems))?;
+        let program =
+            lower(module, root, &carousel_cuda::target()).map_err(|problems| sentences(&problems))?;
         OnDevice::of(program)
     }
 
@@ -77,10 +84,21 @@ impl OnDevice {
     /// # Errors
     /// What the executable says, with all that the emulated device found.
     pub fn run(&self, inputs: &[reference::Tensor<f64>]) -> Result<Vec<Output>, String> {
+        self.counted(inputs).map(|(outputs, _)| outputs)
+    }
+
+    /// The same with what all launches together did.
+    ///
+    /// # Errors
+    /// What the executable says, with all that the emulated device found.
+    pub fn counted(&self, inputs: &[reference::Tensor<f64>]) -> Result<(Vec<Output>, Counters), String> {
         let result = self.0.run(inputs);
-        let findings = findings(&emulated::take_records());
+        let records = emulated::take_records();
+        let mut counters = Counters::default();
+        records.iter().for_each(|record| counters += record.counters);
+        let findings = findings(&records);
         match result {
-            Ok(outputs) if findings.is_empty() => Ok(outputs),
+            Ok(outputs) if findings.is_empty() => Ok((outputs, counters)),
             Ok(_) => Err(findings),
             Err(error) => Err(format!("{error}\n{findings}")),
         }

@@ -1,9 +1,12 @@
 //! What every backend offers: compiled functions that run on the caller's memory.
 //!
 //! Tensors at the boundary are row-major, axes in the declared order, unless a [`Port`] has strides of its own. Inputs are
-//! read where they are and outputs written where they belong: nothing is copied in or out.
+//! read where they are and outputs written where they belong: nothing is copied in or out where a backend computes in the
+//! caller's memory. What a backend keeps elsewhere from one run to the next is [`crate::resident`].
 
 use crate::program::{Port, Program};
+use crate::resident::{HostMemory, Input, Output, Resident};
+use crate::target::Target;
 use carousel_ir::{DType, Name};
 use std::fmt;
 
@@ -68,12 +71,35 @@ pub trait Executable: Send + Sync {
     /// Runs the function. Outputs must have as many elements as [`Executable::output_shapes`] says.
     fn run(&self, inputs: &[Tensor<'_>], outputs: &mut [DataMut<'_>]) -> Result<(), RunError>;
 
+    /// Whether the function computes elsewhere than in the caller's memory, so that it pays to leave there what is used
+    /// again.
+    fn is_elsewhere(&self) -> bool {
+        false
+    }
+
+    /// New memory where the function computes; what is in it has no meaning.
+    fn resident(&self, dtype: DType, elements: u64) -> Result<Box<dyn Resident>, RunError> {
+        Ok(Box::new(HostMemory::new(dtype, elements)))
+    }
+
+    /// Runs the function on values of which some stay where it computes.
+    fn run_resident(&self, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<(), RunError> {
+        let inputs = inputs.iter().map(Input::on_host).collect::<Result<Vec<_>, _>>()?;
+        let mut outputs = outputs.iter_mut().map(Output::on_host).collect::<Result<Vec<_>, _>>()?;
+        self.run(&inputs, &mut outputs)
+    }
+
     /// The most memory that a run so far has needed beside its inputs and outputs, in bytes.
     fn peak_bytes(&self) -> u64;
 }
 
 /// Makes executables of lowered programs.
 pub trait Backend: Send + Sync {
+    /// What programs for it are lowered for.
+    fn target(&self) -> Target {
+        Target::default()
+    }
+
     /// Compiles the last routine of the program, its root.
     fn compile(&self, program: Program) -> Result<Box<dyn Executable>, CompileError>;
 }
@@ -182,6 +208,19 @@ impl Data<'_> {
 }
 
 impl DataMut<'_> {
+    /// The same, for a shorter time.
+    pub fn again(&mut self) -> DataMut<'_> {
+        match self {
+            DataMut::F32(d) => DataMut::F32(d),
+            DataMut::F64(d) => DataMut::F64(d),
+            DataMut::Bf16(d) => DataMut::Bf16(d),
+            DataMut::F16(d) => DataMut::F16(d),
+            DataMut::I32(d) => DataMut::I32(d),
+            DataMut::U32(d) => DataMut::U32(d),
+            DataMut::Bool(d) => DataMut::Bool(d),
+        }
+    }
+
     /// To read from.
     pub fn as_data(&self) -> Data<'_> {
         match self {

@@ -10,7 +10,7 @@
 //! points write distinct elements. Kernels that are equal (names aside) are one kernel: see the structural `Eq` and
 //! `Hash`.
 
-use carousel_ir::{DType, Direction, Number, OpKind};
+use carousel_ir::{DType, Direction, Number, OpKind, Span};
 use std::hash::{Hash, Hasher};
 
 /// A size or stride: known, or an argument of the kernel (an i64, evaluated when the sizes are known).
@@ -285,7 +285,7 @@ pub enum Statement {
         c: Matrix,
         /// Afresh or added.
         update: Update,
-        /// dtype of the sums and of `c`. A buffer of `a` or `b` may have another one, whose elements are converted as they
+        /// dtype of `c` and of the sums, which are in f32 where it has 16 bits. A buffer of `a` or `b` may have another one, whose elements are converted as they
         /// are read.
         dtype: DType,
     },
@@ -357,6 +357,8 @@ pub struct Kernel {
     pub name: String,
     /// For people: names of buffers, by number. Not part of equality.
     pub buffer_names: Vec<String>,
+    /// For people: where in their text is what a buffer holds, by number. Not part of equality.
+    pub buffer_spans: Vec<Span>,
     /// Arguments and scratch. Arguments are numbered in this order.
     pub buffers: Vec<Buffer>,
     /// How many dims come as arguments.

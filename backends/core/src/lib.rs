@@ -11,6 +11,7 @@ pub mod kernel;
 mod lower;
 mod plan;
 pub mod program;
+pub mod resident;
 mod target;
 
 pub use bind::{BindError, bind};

@@ -1,4 +1,7 @@
-//! What the schedule must know of the machine. None of it depends on the number of threads, so results do not either.
+//! What the schedule must know of the machine. The default is a processor with caches; backends for other machines have
+//! their own ([`Backend::target`](crate::backend::Backend::target)). None of it depends on the number of threads, so results do not either.
+
+use carousel_ir::DType;
 
 /// Schedule parameters of a target.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -9,6 +12,8 @@ pub struct Target {
     pub product_rows: u64,
     /// Columns of a matrix product's grid point.
     pub product_columns: u64,
+    /// dtypes of contractions that may be matrix products.
+    pub product_dtypes: &'static [DType],
     /// Contractions that are known to have fewer multiplications than this for each result row are fused as plain
     /// reductions.
     pub small_contraction: u64,
@@ -24,6 +29,7 @@ impl Default for Target {
             tile_elements: 4096,
             product_rows: 256,
             product_columns: 128,
+            product_dtypes: &[DType::F32, DType::F64],
             small_contraction: 16,
             group_points: 64,
             inline_operations: 48,

@@ -5,17 +5,18 @@
 use crate::{codegen, toolchain};
 use carousel_core::backend::CompileError;
 use carousel_core::kernel::Kernel;
+use carousel_ir::Span;
 use cudarc::nvrtc::{result, sys};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The oldest GPUs whose instructions are used; newer ones run the same PTX.
 const ARCHITECTURE: &str = "compute_80";
 
 /// The CUDA C++ of a kernel.
 pub fn cuda(kernel: &Kernel) -> String {
-    codegen::source(kernel)
+    codegen::source(kernel).text
 }
 
 /// The PTX of a kernel.
@@ -23,7 +24,7 @@ pub fn cuda(kernel: &Kernel) -> String {
 /// # Errors
 /// If the compiler is not there, or refuses the text: then it is a defect of the code generator.
 pub fn ptx(kernel: &Kernel) -> Result<String, CompileError> {
-    compiled(kernel).map(|text| text.to_string())
+    compiled(kernel).map(|compiled| compiled.ptx.clone())
 }
 
 /// The PTX of any CUDA C++; `name` is what messages call it.
@@ -31,23 +32,61 @@ pub fn ptx(kernel: &Kernel) -> Result<String, CompileError> {
 /// # Errors
 /// If the compiler is not there, or refuses the text.
 pub fn ptx_of_text(name: &str, source: &str) -> Result<String, CompileError> {
-    let program = Program::compile(name, source)?;
+    ptx_for(ARCHITECTURE, name, source)
+}
+
+/// The PTX of any CUDA C++ for GPUs from an architecture on, such as `compute_90`.
+///
+/// # Errors
+/// If the compiler is not there, or refuses the text.
+pub fn ptx_for(architecture: &str, name: &str, source: &str) -> Result<String, CompileError> {
+    let program = Program::compile(architecture, name, source)?;
     // SAFETY: the program was compiled.
     let ptx = unsafe { result::get_ptx(program.handle) }.map_err(|error| failed(name, &error.to_string()))?;
     Ok(text(&ptx))
 }
 
-/// The PTX of a kernel, compiled or remembered.
-pub(crate) fn compiled(kernel: &Kernel) -> Result<Arc<str>, CompileError> {
-    static KNOWN: OnceLock<Mutex<HashMap<String, Arc<str>>>> = OnceLock::new();
-    let known = || KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    let source = cuda(kernel);
-    if let Some(ptx) = known().get(&source) {
-        return Ok(ptx.clone());
+/// A compiled kernel.
+pub struct Compiled {
+    /// The name of its function.
+    pub function: String,
+    /// What the compiler made of it.
+    pub ptx: String,
+    source: codegen::Source,
+}
+
+impl Compiled {
+    /// The place of the program that a line of the kernel's text computes.
+    pub fn origin(&self, line: u32) -> Option<Span> {
+        self.source.origin(line)
     }
-    let ptx: Arc<str> = ptx_of_text(&kernel.name, &source)?.into();
-    known().insert(source, ptx.clone());
-    Ok(ptx)
+}
+
+/// What was compiled, by its text.
+fn known() -> MutexGuard<'static, HashMap<String, Arc<Compiled>>> {
+    static KNOWN: OnceLock<Mutex<HashMap<String, Arc<Compiled>>>> = OnceLock::new();
+    KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// All kernels that were compiled for devices in this process.
+pub fn all_compiled() -> Vec<Arc<Compiled>> {
+    known().values().cloned().collect()
+}
+
+/// A kernel, compiled or remembered.
+///
+/// # Errors
+/// If the compiler is not there, or refuses the text: then it is a defect of the code generator.
+pub fn compiled(kernel: &Kernel) -> Result<Arc<Compiled>, CompileError> {
+    let source = codegen::source(kernel);
+    if let Some(compiled) = known().get(&source.text) {
+        return Ok(compiled.clone());
+    }
+    let ptx = ptx_of_text(&kernel.name, &source.text)?;
+    let text = source.text.clone();
+    let compiled = Arc::new(Compiled { function: codegen::function_name(kernel), ptx, source });
+    known().insert(text, compiled.clone());
+    Ok(compiled)
 }
 
 fn failed(name: &str, message: &str) -> CompileError {
@@ -69,14 +108,14 @@ struct Program {
 }
 
 impl Program {
-    fn compile(name: &str, source: &str) -> Result<Program, CompileError> {
+    fn compile(architecture: &str, name: &str, source: &str) -> Result<Program, CompileError> {
         toolchain::load().map_err(|error| CompileError { message: error.to_string() })?;
         let source = CString::new(source).map_err(|_| failed(name, "its text contains a zero"))?;
         let handle =
             result::create_program(&source, None).map_err(|error| failed(name, &error.to_string()))?;
         let program = Program { handle };
         let options = [
-            format!("--gpu-architecture={ARCHITECTURE}"),
+            format!("--gpu-architecture={architecture}"),
             "--std=c++17".to_string(),
             "--generate-line-info".to_string(),
         ];

@@ -8,6 +8,7 @@ use cudarc::driver::{
 };
 use cudarc::nvrtc::Ptx;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Which driver is used. It is chosen once for a process.
@@ -51,6 +52,17 @@ pub(crate) fn refused(error: cudarc::driver::DriverError) -> DeviceError {
 pub(crate) struct Device {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
+    to_device: AtomicU64,
+    from_device: AtomicU64,
+}
+
+/// Bytes between the host and a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Transferred {
+    /// From the host.
+    pub to_device: u64,
+    /// To the host.
+    pub from_device: u64,
 }
 
 /// A kernel that is ready to be launched.
@@ -77,14 +89,19 @@ impl Device {
         // SAFETY: no memory is used from two streams.
         unsafe { context.disable_event_tracking() };
         let stream = context.default_stream();
-        Ok(Device { context, stream })
+        Ok(Device { context, stream, to_device: AtomicU64::new(0), from_device: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn transferred(&self) -> Transferred {
+        let of = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        Transferred { to_device: of(&self.to_device), from_device: of(&self.from_device) }
     }
 
     pub(crate) fn load(&self, kernel: &Kernel) -> Result<Loaded, CompileError> {
-        let ptx = compiler::compiled(kernel)?;
+        let compiled = compiler::compiled(kernel)?;
         let fail = |error| CompileError { message: format!("kernel `{}`: {}", kernel.name, refused(error)) };
-        let module = self.context.load_module(Ptx::from_src(ptx.as_ref())).map_err(fail)?;
-        let function = module.load_function(&codegen::function_name(kernel)).map_err(fail)?;
+        let module = self.context.load_module(Ptx::from_src(compiled.ptx.as_str())).map_err(fail)?;
+        let function = module.load_function(&compiled.function).map_err(fail)?;
         Ok(Loaded { function })
     }
 
@@ -102,6 +119,7 @@ impl Device {
         if bytes.is_empty() {
             return Ok(());
         }
+        self.to_device.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let (start, end) = (offset as usize, offset as usize + bytes.len());
         self.stream.memcpy_htod(bytes, &mut to.slice.slice_mut(start..end)).map_err(refused)
     }
@@ -115,6 +133,7 @@ impl Device {
         if bytes.is_empty() {
             return Ok(());
         }
+        self.from_device.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let (start, end) = (offset as usize, offset as usize + bytes.len());
         self.stream.memcpy_dtoh(&from.slice.slice(start..end), bytes).map_err(refused)
     }

@@ -1,15 +1,18 @@
 //! Compiled programs on a CUDA device: a flat list of launches over one piece of memory.
 //!
 //! Invariant: a run decides nothing but the addresses; everything of a run lies in one allocation (inputs, outputs, the
-//! arena, memory of grid points, status words), which is kept for the next one. Deliberately absent: values that stay on
-//! the device between runs.
+//! arena, memory of grid points, status words), which is kept for the next one, but for the inputs and outputs that stay on
+//! the device between runs ([`CudaMemory`]).
 
 use crate::codegen::{STATUS_DIVISION, STATUS_INDEX, scratch_is_shared};
-use crate::device::{Arguments, Device, DeviceError, DeviceMemory, Driver, Loaded};
-use carousel_core::backend::{Backend, CompileError, Data, DataMut, Executable, RunError, Tensor};
-use carousel_core::bind;
+use crate::device::{Arguments, Device, DeviceError, DeviceMemory, Driver, Loaded, Transferred};
+use crate::memory::{CudaMemory, bytes_of, bytes_of_mut, failed};
+use carousel_core::backend::{Backend, CompileError, DataMut, Executable, RunError, Tensor};
 use carousel_core::kernel::{Extent, Kernel, Loop, Place, Statement};
 use carousel_core::program::{Bound, Entry, Location, Port, Program, Routine, element_bytes};
+use carousel_core::resident::{Input, Output, Resident};
+use carousel_core::{Target, bind};
+use carousel_ir::DType;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,6 +58,11 @@ impl CudaBackend {
         Ok(CudaBackend { device: Arc::new(Device::open(driver)?), observer: None })
     }
 
+    /// How many bytes went to the device and came from it so far.
+    pub fn transferred(&self) -> Transferred {
+        self.device.transferred()
+    }
+
     /// The same with somebody who is told of every launch.
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> CudaBackend {
         CudaBackend { observer: Some(observer), ..self }
@@ -81,6 +89,10 @@ impl CudaBackend {
 }
 
 impl Backend for CudaBackend {
+    fn target(&self) -> Target {
+        crate::target()
+    }
+
     fn compile(&self, program: Program) -> Result<Box<dyn Executable>, CompileError> {
         Ok(Box::new(self.executable(program)?))
     }
@@ -103,12 +115,13 @@ fn compiled(device: &Device, kernels: &[Kernel]) -> Result<Vec<Loaded>, CompileE
     kernels.iter().map(|kernel| device.load(kernel)).collect()
 }
 
-type Shapes = Vec<Vec<u64>>;
+/// The shapes of the inputs; which of the inputs and outputs are somewhere else, if any.
+type Key = (Vec<Vec<u64>>, Vec<bool>);
 
 /// A program with addresses for certain shapes.
 struct Plan {
     bound: Bound,
-    /// Offsets of inputs and outputs in the memory of a run.
+    /// Offsets of inputs and outputs in the memory of a run, and their bytes; 0 of both for those that are elsewhere.
     inputs: Vec<(u64, u64)>,
     outputs: Vec<(u64, u64)>,
     arena: u64,
@@ -117,12 +130,20 @@ struct Plan {
     bytes: u64,
 }
 
+/// Where things of a run are on the device.
+struct Addresses {
+    /// The memory of the run.
+    start: u64,
+    inputs: Vec<u64>,
+    outputs: Vec<u64>,
+}
+
 /// A compiled program.
 pub struct CudaExecutable {
     program: Program,
     kernels: Vec<Loaded>,
     backend: CudaBackend,
-    bounds: Mutex<HashMap<Shapes, Arc<Plan>>>,
+    bounds: Mutex<HashMap<Key, Arc<Plan>>>,
     memories: Mutex<Vec<DeviceMemory>>,
     peak: AtomicU64,
 }
@@ -157,8 +178,8 @@ impl CudaExecutable {
     }
 
     /// The program for inputs of these shapes.
-    fn plan(&self, shapes: &[&[u64]]) -> Result<Arc<Plan>, RunError> {
-        let key: Shapes = shapes.iter().map(|shape| shape.to_vec()).collect();
+    fn plan(&self, shapes: &[&[u64]], is_elsewhere: Vec<bool>) -> Result<Arc<Plan>, RunError> {
+        let key: Key = (shapes.iter().map(|shape| shape.to_vec()).collect(), is_elsewhere);
         if let Some(plan) = lock(&self.bounds).get(&key) {
             return Ok(plan.clone());
         }
@@ -175,9 +196,14 @@ impl CudaExecutable {
             end = end.checked_add(bytes)?.checked_next_multiple_of(ALIGNMENT)?;
             Some(start)
         };
+        let mut is_elsewhere = key.1.iter().copied();
         let mut ends = |ports: &[Port], elements: &[u64]| {
             let bytes = ports.iter().zip(elements).map(|(p, n)| n.checked_mul(element_bytes(p.ty.dtype)));
-            bytes.map(|bytes| bytes.and_then(|b| Some((place(b)?, b)))).collect::<Option<Vec<_>>>()
+            let end = |bytes: Option<u64>| match is_elsewhere.next() {
+                Some(true) => Some((0, 0)),
+                Some(false) | None => bytes.and_then(|b| Some((place(b)?, b))),
+            };
+            bytes.map(end).collect::<Option<Vec<_>>>()
         };
         let root = self.root();
         let inputs = ends(&root.inputs, &bound.input_elements).ok_or_else(too_large)?;
@@ -194,17 +220,17 @@ impl CudaExecutable {
         Ok(plan)
     }
 
-    fn check(&self, plan: &Plan, inputs: &[Tensor<'_>], outputs: &[DataMut<'_>]) -> Result<(), RunError> {
+    fn check(&self, plan: &Plan, inputs: &[Input<'_>], outputs: &[Output<'_>]) -> Result<(), RunError> {
         let root = self.root();
-        for ((port, tensor), &elements) in root.inputs.iter().zip(inputs).zip(&plan.bound.input_elements) {
-            check_data(port, tensor.data, elements)?;
+        for ((port, input), &elements) in root.inputs.iter().zip(inputs).zip(&plan.bound.input_elements) {
+            check_data(port, input.extent(), elements)?;
         }
         if outputs.len() != root.outputs.len() {
             let (expected, found) = (root.outputs.len(), outputs.len());
             return Err(RunError::Count { what: "outputs", expected, found });
         }
         for ((port, output), &elements) in root.outputs.iter().zip(outputs).zip(&plan.bound.output_elements) {
-            check_data(port, output.as_data(), elements)?;
+            check_data(port, output.extent(), elements)?;
         }
         Ok(())
     }
@@ -213,27 +239,39 @@ impl CudaExecutable {
         &self,
         plan: &Plan,
         memory: &mut DeviceMemory,
-        inputs: &[Tensor<'_>],
-        outputs: &mut [DataMut<'_>],
+        inputs: &[Input<'_>],
+        outputs: &mut [Output<'_>],
     ) -> Result<(), RunError> {
         let device = &self.backend.device;
-        let failed = |error: DeviceError| RunError::Device { message: error.to_string() };
-        for (tensor, (offset, _)) in inputs.iter().zip(&plan.inputs) {
-            device.upload(bytes_of(&tensor.data), memory, *offset).map_err(failed)?;
+        let start = device.address(memory);
+        let mut addresses = Addresses { start, inputs: Vec::new(), outputs: Vec::new() };
+        for (input, (offset, _)) in inputs.iter().zip(&plan.inputs) {
+            addresses.inputs.push(match input {
+                Input::Passed(tensor) => {
+                    device.upload(bytes_of(&tensor.data), memory, *offset).map_err(failed)?;
+                    start + offset
+                }
+                Input::Resident { memory, .. } => CudaMemory::of(*memory)?.address(),
+            });
+        }
+        for (output, (offset, _)) in outputs.iter().zip(&plan.outputs) {
+            addresses.outputs.push(match output {
+                Output::Passed(_) => start + offset,
+                Output::Resident(memory) => CudaMemory::of(&**memory)?.address(),
+            });
         }
         let status_bytes = 4 * self.program.kernels.len() as u64;
         device.zero(memory, plan.status, status_bytes).map_err(failed)?;
-        let start = device.address(memory);
         if let Some(observer) = &self.backend.observer {
-            let fresh =
-                |(offset, bytes): (u64, u64)| Expected { address: start + offset, bytes, fresh: true };
-            let outputs = plan.outputs.iter().map(|end| fresh(*end));
-            let without: Vec<Expected> =
-                outputs.chain([fresh((plan.arena, plan.bound.arena_bytes))]).collect();
-            observer.before_run(&without);
+            let fresh = |address: u64, bytes: u64| Expected { address, bytes, fresh: true };
+            let sizes = self.root().outputs.iter().zip(&plan.bound.output_elements);
+            let sizes = sizes.map(|(port, elements)| elements * element_bytes(port.ty.dtype));
+            let outputs = addresses.outputs.iter().zip(sizes).map(|(address, bytes)| fresh(*address, bytes));
+            let arena = fresh(start + plan.arena, plan.bound.arena_bytes);
+            observer.before_run(&outputs.chain([arena]).collect::<Vec<Expected>>());
         }
         for entry in plan.bound.entries.iter().filter(|entry| entry.points > 0) {
-            self.launch(plan, start, entry)?;
+            self.launch(plan, &addresses, entry)?;
         }
         device.wait().map_err(failed)?;
         let mut status = vec![0u8; status_bytes as usize];
@@ -250,16 +288,18 @@ impl CudaExecutable {
             }
         }
         for (output, (offset, _)) in outputs.iter_mut().zip(&plan.outputs) {
-            device.download(memory, *offset, bytes_of_mut(output)).map_err(failed)?;
+            if let Output::Passed(output) = output {
+                device.download(memory, *offset, bytes_of_mut(output)).map_err(failed)?;
+            }
         }
         Ok(())
     }
 
-    fn launch(&self, plan: &Plan, start: u64, entry: &Entry) -> Result<(), RunError> {
-        let kernel = self.kernel(entry);
+    fn launch(&self, plan: &Plan, at: &Addresses, entry: &Entry) -> Result<(), RunError> {
+        let (kernel, start) = (self.kernel(entry), at.start);
         let place = |location: &Location| match location {
-            Location::Input(n) => start + plan.inputs[*n as usize].0,
-            Location::Output(n) => start + plan.outputs[*n as usize].0,
+            Location::Input(n) => at.inputs[*n as usize],
+            Location::Output(n) => at.outputs[*n as usize],
             Location::Arena(offset) => start + plan.arena + offset,
         };
         let buffers: Vec<u64> = entry.buffers.iter().map(place).collect();
@@ -314,28 +354,15 @@ fn most_points(statements: &[Statement], dims: &[i64]) -> u64 {
     statements.iter().map(of).max().unwrap_or(0)
 }
 
-fn check_data(port: &Port, data: Data<'_>, elements: u64) -> Result<(), RunError> {
+fn check_data(port: &Port, (dtype, found): (DType, u64), elements: u64) -> Result<(), RunError> {
     let (name, expected) = (port.name, port.ty.dtype);
-    if data.dtype() != expected {
-        return Err(RunError::DType { name, expected, found: data.dtype() });
+    if dtype != expected {
+        return Err(RunError::DType { name, expected, found: dtype });
     }
-    if data.elements() != elements {
-        return Err(RunError::Length { name, expected: elements, found: data.elements() });
+    if found != elements {
+        return Err(RunError::Length { name, expected: elements, found });
     }
     Ok(())
-}
-
-fn bytes_of<'a>(data: &'a Data<'a>) -> &'a [u8] {
-    let bytes = data.elements() * element_bytes(data.dtype());
-    // SAFETY: the elements are numbers without padding, and as many as the slice has.
-    unsafe { std::slice::from_raw_parts(data.as_ptr(), bytes as usize) }
-}
-
-fn bytes_of_mut<'a>(data: &'a mut DataMut<'_>) -> &'a mut [u8] {
-    let given = data.as_data();
-    let bytes = given.elements() * element_bytes(given.dtype());
-    // SAFETY: the elements are numbers without padding, of which all bits are valid, and as many as the slice has.
-    unsafe { std::slice::from_raw_parts_mut(data.as_mut_ptr(), bytes as usize) }
 }
 
 impl Executable for CudaExecutable {
@@ -348,12 +375,33 @@ impl Executable for CudaExecutable {
     }
 
     fn output_shapes(&self, input_shapes: &[&[u64]]) -> Result<Vec<Vec<u64>>, RunError> {
-        Ok(self.plan(input_shapes)?.bound.output_sizes.clone())
+        Ok(self.plan(input_shapes, Vec::new())?.bound.output_sizes.clone())
     }
 
     fn run(&self, inputs: &[Tensor<'_>], outputs: &mut [DataMut<'_>]) -> Result<(), RunError> {
-        let shapes: Vec<&[u64]> = inputs.iter().map(|tensor| tensor.shape).collect();
-        let plan = self.plan(&shapes)?;
+        let inputs: Vec<Input<'_>> = inputs.iter().copied().map(Input::Passed).collect();
+        let mut outputs: Vec<Output<'_>> =
+            outputs.iter_mut().map(|output| Output::Passed(output.again())).collect();
+        self.run_resident(&inputs, &mut outputs)
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        true
+    }
+
+    fn resident(&self, dtype: DType, elements: u64) -> Result<Box<dyn Resident>, RunError> {
+        Ok(Box::new(CudaMemory::new(&self.backend.device, dtype, elements)?))
+    }
+
+    fn run_resident(&self, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<(), RunError> {
+        let shapes: Vec<&[u64]> = inputs.iter().map(Input::shape).collect();
+        let is_resident = inputs.iter().map(|input| matches!(input, Input::Resident { .. }));
+        let is_elsewhere = is_resident.chain(outputs.iter().map(|o| matches!(o, Output::Resident(_))));
+        let mut is_elsewhere: Vec<bool> = is_elsewhere.collect();
+        if !is_elsewhere.contains(&true) {
+            is_elsewhere.clear();
+        }
+        let plan = self.plan(&shapes, is_elsewhere)?;
         self.check(&plan, inputs, outputs)?;
         let taken = {
             let mut memories = lock(&self.memories);
@@ -362,10 +410,7 @@ impl Executable for CudaExecutable {
         };
         let mut memory = match taken {
             Some(memory) => memory,
-            None => {
-                let allocated = self.backend.device.allocate(plan.bytes);
-                allocated.map_err(|error| RunError::Device { message: error.to_string() })?
-            }
+            None => self.backend.device.allocate(plan.bytes).map_err(failed)?,
         };
         let beside = plan.bytes - plan.arena;
         self.peak.fetch_max(beside, Ordering::Relaxed);

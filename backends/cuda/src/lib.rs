@@ -21,8 +21,13 @@ mod device;
 #[cfg(feature = "emulated")]
 pub mod emulated;
 mod executable;
+mod memory;
+pub mod occupancy;
+mod target;
 pub mod toolchain;
 
-pub use compiler::{cuda, ptx, ptx_of_text};
-pub use device::{DeviceError, Driver};
+pub use compiler::{Compiled, all_compiled, compiled, cuda, ptx, ptx_for, ptx_of_text};
+pub use device::{DeviceError, Driver, Transferred};
 pub use executable::{CudaBackend, CudaExecutable, Expected, Observer};
+pub use memory::CudaMemory;
+pub use target::target;

@@ -100,6 +100,13 @@ pub fn find() -> Option<PathBuf> {
     roots().iter().find_map(|root| COMPILER.file_in(root))
 }
 
+/// `ptxas`, if it was installed below the working directory or a folder above it, or a toolkit has it.
+pub fn find_assembler() -> Option<PathBuf> {
+    let here = std::env::current_dir().ok()?;
+    let installed = here.ancestors().map(|folder| folder.join(ASSEMBLER.folder));
+    roots().into_iter().chain(installed).find_map(|root| ASSEMBLER.file_in(&root))
+}
+
 /// Loads NVRTC, once for the process.
 ///
 /// # Errors

@@ -2,21 +2,75 @@
 
 use std::collections::BTreeMap;
 
-use carousel_cuda::emulated::{Counters, Record};
+use carousel_cuda::emulated::{Counters, Finding, Record};
+use carousel_cuda::occupancy::{GENERATIONS, Needs, Occupancy, remarks};
+use carousel_cuda::{all_compiled, toolchain};
+use carousel_ir::Sources;
 
 use super::common::remark;
 
 /// Tells what was wrong with launches and, if wanted, what each kernel did in all its launches.
-pub(super) fn tell(records: &[Record], counters: bool) {
+pub(super) fn tell(records: &[Record], counters: bool, sources: &Sources) {
     for record in records {
         for finding in &record.findings {
             let (kernel, line, message) = (&record.kernel, finding.line, &finding.message);
-            remark(&format!("{kernel}, line {line} of its CUDA: {message}\n"));
+            let place = place(kernel, finding, sources).map_or(String::new(), |place| format!("{place}: "));
+            remark(&format!("{place}{kernel}, line {line} of its CUDA: {message}\n"));
         }
     }
     if counters {
         remark(&table(records));
+        remark(&occupancy(records));
     }
+}
+
+/// Where in the program that is computed in which something was found, if there is one kernel of the name.
+fn place(kernel: &str, finding: &Finding, sources: &Sources) -> Option<String> {
+    let compiled = all_compiled();
+    let mut own = compiled.iter().filter(|compiled| compiled.function == kernel);
+    let (Some(compiled), None) = (own.next(), own.next()) else { return None };
+    let span = compiled.origin(finding.kernel_line)?;
+    let ((line, column), source) = (sources.line_column(span)?, sources.get(span.file)?);
+    Some(format!("{}:{line}:{column}", source.name))
+}
+
+/// What the blocks of each kernel need of a multiprocessor, and how many of them it runs at a time.
+fn occupancy(records: &[Record]) -> String {
+    let Some(assembler) = toolchain::find_assembler() else {
+        return "occupancy: what is needed to tell it comes with `carousel cuda install --assembler`\n"
+            .to_string();
+    };
+    // Kernels of one name are told together.
+    let mut shared: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+    for record in records {
+        let (threads, bytes) = shared.entry(&record.kernel).or_default();
+        *threads = (*threads).max(record.block.iter().product());
+        *bytes = (*bytes).max(u32::try_from(record.shared_bytes).unwrap_or(u32::MAX));
+    }
+    let compiled = all_compiled();
+    let mut text = "blocks that a multiprocessor runs at a time, with their share of its warps\n".to_string();
+    for (name, (threads, shared_bytes)) in shared {
+        let own = || compiled.iter().filter(|compiled| compiled.function == name);
+        for generation in &GENERATIONS {
+            let registers = own().map(|compiled| {
+                let remarks = remarks(&assembler, &compiled.ptx, generation)?;
+                Needs::of_remarks(&remarks, threads).map(|needs| needs.registers).ok_or(remarks)
+            });
+            let line = match registers.collect::<Result<Vec<u32>, String>>() {
+                Ok(all) => {
+                    let registers = all.into_iter().max().unwrap_or(0);
+                    let Occupancy { blocks, percent } =
+                        Needs { registers, shared_bytes, threads }.occupancy(generation);
+                    format!(
+                        "{blocks} ({percent}%): {registers} registers a thread, {shared_bytes} bytes of shared memory"
+                    )
+                }
+                Err(why) => why,
+            };
+            text += &format!("  {name} on {}: {line}\n", generation.name);
+        }
+    }
+    text
 }
 
 /// One line a kernel, in the order in which they were first launched.
@@ -29,20 +83,22 @@ fn table(records: &[Record]) -> String {
             (0, record, Counters::default())
         });
         *launches += 1;
-        add(sum, &record.counters);
+        *sum += record.counters;
     }
     let mut text =
-        "emulated (counts, not times): launches, blocks, instructions of warps, barriers, bytes read and \
-                    written, shared memory passes over ideal\n"
+        "emulated (counts, not times): launches, blocks, instructions of warps, barriers, loads of 16 bytes a \
+                    thread of all, bytes read and written, shared memory passes over ideal\n"
             .to_string();
     for name in order {
         let (launches, first, c) = &sums[name];
         let blocks = first.grid.iter().product::<u32>();
         text += &format!(
-            "  {name}: {launches} x {blocks}, {} instructions, {} barriers, {} read (ideal {}), {} written, {}/{} \
+            "  {name}: {launches} x {blocks}, {} instructions, {} barriers, {}/{} loads, {} read (ideal {}), {} written, {}/{} \
              passes, {} flops, {} of matrix instructions\n",
             c.warp_instructions,
             c.barriers,
+            c.wide_loads,
+            c.loads,
             c.read_bytes,
             c.ideal_read_bytes,
             c.written_bytes,
@@ -53,27 +109,4 @@ fn table(records: &[Record]) -> String {
         );
     }
     text
-}
-
-fn add(sum: &mut Counters, more: &Counters) {
-    let Counters {
-        warp_instructions,
-        flops,
-        matrix_flops,
-        barriers,
-        read_bytes,
-        written_bytes,
-        ideal_read_bytes,
-        shared_passes,
-        ideal_shared_passes,
-    } = more;
-    sum.warp_instructions += warp_instructions;
-    sum.flops += flops;
-    sum.matrix_flops += matrix_flops;
-    sum.barriers += barriers;
-    sum.read_bytes += read_bytes;
-    sum.written_bytes += written_bytes;
-    sum.ideal_read_bytes += ideal_read_bytes;
-    sum.shared_passes += shared_passes;
-    sum.ideal_shared_passes += ideal_shared_passes;
 }

@@ -146,7 +146,18 @@ fn after(arguments: &Arguments, stage: Stage, passes: &PassOptions) -> Result<St
     }
     let mut texts = String::new();
     for root in roots {
-        let lowered = lower(&module, root, &Target::default()).map_err(|d| source.failed(d))?;
+        let target = match stage {
+            Stage::Cuda | Stage::Ptx => carousel_cuda::target(),
+            Stage::Parsed
+            | Stage::Canonical
+            | Stage::Stable
+            | Stage::Grad
+            | Stage::Forms
+            | Stage::Kernel
+            | Stage::Clif
+            | Stage::Asm => Target::default(),
+        };
+        let lowered = lower(&module, root, &target).map_err(|d| source.failed(d))?;
         let text = match stage {
             Stage::Parsed | Stage::Canonical | Stage::Stable | Stage::Grad | Stage::Forms | Stage::Kernel => {
                 lowered.to_string()

@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         inputs.iter().map(|t| Tensor { data: t.values.as_data(), shape: &t.shape }).collect();
     let outputs = call(executable.as_ref(), &borrowed);
     if arguments.target.is_emulated() {
-        emulation::tell(&emulated::take_records(), arguments.report);
+        emulation::tell(&emulated::take_records(), arguments.report, source.sources());
     }
     let is_device = |error: &RunError| matches!(error, RunError::Device { .. });
     let failed = |error| if is_device(&error) { Failure::work(error) } else { Failure::input(error) };

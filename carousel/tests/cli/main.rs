@@ -4,6 +4,7 @@
 
 mod benches;
 mod converting;
+mod device;
 mod explaining;
 mod external;
 mod forms;

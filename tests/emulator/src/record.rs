@@ -1,5 +1,6 @@
 //! What a launch did, and what was wrong with it.
 
+use crate::ptx::Source;
 use serde::{Deserialize, Serialize};
 
 /// Something wrong that a launch did.
@@ -9,6 +10,8 @@ pub struct Finding {
     pub kind: FindingKind,
     /// The line of the CUDA source; 0 if unknown.
     pub line: u32,
+    /// The line of the kernel itself: another one if the mistake is in a function that it calls.
+    pub kernel_line: u32,
     /// What happened, where.
     pub message: String,
 }
@@ -47,6 +50,10 @@ pub struct Counters {
     pub matrix_flops: u64,
     /// Barriers that blocks passed.
     pub barriers: u64,
+    /// Instructions of warps that load from global memory.
+    pub loads: u64,
+    /// Those of them that load 16 bytes for each thread.
+    pub wide_loads: u64,
     /// Bytes of the 32-byte sectors that loads from global memory touch, for each warp instruction.
     pub read_bytes: u64,
     /// Bytes of the sectors that stores touch.
@@ -57,6 +64,35 @@ pub struct Counters {
     pub shared_passes: u64,
     /// As many as there would be without bank conflicts.
     pub ideal_shared_passes: u64,
+}
+
+impl std::ops::AddAssign for Counters {
+    fn add_assign(&mut self, more: Counters) {
+        let Counters {
+            warp_instructions,
+            flops,
+            matrix_flops,
+            barriers,
+            loads,
+            wide_loads,
+            read_bytes,
+            written_bytes,
+            ideal_read_bytes,
+            shared_passes,
+            ideal_shared_passes,
+        } = more;
+        self.warp_instructions += warp_instructions;
+        self.flops += flops;
+        self.matrix_flops += matrix_flops;
+        self.barriers += barriers;
+        self.loads += loads;
+        self.wide_loads += wide_loads;
+        self.read_bytes += read_bytes;
+        self.written_bytes += written_bytes;
+        self.ideal_read_bytes += ideal_read_bytes;
+        self.shared_passes += shared_passes;
+        self.ideal_shared_passes += ideal_shared_passes;
+    }
 }
 
 /// A launch.
@@ -80,8 +116,9 @@ pub struct Record {
 const MOST_FINDINGS: usize = 20;
 
 impl Record {
-    pub(crate) fn find(&mut self, kind: FindingKind, line: u32, message: String) {
-        let finding = Finding { kind, line, message };
+    pub(crate) fn find(&mut self, kind: FindingKind, source: Source, message: String) {
+        let Source { line, of_kernel } = source;
+        let finding = Finding { kind, line, kernel_line: of_kernel, message };
         let is_known = self.findings.iter().any(|f| f.kind == kind && f.line == line && line != 0);
         if self.findings.len() < MOST_FINDINGS && !is_known {
             self.findings.push(finding);

@@ -235,3 +235,21 @@ fn what_is_counted() {
         run("shl.b32 %r7, %r1, 4; add.s32 %r7, %r5, %r7; st.shared.u32 [%r7], %r1;", &one_block(32));
     assert_eq!((strided.counters.shared_passes, strided.counters.ideal_shared_passes), (4, 1));
 }
+
+#[test]
+fn threads_that_come_later_to_a_shuffle() {
+    // The first thread goes another way, which stands behind the place where all meet.
+    let shuffle = "shfl.sync.bfly.b32 %r4, %r1, 1, 31, -1;";
+    let body = |end: &str| {
+        format!(
+            "setp.eq.u32 %p1, %r1, 0;
+            @%p1 bra $detour;
+            $meet: {shuffle} st.global.u32 [%rd3], %r4;
+            ret;
+            $detour: mov.u32 %r4, 7; {end}"
+        )
+    };
+    is_fine(&body("bra $meet;"), &one_block(32));
+    // There, it waits for the others at another place.
+    finds(&body(shuffle), &one_block(32), FindingKind::Divergence);
+}

@@ -112,3 +112,24 @@ proptest! {
         let _ = parse(&text);
     }
 }
+
+#[test]
+fn instructions_come_from_lines_of_functions_and_of_the_kernel() {
+    let text = "
+        .version 8.0 .target sm_80 .address_size 64
+        .visible .entry k() {
+            .reg .b32 %r<9>;
+            .loc 1 12 3
+            mov.u32 %r1, 1;
+            .loc 1 40 5, function_name $L__info_string0, inlined_at 1 13 7
+            mov.u32 %r2, 2;
+            .loc 1 60 9, function_name $L__info_string1, inlined_at 1 40 5
+            mov.u32 %r3, 3;
+            ret;
+        }";
+    let module = parse(text).unwrap_or_else(|error| panic!("{error}"));
+    let instructions = &module.functions[0].instructions;
+    let found: Vec<(u32, u32)> =
+        instructions.iter().map(|one| (one.source.line, one.source.of_kernel)).collect();
+    assert_eq!(found[..3], [(12, 12), (40, 13), (60, 13)]);
+}

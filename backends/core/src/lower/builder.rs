@@ -182,7 +182,8 @@ impl KernelBuilder {
         let number: BTreeMap<BufferId, BufferId> =
             used.iter().enumerate().map(|(new, old)| (*old, BufferId(new as u32))).collect();
         body.iter_mut().for_each(|s| s.renumber_buffers(&|b| number[&b]));
-        let (mut buffers, mut buffer_names, mut arguments) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut buffers, mut arguments) = (Vec::new(), Vec::new());
+        let (mut buffer_names, mut buffer_spans) = (Vec::new(), Vec::new());
         let (offsets, scratch_bytes) = scratch_offsets(&self.storages, storages, &used, &number, &body);
         for old in &used {
             let id = self.storages[old.0 as usize];
@@ -198,11 +199,12 @@ impl KernelBuilder {
             let access = if written.contains(old) { Access::Write } else { Access::Read };
             let elements = self.dim(&storage.elements);
             buffers.push(Buffer { dtype: storage.dtype, place, access, elements });
-            buffer_names.push(storage.name.clone());
+            buffer_names.push(storage.label.name.clone());
+            buffer_spans.push(storage.label.span);
         }
         let scratch_bytes = self.dim(&scratch_bytes);
         let dims = self.dims.len() as u32;
-        let kernel = Kernel { name, buffer_names, buffers, dims, grid, scratch_bytes, body };
+        let kernel = Kernel { name, buffer_names, buffer_spans, buffers, dims, grid, scratch_bytes, body };
         Built { kernel, arguments, dims: self.dims }
     }
 }
@@ -232,7 +234,7 @@ fn scratch_offsets(
                 elements: storage.elements.clone(),
                 home: Home::Frame,
                 offset: Size::Known(0),
-                name: storage.name.clone(),
+                name: storage.label.name.clone(),
             });
         }
     }

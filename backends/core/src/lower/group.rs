@@ -360,7 +360,7 @@ fn flat(
     for value in internal {
         if let Some(home) = cx.frames[0].home[value.index()].clone() {
             let old = cx.storages[home.storage.0 as usize].clone();
-            let storage = cx.storage(old.dtype, Size::Known(0), Whereabouts::Scratch, old.name);
+            let storage = cx.storage(old.dtype, Size::Known(0), Whereabouts::Scratch, old.label);
             cx.frames[0].home[value.index()] = Some(View { storage, ..home });
         }
     }
@@ -383,8 +383,8 @@ fn local_view(cx: &mut Context<'_>, home: &View, common: &Axes, tile: Option<(Ax
     let strides: Vec<(Axis, Size)> =
         order.iter().map(|(a, _)| *a).zip(super::view::row_major(&sizes)).collect();
     let old = &cx.storages[home.storage.0 as usize];
-    let (dtype, name) = (old.dtype, old.name.clone());
-    let storage = cx.storage(dtype, Size::product(sizes), Whereabouts::Scratch, name);
+    let (dtype, label) = (old.dtype, old.label.clone());
+    let storage = cx.storage(dtype, Size::product(sizes), Whereabouts::Scratch, label);
     let mut view = View { storage, offset: Size::Known(0), moves: Vec::new(), strides };
     if let Some((axis, number, n)) = tile {
         // Indices count from the start of the axis, scratch from the start of the tile.

@@ -36,7 +36,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use settle::{Settling, Unit};
 use statement::Site;
 use std::collections::{HashMap, HashSet};
-use view::{Storage, StorageId, View, Whereabouts};
+use view::{Label, Storage, StorageId, View, Whereabouts};
 
 /// What lowering one function knows.
 pub(crate) struct Context<'m> {
@@ -62,9 +62,9 @@ impl Context<'_> {
         dtype: DType,
         elements: Size,
         whereabouts: Whereabouts,
-        name: String,
+        label: Label,
     ) -> StorageId {
-        self.storages.push(Storage { dtype, elements, whereabouts, name });
+        self.storages.push(Storage { dtype, elements, whereabouts, label });
         StorageId(self.storages.len() as u32 - 1)
     }
 
@@ -250,12 +250,14 @@ impl<'m> Lowering<'m> {
         let mut ends = Vec::new();
         for (index, input) in graph.inputs.iter().enumerate() {
             let Stored { dtype, strides } = &inputs[index];
-            let (axes, name) = (input.ty.axes.as_slice(), input.name.to_string());
+            let axes = input.ty.axes.as_slice();
+            let place = values[index].map_or(Span::default(), |value| graph[value].span);
+            let label = Label { name: input.name.to_string(), span: place };
             let elements = match strides {
                 None => graph.axes.elements(&input.ty.axes),
                 Some(strides) => span(&graph.axes, axes, strides),
             };
-            let storage = cx.storage(*dtype, elements, Whereabouts::Input(index as u32), name);
+            let storage = cx.storage(*dtype, elements, Whereabouts::Input(index as u32), label);
             if let Some(value) = values[index] {
                 cx.frames[0].home[value.index()] = Some(match strides {
                     None => View::whole(storage, axes, &graph.axes),
@@ -267,8 +269,8 @@ impl<'m> Lowering<'m> {
         for (index, output) in graph.outputs.iter().enumerate() {
             let elements = graph.axes.elements(&output.axes);
             let dtype = graph.ty(output.value).dtype;
-            let name = output.name.to_string();
-            let storage = cx.storage(dtype, elements, Whereabouts::Output(index as u32), name);
+            let label = Label { name: output.name.to_string(), span: graph[output.value].span };
+            let storage = cx.storage(dtype, elements, Whereabouts::Output(index as u32), label);
             let view = View::whole(storage, output.axes.as_slice(), &graph.axes);
             if cx.frames[0].home[output.value.index()].is_none() {
                 claims.entry(output.value).or_insert_with(|| view.clone());
@@ -388,7 +390,7 @@ impl<'m> Lowering<'m> {
                     elements: storage.elements.clone(),
                     home,
                     offset: Size::Known(0),
-                    name: storage.name.clone(),
+                    name: storage.label.name.clone(),
                 });
                 SlotId(slots.len() as u32 - 1)
             });

@@ -9,7 +9,7 @@ use super::Context;
 use super::builder::KernelBuilder;
 use super::region::loaded;
 use super::statement::Site;
-use super::view::Whereabouts;
+use super::view::{Label, Storage, Whereabouts};
 use crate::kernel::{Atom, BufferId, Dim, Expr, Extent, Linear, Loop, Matrix, Region, Statement, Store, Var};
 use carousel_ir::{DType, Size};
 use std::collections::HashSet;
@@ -114,12 +114,12 @@ fn copy(
 ) -> Matrix {
     let (height, width) = (kernel.size(rows), kernel.size(columns));
     let storage = kernel.storage_of(from.buffer);
-    let (stored, name) = {
-        let storage = &cx.storages[storage.0 as usize];
-        (storage.dtype, format!("{}.packed", storage.name))
+    let (stored, label) = {
+        let Storage { dtype, label, .. } = &cx.storages[storage.0 as usize];
+        (*dtype, Label { name: format!("{}.packed", label.name), span: label.span })
     };
     let elements = Size::product([height, width]);
-    let packed = cx.storage(dtype, elements, Whereabouts::Scratch, name);
+    let packed = cx.storage(dtype, elements, Whereabouts::Scratch, label);
     let to =
         Matrix { buffer: kernel.buffer(packed), base: Linear::zero(), row: columns, column: Dim::Known(1) };
     let (row, column) = (kernel.var(), kernel.var());

@@ -48,11 +48,24 @@ pub(crate) fn is_worth_it(cx: &Context<'_>, frame: usize, value: ValueId) -> boo
     };
     let depth = graph.axes.elements(axes).known().unwrap_or(u64::MAX);
     let least = if m && n { 4 } else { cx.target.small_contraction };
-    matches!(node.ty().dtype, DType::F32 | DType::F64)
+    cx.target.product_dtypes.contains(&node.ty().dtype)
         && axes.is_subset(&a.intersection(b))
         && (m || n)
         && depth >= least
         && ((m && n) || node.operands.iter().all(is_given))
+}
+
+/// Whether a contraction whose operands have views is one product, and not several that add up. Only then is it one where
+/// the result has 16 bits: it would be rounded after each.
+pub(crate) fn is_rounded_once(cx: &Context<'_>, frame: usize, value: ValueId) -> bool {
+    let (graph, node) = (cx.frames[frame].graph, &cx.frames[frame].graph[value]);
+    let Op::Dot { axes } = &node.op else { return false };
+    let views: Vec<View> = node.operands.iter().filter_map(|o| view_of(&cx.frames, frame, *o)).collect();
+    let ([a, b], true) = (views.as_slice(), node.ty().dtype.is_half()) else { return true };
+    let mut k: Vec<Axis> = axes.iter().filter(|x| !a.order().contains(x)).collect();
+    k.extend(a.order().into_iter().filter(|x| axes.contains(*x)));
+    k.retain(|x| *graph.axes.size(*x) != Size::Known(1));
+    best_run(cx, &k, &[a, b], &graph.axes).1.is_empty()
 }
 
 /// The product that computes `value` into `home`. Both operands have views.

@@ -217,7 +217,7 @@ pub(crate) fn scan(
             order = view.order();
         }
         let view = settling.place(cx, next, &order);
-        cx.storages[view.storage.0 as usize].name = body.inputs[place].name.to_string();
+        cx.storages[view.storage.0 as usize].label.name = body.inputs[place].name.to_string();
         if let Some(old) = old {
             cx.frames[at].home[old.index()] = Some(view.clone());
         }

@@ -3,8 +3,8 @@
 use super::Context;
 use super::frame::{Origin, Start, is_statement, label, origin, reads, rearranges, view_of};
 use super::layout;
-use super::product::is_worth_it;
-use super::view::{StorageId, View, Whereabouts};
+use super::product::{is_rounded_once, is_worth_it};
+use super::view::{Label, StorageId, View, Whereabouts};
 use crate::program::Stored;
 use carousel_ir::{Axis, Op, ValueId};
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -41,7 +41,8 @@ impl Settling {
         let graph = cx.frames[self.frame].graph;
         let order: Vec<Axis> = order.iter().copied().filter(|a| !self.grid.contains(a)).collect();
         let elements = carousel_ir::Size::product(order.iter().map(|a| graph.axes.size(*a).clone()));
-        let storage = cx.storage(graph.ty(value).dtype, elements, self.whereabouts, label(graph, value));
+        let label = Label { name: label(graph, value), span: graph[value].span };
+        let storage = cx.storage(graph.ty(value).dtype, elements, self.whereabouts, label);
         View::whole(storage, &order, &graph.axes)
     }
 
@@ -106,7 +107,9 @@ impl Settling {
             {
                 if is_statement(&node.op) && is_worth_it(cx, self.frame, value) {
                     node.operands.iter().for_each(|o| self.demand(cx, *o));
-                    cx.frames[self.frame].products.insert(value);
+                    if is_rounded_once(cx, self.frame, value) {
+                        cx.frames[self.frame].products.insert(value);
+                    }
                 }
                 self.compute(cx, value);
             }
@@ -201,7 +204,8 @@ impl Settling {
             let view = claimed.unwrap_or_else(|| {
                 let elements = graph.axes.elements(&output.axes);
                 let dtype = callee.ty(output.value).dtype;
-                let storage = cx.storage(dtype, elements, self.whereabouts, output.name.to_string());
+                let label = Label { name: output.name.to_string(), span: node.span };
+                let storage = cx.storage(dtype, elements, self.whereabouts, label);
                 View::whole(storage, declared, &graph.axes)
             });
             outputs.push(view.storage);

@@ -4,7 +4,7 @@
 //! layout order, outermost first. Views never move data.
 
 use crate::kernel::Var;
-use carousel_ir::{Axis, AxisTable, DType, Op, Size};
+use carousel_ir::{Axis, AxisTable, DType, Op, Size, Span};
 
 /// Memory of a function or of a kernel: an index into the function's list of storages.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -29,7 +29,14 @@ pub(crate) struct Storage {
     pub(crate) dtype: DType,
     pub(crate) elements: Size,
     pub(crate) whereabouts: Whereabouts,
+    pub(crate) label: Label,
+}
+
+/// What people call a value, and where it is in their text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Label {
     pub(crate) name: String,
+    pub(crate) span: Span,
 }
 
 /// A strided view of a storage.

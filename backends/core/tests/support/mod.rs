@@ -25,6 +25,7 @@ pub fn agree(module: &Module, root: FunctionId, inputs: &[Tensor<f64>]) {
         tile_elements: 3,
         product_rows: 2,
         product_columns: 3,
+        product_dtypes: &[DType::F32, DType::F64, DType::Bf16],
         small_contraction: 1,
         group_points: 1,
         inline_operations: 4,

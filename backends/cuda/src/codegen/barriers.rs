@@ -5,6 +5,7 @@
 //! place are the same memory: scratch is taken over when what was in it is not needed any more. No barrier could be left
 //! out: each was tried. What the functions that statements call wait for among themselves is not counted on.
 
+use super::statement::map_run;
 use carousel_core::kernel::{BufferId, Dim, Expr, Kernel, Linear, Loop, Place, Statement, Var};
 use carousel_core::program::element_bytes;
 use std::collections::HashSet;
@@ -26,8 +27,8 @@ impl Plan {
 /// Which elements of a place a thread touches.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Elements {
-    /// Those whose numbers are its own and every 256th after it, of so many bytes each.
-    Own(u64),
+    /// Those of its own runs: of so many bytes each, so many at a time, in turns with the other threads.
+    Own { bytes: u64, width: u64 },
     /// Any.
     Any,
 }
@@ -54,11 +55,12 @@ impl Pending {
         let mut own = Pending::default();
         let buffer = |buffer: BufferId| &kernel.buffers[buffer.0 as usize];
         if let Statement::Map { loops, region, stores } = statement {
+            let width = map_run(kernel, loops, region, stores).map_or(1, |run| run.width);
             let touched = |id: BufferId, index: &Linear| {
                 let is_own =
                     only_variable(loops).is_some_and(|var| *index == Linear::var(var, Dim::Known(1)));
                 let bytes = element_bytes(buffer(id).dtype);
-                (buffer(id).place, if is_own { Elements::Own(bytes) } else { Elements::Any })
+                (buffer(id).place, if is_own { Elements::Own { bytes, width } } else { Elements::Any })
             };
             for expr in &region.exprs {
                 if let Expr::Load { buffer, index, .. } = expr {

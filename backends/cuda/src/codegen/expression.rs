@@ -90,16 +90,25 @@ impl Context<'_> {
 
     /// All expressions of a region, as variables.
     pub(super) fn region(&mut self, region: &Region) {
-        for (number, (expr, dtype)) in region.exprs.iter().zip(&region.dtypes).enumerate() {
-            let text = self.expression(region, expr, *dtype);
-            self.out.line(format!("const {} v{number} = {text};", register_type(*dtype)));
-        }
+        (0..region.exprs.len()).for_each(|number| self.evaluate(region, number));
+    }
+
+    /// An expression of a region, as a variable.
+    pub(super) fn evaluate(&mut self, region: &Region, number: usize) {
+        let text = self.expression(region, &region.exprs[number], region.dtypes[number]);
+        self.define(region, number, &text);
+    }
+
+    /// The variable of an expression, with this value.
+    pub(super) fn define(&mut self, region: &Region, number: usize, text: &str) {
+        self.out.line(format!("const {} v{number} = {text};", register_type(region.dtypes[number])));
     }
 
     /// `buffer[index] = value;`
     pub(super) fn store_value(&mut self, store: &Store, text: &str) {
         let element = format!("{}[{}]", self.buffer(store.buffer), linear(&store.index));
         let line = format!("{element} = {};", stored(self.dtype(store.buffer), text));
+        self.origin_of(store.buffer);
         self.out.line(line);
     }
 

@@ -1,6 +1,6 @@
 //! Offsets, guards and sizes as C++ expressions of 64-bit integers.
 
-use carousel_core::kernel::{Atom, Dim, ExprId, Guard, Linear, Term};
+use carousel_core::kernel::{Atom, Dim, ExprId, Guard, Linear, Term, Var};
 
 /// A size.
 pub(super) fn dim(dim: Dim) -> String {
@@ -17,9 +17,18 @@ pub(super) fn value(id: ExprId) -> String {
 
 /// An offset.
 pub(super) fn linear(linear: &Linear) -> String {
+    sum(linear, None)
+}
+
+/// An offset where a variable, which is in terms of its own, has another name.
+pub(super) fn linear_at(linear: &Linear, var: Var, name: &str) -> String {
+    sum(linear, Some((var, name)))
+}
+
+fn sum(linear: &Linear, renamed: Option<(Var, &str)>) -> String {
     let mut text = String::new();
     for term in &linear.terms {
-        let own = self::term(term);
+        let own = self::term(term, renamed);
         match (text.is_empty(), term.coefficient < 0) {
             (true, false) => {}
             (true, true) => text += "-",
@@ -32,14 +41,17 @@ pub(super) fn linear(linear: &Linear) -> String {
 }
 
 /// A term without its sign.
-fn term(term: &Term) -> String {
+fn term(term: &Term, renamed: Option<(Var, &str)>) -> String {
     let mut factors = Vec::new();
     let is_one = |factor: &str| factor == "1";
     factors.push(term.coefficient.unsigned_abs().to_string());
     factors.push(dim(term.dim));
     match &term.atom {
         Atom::One => {}
-        Atom::Var(var) => factors.push(format!("x{}", var.0)),
+        Atom::Var(var) => factors.push(match renamed {
+            Some((old, name)) if old == *var => name.to_string(),
+            Some(_) | None => format!("x{}", var.0),
+        }),
         Atom::Quotient(inside, by) => factors.push(format!("quotient({}, {})", linear(inside), dim(*by))),
         Atom::Remainder(inside, by) => factors.push(format!("remainder({}, {})", linear(inside), dim(*by))),
         Atom::Data { value: id, bound } => {

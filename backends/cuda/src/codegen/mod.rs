@@ -10,12 +10,14 @@ mod expression;
 mod linear;
 mod names;
 mod reduce;
+mod runs;
 mod runtime;
 mod statement;
 
 pub(crate) use names::function_name;
 
-use carousel_core::kernel::{Dim, Extent, Kernel, Loop, Place, Statement};
+use carousel_core::kernel::{BufferId, Dim, Extent, Kernel, Loop, Place, Statement};
+use carousel_ir::Span;
 use expression::memory_type;
 use names::Names;
 use std::fmt::Write;
@@ -38,11 +40,13 @@ pub(crate) fn scratch_is_shared(kernel: &Kernel) -> bool {
 pub(crate) struct Writer {
     text: String,
     depth: usize,
+    lines: u32,
 }
 
 impl Writer {
     fn line(&mut self, line: impl AsRef<str>) {
         let pad = 2 * self.depth;
+        self.lines += 1;
         writeln!(self.text, "{:pad$}{}", "", line.as_ref()).expect("text can be written");
     }
 
@@ -62,16 +66,35 @@ pub(crate) struct Context<'k> {
     kernel: &'k Kernel,
     names: Names,
     out: Writer,
+    /// From which line on what is computed comes from where.
+    origins: Vec<(u32, Span)>,
 }
 
 /// The CUDA C++ of a kernel, whole.
-pub(crate) fn source(kernel: &Kernel) -> String {
-    let out = Writer { text: String::new(), depth: 0 };
-    let mut cx = Context { kernel, names: Names::new(kernel), out };
+pub(crate) struct Source {
+    pub(crate) text: String,
+    /// The lines from which on what is computed comes from a place of the program, in order.
+    origins: Vec<(u32, Span)>,
+}
+
+impl Source {
+    /// The place of the program that a line of the kernel computes.
+    pub(crate) fn origin(&self, line: u32) -> Option<Span> {
+        self.origins.iter().rev().find(|(first, _)| *first <= line).map(|(_, span)| *span)
+    }
+}
+
+/// Writes the text of a kernel.
+pub(crate) fn source(kernel: &Kernel) -> Source {
+    let out = Writer { text: String::new(), depth: 0, lines: 0 };
+    let mut cx = Context { kernel, names: Names::new(kernel), out, origins: Vec::new() };
     let plan = barriers::plan(kernel);
     cx.kernel_text(&plan);
     let body = cx.out.text;
-    format!("{}\n{body}", runtime::needed(&body))
+    let before = format!("{}\n", runtime::needed(&body));
+    let lines = before.lines().count() as u32;
+    let origins = cx.origins.into_iter().map(|(line, span)| (lines + line, span)).collect();
+    Source { text: before + &body, origins }
 }
 
 impl Context<'_> {
@@ -174,7 +197,22 @@ impl Context<'_> {
             if plan.before(statement) {
                 self.out.line("__syncthreads();");
             }
+            self.origin(statement);
             self.statement(statement, plan);
         }
+    }
+
+    /// Notes where in the program that stands which the statement computes first.
+    fn origin(&mut self, statement: &Statement) {
+        let mut first = None;
+        statement.visit_writes(&mut |buffer| first = first.or(Some(buffer)));
+        if let Some(buffer) = first {
+            self.origin_of(buffer);
+        }
+    }
+
+    /// The next line computes what a buffer holds.
+    fn origin_of(&mut self, buffer: BufferId) {
+        self.origins.push((self.out.lines + 1, self.kernel.buffer_spans[buffer.0 as usize]));
     }
 }

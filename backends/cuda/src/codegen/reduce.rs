@@ -5,6 +5,7 @@
 use super::Context;
 use super::expression::{constant, loaded, register_type, stored};
 use super::linear::{linear, value};
+use super::runs;
 use super::statement::{Workers, likely_points};
 use carousel_core::kernel::{Atom, Combine, Dim, Expr, Extent, Loop, Region, Store, Update};
 use carousel_ir::{DType, Direction};
@@ -72,6 +73,7 @@ impl Context<'_> {
         } else {
             (Workers::Threads, Workers::Sequence, None)
         };
+        let run = runs::of(self.kernel, over, region, &[]);
         // Of a nest without loops, all of the warp or of the block do the one point.
         let ends = match (loops, takers) {
             ([], Workers::Warps) => {
@@ -90,10 +92,21 @@ impl Context<'_> {
                 self.out.open("");
                 1
             }
-            _ => self.points(parts, over),
+            _ => match run {
+                Some(run) => self.runs(parts, over, run),
+                None => self.points(parts, over),
+            },
         };
-        self.region(region);
-        self.out.line(format!("sum = {operation}::of(sum, {});", value(store.value)));
+        let sum = format!("{operation}::of(sum, {})", value(store.value));
+        match run {
+            Some(run) => self.run(run, region, &[], |cx| {
+                cx.out.line(format!("sum = at < left ? {sum} : sum;"));
+            }),
+            None => {
+                self.region(region);
+                self.out.line(format!("sum = {sum};"));
+            }
+        }
         self.end(inner);
         if let Some(function) = combined {
             self.out.line(format!("sum = {function}<{operation}>(sum);"));

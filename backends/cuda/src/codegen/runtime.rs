@@ -7,7 +7,7 @@ struct Piece {
 }
 
 #[rustfmt::skip]
-const PIECES: [Piece; 7] = [
+const PIECES: [Piece; 8] = [
     Piece { names: &[], text: include_str!("../runtime/types.cuh") },
     Piece { names: &["quotient", "remainder", "inside", "checked_index", "tile_extent"],
             text: include_str!("../runtime/index.cuh") },
@@ -17,6 +17,7 @@ const PIECES: [Piece; 7] = [
     Piece { names: &["philox_uniform", "philox_fold_in"], text: include_str!("../runtime/random.cuh") },
     Piece { names: &["Sum", "Larger", "combine_warp", "combine_block", "scan_block"],
             text: include_str!("../runtime/reduce.cuh") },
+    Piece { names: &["load_run", "store_run", "elements_left"], text: include_str!("../runtime/runs.cuh") },
     Piece { names: &["product_by_threads", "product_by_warps", "product_in_tiles", "product_tiles"],
             text: include_str!("../runtime/product.cuh") },
     Piece { names: &["product_on_tensor_cores"], text: include_str!("../runtime/tensor_cores.cuh") },

@@ -3,10 +3,11 @@
 //! Threads take the points of a statement in turns; a thread's numbers fit 32 bits, which a launch makes sure of.
 
 use super::linear::{dim, linear, value};
+use super::runs::{self, Run};
 use super::{Context, THREADS, barriers};
 use crate::codegen::expression::{loaded, register_type};
 use carousel_core::kernel::{
-    Atom, Dim, Expr, ExprId, Extent, Linear, Loop, Matrix, Region, Statement, Store, Update, Var,
+    Atom, Dim, Expr, ExprId, Extent, Kernel, Linear, Loop, Matrix, Region, Statement, Store, Update, Var,
 };
 use carousel_ir::{DType, Direction};
 use std::collections::HashSet;
@@ -56,6 +57,12 @@ pub(super) fn likely_points(loops: &[Loop]) -> u64 {
     loops.iter().map(|over| likely(&over.extent)).fold(1, u64::saturating_mul)
 }
 
+/// The runs of a map, if there are enough of them for all threads.
+pub(super) fn map_run(kernel: &Kernel, loops: &[Loop], region: &Region, stores: &[Store]) -> Option<Run> {
+    let run = runs::of(kernel, loops, region, stores)?;
+    (likely_points(loops) >= run.width * u64::from(THREADS)).then_some(run)
+}
+
 fn variables(loops: &[Loop]) -> String {
     loops.iter().map(|over| format!("x{}", over.var.0)).collect::<Vec<_>>().join(", ")
 }
@@ -80,10 +87,17 @@ impl Context<'_> {
             Statement::Map { loops, region, stores } => {
                 let names: Vec<&str> = stores.iter().map(|store| self.buffer(store.buffer)).collect();
                 let title = format!("// {} at every [{}]", names.join(", "), variables(loops));
-                self.out.line(title);
-                let ends = self.points(Workers::Threads, loops);
-                self.region(region);
-                stores.iter().for_each(|store| self.store_value(store, &value(store.value)));
+                let Some(run) = map_run(self.kernel, loops, region, stores) else {
+                    self.out.line(title);
+                    let ends = self.points(Workers::Threads, loops);
+                    self.region(region);
+                    stores.iter().for_each(|store| self.store_value(store, &value(store.value)));
+                    self.end(ends);
+                    return;
+                };
+                self.out.line(format!("{title}, {} along x{} at a time", run.width, run.var.0));
+                let ends = self.runs(Workers::Threads, loops, run);
+                self.run(run, region, stores, |_| ());
                 self.end(ends);
             }
             Statement::Reduce { loops, over, region, combine, store, update } => {
@@ -115,12 +129,30 @@ impl Context<'_> {
 
     /// Begins a nest whose points workers take in turns, and tells how many braces end it.
     pub(super) fn points(&mut self, workers: Workers, loops: &[Loop]) -> usize {
+        self.nest(workers, loops, None)
+    }
+
+    /// The same whose runs workers take: `f` and the number of the variable is the first point of a run.
+    pub(super) fn runs(&mut self, workers: Workers, loops: &[Loop], run: Run) -> usize {
+        let ends = self.nest(workers, loops, Some(run));
+        let (width, extent) = (run.width, loops.last().map_or(String::new(), |l| self.extent(&l.extent)));
+        self.out.line(format!("const i32 left = elements_left<{width}>({extent} - f{});", run.var.0));
+        ends
+    }
+
+    fn nest(&mut self, workers: Workers, loops: &[Loop], run: Option<Run>) -> usize {
         let (first, count) = workers.first_and_count();
+        // The name of a loop's variable, and by how many points it goes.
+        let step = |over: &Loop| match run {
+            Some(run) if run.var == over.var => (format!("f{}", over.var.0), run.width),
+            Some(_) | None => (format!("x{}", over.var.0), 1),
+        };
         match (workers, loops) {
             (Workers::Sequence, loops) => {
                 for over in loops {
-                    let (var, extent) = (over.var.0, self.extent(&over.extent));
-                    self.out.open(format!("for (i64 x{var} = 0; x{var} < {extent}; ++x{var})"));
+                    let ((x, width), extent) = (step(over), self.extent(&over.extent));
+                    let next = if width == 1 { format!("++{x}") } else { format!("{x} += {width}") };
+                    self.out.open(format!("for (i64 {x} = 0; {x} < {extent}; {next})"));
                 }
                 loops.len()
             }
@@ -130,8 +162,14 @@ impl Context<'_> {
                 1
             }
             (_, [over]) => {
-                let (var, extent) = (over.var.0, self.extent(&over.extent));
-                self.out.open(format!("for (i64 x{var} = {first}; x{var} < {extent}; x{var} += {count})"));
+                let ((x, width), extent) = (step(over), self.extent(&over.extent));
+                let from = match (width, first.contains(' ')) {
+                    (1, _) => first.to_string(),
+                    (_, true) => format!("{width} * ({first})"),
+                    (_, false) => format!("{width} * {first}"),
+                };
+                let by = width * u64::from(count);
+                self.out.open(format!("for (i64 {x} = {from}; {x} < {extent}; {x} += {by})"));
                 1
             }
             (_, [outer, rest @ ..]) => {
@@ -139,8 +177,11 @@ impl Context<'_> {
                 let mut names = Vec::new();
                 for over in loops {
                     let name = format!("n{}", over.var.0);
-                    let extent = self.extent(&over.extent);
-                    self.out.line(format!("const u32 {name} = (u32){extent};"));
+                    let (extent, (_, width)) = (self.extent(&over.extent), step(over));
+                    self.out.line(match width {
+                        1 => format!("const u32 {name} = (u32){extent};"),
+                        _ => format!("const u32 {name} = (u32)(({extent} + {}) / {width});", width - 1),
+                    });
                     names.push(name);
                 }
                 let all = names.join(" * ");
@@ -149,8 +190,11 @@ impl Context<'_> {
                 self.out.open(format!("for (u32 {t} = {first}; {t} < {all}; {t} += {count})"));
                 let mut above = t;
                 for over in rest.iter().rev() {
-                    let var = over.var.0;
-                    self.out.line(format!("const i64 x{var} = {above} % n{var};"));
+                    let (var, (x, width)) = (over.var.0, step(over));
+                    self.out.line(match width {
+                        1 => format!("const i64 {x} = {above} % n{var};"),
+                        _ => format!("const i64 {x} = (i64)({above} % n{var}) * {width};"),
+                    });
                     above = format!("{above} / n{var}");
                 }
                 self.out.line(format!("const i64 x{} = {above};", outer.var.0));
@@ -193,8 +237,8 @@ impl Context<'_> {
             (1, Dim::Known(1)) => format!("product_by_warps<{ty}, {adds}>"),
             (0..SMALL_SIDE, _) => format!("product_by_threads<{ty}, {adds}>"),
             _ if depth < SMALL_SIDE => format!("product_by_threads<{ty}, {adds}>"),
-            _ if dtype == DType::F32 => format!("product_on_tensor_cores<{adds}>"),
-            _ => format!("product_in_tiles<{ty}, {adds}>"),
+            _ if dtype == DType::F64 => format!("product_in_tiles<{ty}, {adds}>"),
+            _ => format!("product_on_tensor_cores<{adds}>"),
         };
         let [m, n, k] = [m, n, k].map(|extent| self.extent(extent));
         let (a_name, b_name, c_name) = (self.buffer(a.buffer), self.buffer(b.buffer), self.buffer(c.buffer));
@@ -225,7 +269,7 @@ fn separates(var: Var, region: &Region, index: &Linear) -> bool {
     is_direct && !in_data.contains(&var) && !nested.contains(&var)
 }
 
-fn collect(linear: &Linear, region: &Region, found: &mut HashSet<Var>) {
+pub(super) fn collect(linear: &Linear, region: &Region, found: &mut HashSet<Var>) {
     for term in &linear.terms {
         match &term.atom {
             Atom::One => {}
@@ -239,7 +283,7 @@ fn collect(linear: &Linear, region: &Region, found: &mut HashSet<Var>) {
 }
 
 /// The variables on which an expression depends.
-fn variables_of(id: ExprId, region: &Region, found: &mut HashSet<Var>) {
+pub(super) fn variables_of(id: ExprId, region: &Region, found: &mut HashSet<Var>) {
     match &region.exprs[id.0 as usize] {
         Expr::Load { index, guards, .. } => {
             collect(index, region, found);

@@ -1,9 +1,19 @@
 // c = a b or c += a b, of matrices with any strides: element (i, j) of x is at x[i * x_row + j * x_column]. What lies in
-// memory in another type is converted as it is read.
+// memory in another type is converted as it is read, and sums as they are written.
 static __device__ float number(float x) { return x; }
 static __device__ double number(double x) { return x; }
 static __device__ float number(bf16 x) { return from_bf16(x); }
 static __device__ float number(f16 x) { return from_f16(x); }
+template <bool ADDS, class T>
+static __device__ __forceinline__ void write_sum(T& place, T sum) { place = ADDS ? place + sum : sum; }
+template <bool ADDS>
+static __device__ __forceinline__ void write_sum(bf16& place, float sum) {
+  place = to_bf16(ADDS ? from_bf16(place) + sum : sum);
+}
+template <bool ADDS>
+static __device__ __forceinline__ void write_sum(f16& place, float sum) {
+  place = to_f16(ADDS ? from_f16(place) + sum : sum);
+}
 
 // The shared memory of every product of a kernel.
 static __device__ __forceinline__ u8* product_tiles() {
@@ -12,34 +22,43 @@ static __device__ __forceinline__ u8* product_tiles() {
 }
 
 // Few rows or columns: a thread for each element of c.
-template <class T, bool ADDS, class A, class B>
+template <class T, bool ADDS, class A, class B, class C>
 static __device__ __forceinline__ void product_by_threads(
     i64 m, i64 n, i64 k, const A* a, i64 a_row, i64 a_column, const B* b, i64 b_row, i64 b_column,
-    T* c, i64 c_row, i64 c_column) {
+    C* c, i64 c_row, i64 c_column) {
   for (i64 at = threadIdx.x; at < m * n; at += 256) {
     const i64 i = quotient(at, n), j = remainder(at, n);
     T sum = 0;
     for (i64 l = 0; l < k; ++l) sum += (T)number(a[i * a_row + l * a_column]) * (T)number(b[l * b_row + j * b_column]);
-    T& place = c[i * c_row + j * c_column];
-    place = ADDS ? place + sum : sum;
+    write_sum<ADDS>(c[i * c_row + j * c_column], sum);
   }
 }
 
 // A vector times a matrix that is contiguous in the contracted axis: a warp for each element of c.
-template <class T, bool ADDS, class A, class B>
+template <class T, bool ADDS, class A, class B, class C>
 static __device__ __forceinline__ void product_by_warps(
     i64 m, i64 n, i64 k, const A* a, i64 a_row, i64 a_column, const B* b, i64 b_row, i64 b_column,
-    T* c, i64 c_row, i64 c_column) {
+    C* c, i64 c_row, i64 c_column) {
+  constexpr i32 RUN = 16 / (sizeof(A) < sizeof(B) ? sizeof(A) : sizeof(B));
   for (i64 at = threadIdx.x / 32; at < m * n; at += 8) {
     const i64 i = quotient(at, n), j = remainder(at, n);
+    const A* const x = a + i * a_row;
+    const B* const y = b + j * b_column;
     T sum = 0;
-    for (i64 l = threadIdx.x % 32; l < k; l += 32)
-      sum += (T)number(a[i * a_row + l * a_column]) * (T)number(b[l * b_row + j * b_column]);
+    if (a_column == 1 && b_row == 1)
+      for (i64 l = threadIdx.x % 32 * RUN; l < k; l += 32 * RUN) {
+        const i32 left = elements_left<RUN>(k - l);
+        __align__(16) A x_run[RUN];
+        __align__(16) B y_run[RUN];
+        load_run(x_run, x + l, left);
+        load_run(y_run, y + l, left);
+#pragma unroll
+        for (i32 at = 0; at < RUN; ++at) sum = at < left ? sum + (T)number(x_run[at]) * (T)number(y_run[at]) : sum;
+      }
+    else
+      for (i64 l = threadIdx.x % 32; l < k; l += 32) sum += (T)number(x[l * a_column]) * (T)number(y[l * b_row]);
     sum = combine_warp<Sum>(sum);
-    if (threadIdx.x % 32 == 0) {
-      T& place = c[i * c_row + j * c_column];
-      place = ADDS ? place + sum : sum;
-    }
+    if (threadIdx.x % 32 == 0) write_sum<ADDS>(c[i * c_row + j * c_column], sum);
   }
 }
 
@@ -84,9 +103,7 @@ static __device__ __forceinline__ void product_in_tiles(
       for (i32 i = 0; i < 4; ++i)
 #pragma unroll
         for (i32 j = 0; j < 4; ++j)
-          if (row + own_row + i < m && column + own_column + j < n) {
-            T& place = c[(row + own_row + i) * c_row + (column + own_column + j) * c_column];
-            place = ADDS ? place + sums[i][j] : sums[i][j];
-          }
+          if (row + own_row + i < m && column + own_column + j < n)
+            write_sum<ADDS>(c[(row + own_row + i) * c_row + (column + own_column + j) * c_column], sums[i][j]);
     }
 }

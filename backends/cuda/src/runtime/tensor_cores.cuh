@@ -1,9 +1,9 @@
-// c = a b or c += a b in f32 on tensor cores, which multiply bf16 numbers, of 8 bits. What has more bits is the sum of
-// several: each part is the bf16 number nearest to what the parts before it leave, three of them all 24 bits of an f32, two
-// all 11 of an f16. Products of parts that are below an f32's last bit are left out: those with ranks that add up to more
-// than 2. Tensor cores cut off what they add: sums of 16 products are added up outside of them, where sums are rounded.
-// A bf16 number has no bits below 2^-133: where a factor is below 2^-110 and the other above 2^16, fewer bits of the product
-// are right.
+// c = a b or c += a b, with sums in f32, on tensor cores, which multiply bf16 numbers, of 8 bits. What has more bits is the
+// sum of several: each part is the bf16 number nearest to what the parts before it leave, three of them all 24 bits of an
+// f32, two all 11 of an f16. Products of parts that are below an f32's last bit are left out: those with ranks that add up
+// to more than 2. Tensor cores cut off what they add: sums of 16 products are added up outside of them, where sums are
+// rounded. A bf16 number has no bits below 2^-133: where a factor is below 2^-110 and the other above 2^16, fewer bits of
+// the product are right.
 template <class T> struct Parts;
 template <> struct Parts<float> { enum : i32 { COUNT = 3 }; };
 template <> struct Parts<f16> { enum : i32 { COUNT = 2 }; };
@@ -120,10 +120,10 @@ struct Factor {
 };
 
 // Tiles of 64 x 64 elements of c, 32 x 16 a warp.
-template <bool ADDS, class A, class B>
+template <bool ADDS, class A, class B, class C>
 static __device__ __forceinline__ void product_on_tensor_cores(
     i64 m, i64 n, i64 k, const A* a, i64 a_row, i64 a_column, const B* b, i64 b_row, i64 b_column,
-    float* c, i64 c_row, i64 c_column) {
+    C* c, i64 c_row, i64 c_column) {
   constexpr i32 A_PARTS = Parts<A>::COUNT, B_PARTS = Parts<B>::COUNT, K = A_PARTS + B_PARTS > 4 ? 16 : 32;
   u16* tiles = (u16*)product_tiles();
   Factor<A, K> left(a, m, k, a_row, a_column, tiles);
@@ -177,12 +177,11 @@ static __device__ __forceinline__ void product_on_tensor_cores(
         const i64 i = first_row + at / 8 * 16 + at / 2 % 2 * 8, j = first_column + at / 4 % 2 * 8 + at % 2;
         if (i < m && j < n) {
           const float sum = sums[at / 8][at / 4 % 2][at % 4];
-          float& place = c[i * c_row + j * c_column];
           // The parts of infinity and of the largest numbers may have no sum, those of the smallest lack bits.
           const float size = fabsf(sum);
           const bool is_usual = size == 0.0f || (size >= 8.1e-28f && size <= 3.4e38f);
           if (A_PARTS + B_PARTS > 2 && !is_usual) lost |= 1u << at;
-          else place = ADDS ? place + sum : sum;
+          else write_sum<ADDS>(c[i * c_row + j * c_column], sum);
         }
       }
       // Such sums are computed as they are written.
@@ -192,8 +191,7 @@ static __device__ __forceinline__ void product_on_tensor_cores(
         float sum = 0.0f;
 #pragma unroll 1
         for (i64 l = 0; l < k; ++l) sum += number(a[i * a_row + l * a_column]) * number(b[l * b_row + j * b_column]);
-        float& place = c[i * c_row + j * c_column];
-        place = ADDS ? place + sum : sum;
+        write_sum<ADDS>(c[i * c_row + j * c_column], sum);
       }
     }
 }

@@ -10,7 +10,7 @@ mod warp;
 
 pub(crate) use alu::{Alu, LANES, Lanes};
 
-use crate::ptx::{Function, Instruction, Module, Operand};
+use crate::ptx::{Function, Instruction, Module, Operand, Source};
 use std::collections::{HashMap, HashSet};
 
 /// A register of the machine: one of the kernel's, a constant, a special register.
@@ -186,8 +186,8 @@ pub(crate) struct Program {
     pub(crate) shared_bytes: usize,
     pub(crate) local_bytes: usize,
     pub(crate) max_threads: Option<u32>,
-    /// For messages: the opcode and the source line of each instruction.
-    pub(crate) places: Vec<(String, u32)>,
+    /// For messages: the opcode of each instruction, and where it comes from.
+    pub(crate) places: Vec<(String, Source)>,
     /// Instructions that are not known.
     pub(crate) unknown: Vec<String>,
 }
@@ -234,9 +234,9 @@ pub(crate) fn decode(function: &Function, globals: &HashMap<String, u64>) -> Pro
         }
     }
     mark_unread(&mut steps);
-    let mut places: Vec<(String, u32)> =
-        function.instructions.iter().map(|i| (i.opcode.join("."), i.source_line)).collect();
-    places.push(("the end".to_string(), 0));
+    let mut places: Vec<(String, Source)> =
+        function.instructions.iter().map(|i| (i.opcode.join("."), i.source)).collect();
+    places.push(("the end".to_string(), Source::default()));
     unknown.dedup();
     Program {
         name: function.name.clone(),

@@ -115,7 +115,12 @@ fn load_module(text: &str) -> Result<u64, Status> {
             Ok(number)
         }
         Err(error) => {
-            let finding = crate::Finding { kind: FindingKind::Unknown, line: 0, message: error.to_string() };
+            let finding = crate::Finding {
+                kind: FindingKind::Unknown,
+                line: 0,
+                kernel_line: 0,
+                message: error.to_string(),
+            };
             keep(Record { kernel: "module".to_string(), findings: vec![finding], ..Record::default() });
             Err(Status::InvalidPtx)
         }

@@ -321,6 +321,8 @@ impl Machine<'_, '_> {
         let (touched, ideal) = traffic::sectors(addresses, bytes, active);
         match touch {
             Touch::Read => {
+                counters.loads += 1;
+                counters.wide_loads += u64::from(bytes == 16);
                 counters.read_bytes += touched;
                 counters.ideal_read_bytes += ideal;
             }

@@ -35,18 +35,51 @@ struct Group {
     others: usize,
 }
 
-fn group(warp: &Warp) -> Option<Group> {
+fn group(warp: &mut Warp) -> Option<Group> {
     let ready = warp.alive & !warp.waiting;
-    let at = lanes(ready).map(|lane| warp.positions[lane]).min()?;
+    // Those that wait for others of their warp go on if nobody else can.
+    let mut going = ready & !warp.stalled;
+    if going == 0 {
+        (going, warp.stalled) = (ready, 0);
+    }
+    let at = lanes(going).map(|lane| warp.positions[lane]).min()?;
     let mut found = Group { at: at as usize, mask: 0, others: usize::MAX };
     for lane in lanes(ready) {
-        if warp.positions[lane] == at {
+        let position = warp.positions[lane];
+        if position == at {
             found.mask |= 1 << lane;
-        } else {
-            found.others = found.others.min(warp.positions[lane] as usize);
+        } else if position > at {
+            found.others = found.others.min(position as usize);
         }
     }
+    warp.stalled &= !found.mask;
     Some(found)
+}
+
+/// Whether threads of a warp do something together.
+fn is_collective(operation: &Operation) -> bool {
+    match operation {
+        Operation::Barrier
+        | Operation::LoadMatrix { .. }
+        | Operation::Multiply { .. }
+        | Operation::Shuffle { .. }
+        | Operation::Vote { .. }
+        | Operation::WarpBarrier { .. } => true,
+        Operation::Branch(_)
+        | Operation::Exit
+        | Operation::Compute { .. }
+        | Operation::Pack { .. }
+        | Operation::Unpack { .. }
+        | Operation::LoadParameter { .. }
+        | Operation::Load(_)
+        | Operation::Store(_)
+        | Operation::Atomic { .. }
+        | Operation::CopyAsync { .. }
+        | Operation::CommitCopies
+        | Operation::WaitForCopies(_)
+        | Operation::Fence
+        | Operation::Trap => false,
+    }
 }
 
 fn settle(warp: &mut Warp, mask: u32, at: usize) {
@@ -81,11 +114,19 @@ impl Machine<'_, '_> {
                         mask & if negated { !holds } else { holds }
                     }
                 };
+                let elsewhere = warp.alive & !warp.waiting & !warp.stalled & !mask;
+                if active != 0 && elsewhere != 0 && is_collective(&step.operation) {
+                    // The others may still come here, wherever in the text they are.
+                    settle(warp, mask, at);
+                    warp.stalled |= mask;
+                    self.record.counters.warp_instructions -= 1;
+                    break;
+                }
                 match &step.operation {
                     Operation::Branch(target) => {
                         if active == mask {
                             at = *target;
-                            if *target > others {
+                            if *target > others || warp.stalled != 0 {
                                 settle(warp, mask, at);
                                 break;
                             }

@@ -2,7 +2,8 @@
 //!
 //! Invariant: a launch always ends, with findings if it went wrong, and the same launch on the same memory does the same.
 //! Blocks of a plain launch run one after the other, those of a cooperative one in turns. A warp whose threads have
-//! parted goes on where the least advanced of them are.
+//! parted goes on where the least advanced of them are; where they have to do something together, those that come first
+//! wait until nobody else of the warp can go on.
 
 mod access;
 mod collective;
@@ -13,6 +14,7 @@ mod traffic;
 use crate::check::{Clocks, Who};
 use crate::decode::{LANES, Lanes, Program, Special};
 use crate::memory::{Allocation, Store};
+use crate::ptx::Source;
 use crate::record::{FindingKind, Record};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -85,6 +87,8 @@ struct Warp {
     positions: [u32; LANES],
     alive: u32,
     waiting: u32,
+    /// Threads that wait for others of the warp, to do something together.
+    stalled: u32,
     local: Vec<u8>,
     copies: collective::Copies,
 }
@@ -151,7 +155,7 @@ pub(crate) fn launch(
         recent: 0,
     };
     if let Some((kind, why)) = refusal(program, launch, parameters, blocks, threads, shared_bytes) {
-        machine.record.find(kind, 0, why);
+        machine.record.find(kind, Source::default(), why);
     } else if launch.cooperative {
         machine.together(blocks as u32);
     } else {
@@ -222,7 +226,11 @@ impl Machine<'_, '_> {
             let after = (self.record.counters.barriers, all.iter().filter(|b| b.over).count());
             idle_turns = if before == after { idle_turns + 1 } else { 0 };
             if idle_turns > 10_000 {
-                self.record.find(FindingKind::Deadlock, 0, "no block gets any further".to_string());
+                self.record.find(
+                    FindingKind::Deadlock,
+                    Source::default(),
+                    "no block gets any further".to_string(),
+                );
                 return;
             }
         }
@@ -236,6 +244,7 @@ impl Machine<'_, '_> {
             positions: [0; LANES],
             alive: 0,
             waiting: 0,
+            stalled: 0,
             local: vec![0; self.program.local_bytes * LANES],
             copies: collective::Copies::default(),
         };
@@ -263,7 +272,7 @@ impl Machine<'_, '_> {
             let first = warp.number * LANES as u32;
             let count = (self.threads - first).min(LANES as u32);
             warp.alive = u32::MAX >> (LANES as u32 - count);
-            (warp.waiting, warp.positions) = (0, [0; LANES]);
+            (warp.waiting, warp.stalled, warp.positions) = (0, 0, [0; LANES]);
             warp.copies.clear();
             for (slot, bits) in &self.program.constants {
                 warp.registers[*slot as usize] = [*bits; LANES];
@@ -343,10 +352,10 @@ impl Machine<'_, '_> {
 
     /// Notes something wrong at a step of the program.
     fn find(&mut self, kind: FindingKind, step: usize, what: &str) {
-        let (opcode, line) = &self.program.places[self.program.steps[step].instruction];
+        let (opcode, source) = &self.program.places[self.program.steps[step].instruction];
         let message = format!("{what}, at `{opcode}` of `{}`", self.program.name);
-        let line = *line;
-        self.record.find(kind, line, message);
+        let source = *source;
+        self.record.find(kind, source, message);
     }
 
     fn who(&self, block: &Block, warp: &Warp, lane: usize) -> Who {

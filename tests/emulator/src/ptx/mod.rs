@@ -7,6 +7,7 @@ mod parse;
 mod token;
 
 pub use parse::parse;
+pub use token::Source;
 
 use std::collections::HashMap;
 
@@ -56,8 +57,8 @@ pub struct Instruction {
     pub operands: Vec<Operand>,
     /// The predicate under which it runs, and whether that is negated.
     pub guard: Option<(Register, bool)>,
-    /// Line of the CUDA source; 0 if unknown.
-    pub source_line: u32,
+    /// Where it comes from in the CUDA source.
+    pub source: Source,
     /// Line of the PTX text.
     pub line: u32,
 }

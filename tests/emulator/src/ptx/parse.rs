@@ -1,6 +1,6 @@
 //! From tokens to the syntax tree.
 
-use super::token::{Token, tokens};
+use super::token::{Source, Token, tokens};
 use super::{Function, Instruction, Module, Operand, Parameter, Register, SyntaxError, Variable, type_bytes};
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 /// The first thing that is not understood, with its line.
 pub fn parse(text: &str) -> Result<Module, SyntaxError> {
     let tokens = tokens(text)?;
-    let mut parser = Parser { tokens: &tokens, at: 0, source_line: 0 };
+    let mut parser = Parser { tokens: &tokens, at: 0, source: Source::default() };
     let mut module = Module::default();
     let mut shared = Vec::new();
     while let Some(token) = parser.peek() {
@@ -45,7 +45,7 @@ pub fn parse(text: &str) -> Result<Module, SyntaxError> {
 struct Parser<'t> {
     tokens: &'t [(Token, u32)],
     at: usize,
-    source_line: u32,
+    source: Source,
 }
 
 /// Registers by name, in nested braces.
@@ -54,8 +54,8 @@ type Scopes = Vec<HashMap<String, Register>>;
 impl<'t> Parser<'t> {
     /// The next token that is no `.loc`.
     fn peek(&mut self) -> Option<&'t Token> {
-        while let Some((Token::Source(line), _)) = self.tokens.get(self.at) {
-            self.source_line = *line;
+        while let Some((Token::Source(source), _)) = self.tokens.get(self.at) {
+            self.source = *source;
             self.at += 1;
         }
         self.tokens.get(self.at).map(|(token, _)| token)
@@ -338,7 +338,7 @@ impl<'t> Parser<'t> {
             guard = Some((register, negated));
         }
         self.peek();
-        let (line, source_line) = (self.line(), self.source_line);
+        let (line, source) = (self.line(), self.source);
         let opcode = self.word()?.split('.').map(str::to_string).collect();
         let mut operands = Vec::new();
         if !self.is(';') {
@@ -348,7 +348,7 @@ impl<'t> Parser<'t> {
             }
         }
         self.expect(';')?;
-        Ok(Instruction { opcode, operands, guard, source_line, line })
+        Ok(Instruction { opcode, operands, guard, source, line })
     }
 }
 

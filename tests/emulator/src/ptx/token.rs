@@ -4,6 +4,7 @@
 //! names, which say nothing about what runs. `.loc` stays: it says from which line of the source an instruction comes.
 
 use super::SyntaxError;
+use std::collections::HashMap;
 
 /// What the text is made of.
 #[derive(Clone, PartialEq, Debug)]
@@ -16,10 +17,34 @@ pub(super) enum Token {
     Single(u32),
     /// An f64 in hexadecimal form.
     Double(u64),
-    /// A line of the source: what follows comes from there.
-    Source(u32),
+    /// What follows comes from there.
+    Source(Source),
     /// Anything else.
     Mark(char),
+}
+
+/// A place of the source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Source {
+    /// The line; 0 if unknown.
+    pub line: u32,
+    /// The line of the kernel itself, where that is of a function that it calls.
+    pub of_kernel: u32,
+}
+
+/// Line and column.
+type Place = (u32, u32);
+
+/// The place that a `.loc` names, and the one that called the function that it is in:
+/// `.loc file line column, function_name label, inlined_at file line column`.
+fn located(text: &str) -> Option<(Place, Option<Place>)> {
+    let place = |words: &str| {
+        let mut numbers =
+            words.split_whitespace().skip(1).map(|word| word.trim_end_matches(',').parse().ok());
+        Some((numbers.next()??, numbers.next()??))
+    };
+    let (own, caller) = text.split_once("inlined_at").map_or((text, None), |(own, rest)| (own, Some(rest)));
+    Some((place(own.strip_prefix(".loc")?)?, caller.and_then(place)))
 }
 
 /// The tokens with the lines of the PTX text in which they stand.
@@ -27,6 +52,8 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, u32)>, SyntaxError> {
     let mut found = Vec::new();
     let mut rest = text;
     let mut line = 1u32;
+    // From where what is inlined at a place was called.
+    let mut callers: HashMap<Place, Place> = HashMap::new();
     loop {
         let skipped = rest.len() - rest.trim_start().len();
         line += newlines(&rest[..skipped]);
@@ -39,8 +66,15 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, u32)>, SyntaxError> {
             rest.find("*/").ok_or_else(|| error("a comment without an end"))? + 2
         } else if rest.starts_with(".loc") {
             let end = rest.find('\n').unwrap_or(rest.len());
-            let source = rest[..end].split_whitespace().nth(2).and_then(|n| n.parse().ok());
-            found.push((Token::Source(source.ok_or_else(|| error("`.loc` without a line"))?), line));
+            let (place, caller) = located(&rest[..end]).ok_or_else(|| error("`.loc` without a line"))?;
+            callers.extend(caller.map(|caller| (place, caller)));
+            // As many steps as there are calls, if the text goes round in circles.
+            let mut outermost = caller.unwrap_or(place);
+            for _ in 0..callers.len() {
+                let Some(caller) = callers.get(&outermost) else { break };
+                outermost = *caller;
+            }
+            found.push((Token::Source(Source { line: place.0, of_kernel: outermost.0 }), line));
             end
         } else if rest.starts_with(".file") {
             rest.find('\n').unwrap_or(rest.len())

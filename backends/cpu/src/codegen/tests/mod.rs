@@ -12,7 +12,7 @@ use carousel_core::kernel::{
     Access, Atom, Buffer, BufferId, Dim, Expr, ExprId, Extent, Guard, Kernel, Linear, Loop, Place, Region,
     Statement, Store, Var,
 };
-use carousel_ir::{DType, Number, OpKind};
+use carousel_ir::{DType, Number, OpKind, Span};
 
 /// A kernel under construction.
 pub(super) struct Draft {
@@ -32,6 +32,7 @@ impl Draft {
             kernel: Kernel {
                 name: "test".to_string(),
                 buffer_names: (0..dtypes.len()).map(|at| format!("buffer{at}")).collect(),
+                buffer_spans: vec![Span::default(); dtypes.len()],
                 buffers: buffers.collect(),
                 dims: 0,
                 grid: Vec::new(),

@@ -19,6 +19,9 @@ pub struct Target {
     pub small_contraction: u64,
     /// Values share a kernel if their common axes have at least about that many points.
     pub group_points: u64,
+    /// Points go through the pieces of a sequence one after the other if there are at least about that many of them without
+    /// the pieces.
+    pub sweep_points: u64,
     /// An inlined expression with more operations than this is stored instead.
     pub inline_operations: u32,
 }
@@ -32,6 +35,7 @@ impl Default for Target {
             product_dtypes: &[DType::F32, DType::F64],
             small_contraction: 16,
             group_points: 64,
+            sweep_points: 4,
             inline_operations: 48,
         }
     }

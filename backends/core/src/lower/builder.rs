@@ -3,7 +3,7 @@
 
 use super::view::{Storage, StorageId, View, Whereabouts};
 use crate::kernel::{Access, Atom, Buffer, BufferId, Dim, Kernel, Linear, Loop, Place, Statement, Var};
-use crate::plan::{self, Lifetime};
+use crate::plan;
 use crate::program::{Home, Slot};
 use carousel_ir::{Axis, Size};
 use std::collections::{BTreeMap, BTreeSet};
@@ -217,12 +217,7 @@ fn scratch_offsets(
     number: &BTreeMap<BufferId, BufferId>,
     body: &[Statement],
 ) -> (BTreeMap<BufferId, Size>, Size) {
-    let mut lives: BTreeMap<BufferId, Lifetime> = BTreeMap::new();
-    for (at, statement) in body.iter().enumerate() {
-        let mut see = |b: BufferId| lives.entry(b).or_insert(Lifetime { first: at, last: at }).last = at;
-        statement.visit_reads(&mut see);
-        statement.visit_writes(&mut see);
-    }
+    let lives = super::lives::lives(body);
     let (mut buffers, mut slots, mut lifetimes) = (Vec::new(), Vec::new(), Vec::new());
     for old in used {
         let storage = &storages[ids[old.0 as usize].0 as usize];

@@ -7,19 +7,20 @@
 //!
 //! An axis may be cut by another one ([`Cut`]): what runs over the steps of a sequence joins what runs over its chunks.
 //! Where chunks are common, units are taken out of their order to join; elsewhere only neighbours do. Matrix products
-//! join over axes that both operands have; scatters, scans and calls stay alone.
+//! join over axes that both operands have; scatters and calls stay alone, and scans but for [`super::sweep`].
 
 use super::Context;
 use super::builder::KernelBuilder;
 use super::cut::{self, Cut};
 use super::frame::{Start, view_of};
 use super::own::{self, Common};
+use super::scan::{self, Steps};
+use super::schedule;
 use super::settle::{Unit, stable_order};
 use super::statement::{self, Site};
 use super::view::{View, Whereabouts};
-use super::{scan, schedule};
 use crate::kernel::{Dim, Extent, Linear, Loop, Statement, Var};
-use carousel_ir::{Axes, Axis, Op, Size, ValueId};
+use carousel_ir::{Axes, Axis, Direction, Op, Size, ValueId};
 use petgraph::graph::{DiGraph, NodeIndex};
 use std::collections::HashSet;
 
@@ -44,7 +45,9 @@ pub(crate) struct Group {
     /// The axes that they have in common, outermost first.
     pub(crate) axes: Vec<Axis>,
     /// What common axes cut.
-    cuts: Vec<Cut>,
+    pub(crate) cuts: Vec<Cut>,
+    /// If the last of the axes is a loop that a grid point goes through, in which direction.
+    pub(crate) sweep: Option<Direction>,
 }
 
 impl Group {
@@ -64,7 +67,7 @@ pub(crate) fn groups(cx: &Context<'_>, units: &[Unit], flow: &DiGraph<(), ()>) -
         let first = pending.remove(grouping.first(&pending, &done));
         done[first] = true;
         let axes = parallel(cx, &units[first]).unwrap_or_default();
-        let mut group = Group { units: vec![first], axes, cuts: Vec::new() };
+        let mut group = Group { units: vec![first], axes, cuts: Vec::new(), sweep: None };
         while let Some((place, joined)) = grouping.next(&group, &pending, &done) {
             done[pending.remove(place)] = true;
             group = joined;
@@ -75,7 +78,7 @@ pub(crate) fn groups(cx: &Context<'_>, units: &[Unit], flow: &DiGraph<(), ()>) -
 }
 
 /// The axes over which a unit's points are independent, in the order of its memory; `None` if it stays alone.
-fn parallel(cx: &Context<'_>, unit: &Unit) -> Option<Vec<Axis>> {
+pub(crate) fn parallel(cx: &Context<'_>, unit: &Unit) -> Option<Vec<Axis>> {
     let frame = &cx.frames[0];
     let (value, view) = match unit {
         Unit::Value(value) => (*value, frame.home[value.index()].clone()?),
@@ -103,7 +106,7 @@ fn is_product(cx: &Context<'_>, unit: &Unit) -> bool {
     matches!(unit, Unit::Value(value) if cx.frames[0].products.contains(value))
 }
 
-fn estimate(cx: &Context<'_>, axes: impl Iterator<Item = Axis>) -> u64 {
+pub(crate) fn estimate(cx: &Context<'_>, axes: impl Iterator<Item = Axis>) -> u64 {
     let table = &cx.frames[0].graph.axes;
     axes.map(|a| table.size(a).known().unwrap_or(UNKNOWN)).fold(1, u64::saturating_mul)
 }
@@ -253,11 +256,11 @@ impl Grouping<'_, '_> {
         let made: Vec<View> = all.iter().filter_map(|u| written(cx, &units[*u])).collect();
         let cut = cut::of(&cuts, &own);
         let is_own = own::is_own(cx, &units[unit], &Common { axes: &axes, cuts: &cuts }, cut, &made);
-        is_own.then_some(Group { units: all, axes, cuts })
+        is_own.then_some(Group { units: all, axes, cuts, sweep: None })
     }
 }
 
-fn written(cx: &Context<'_>, unit: &Unit) -> Option<View> {
+pub(crate) fn written(cx: &Context<'_>, unit: &Unit) -> Option<View> {
     match unit {
         Unit::Value(value) => cx.frames[0].home[value.index()].clone(),
         Unit::Copy(_, view) => Some(view.clone()),
@@ -279,15 +282,25 @@ pub(crate) fn unit_statements(
     }
 }
 
-/// The grid and body of a group of several units. `internal` are the values that nothing else uses.
+/// What nothing but a group uses.
+#[derive(Default)]
+pub(crate) struct Internal {
+    pub(crate) values: HashSet<ValueId>,
+    /// Results of scans, by number.
+    pub(crate) results: HashSet<(ValueId, u32)>,
+}
+
+/// The grid and body of a group of several units.
 pub(crate) fn kernel(
     cx: &mut Context<'_>,
     kernel: &mut KernelBuilder,
     units: &[Unit],
     group: &Group,
-    internal: &HashSet<ValueId>,
+    internal: &Internal,
 ) -> (Vec<Loop>, Vec<Statement>) {
-    if let Some(flat) = flat(cx, kernel, units, group, internal) {
+    if group.sweep.is_none()
+        && let Some(flat) = flat(cx, kernel, units, group, &internal.values)
+    {
         return flat;
     }
     let table = cx.frames[0].graph.axes.clone();
@@ -295,7 +308,8 @@ pub(crate) fn kernel(
     let inner = group.units.iter().map(|u| row(cx, &units[*u], &common, &group.cuts)).max().unwrap_or(1);
     let fitting = (cx.target.tile_elements / inner.max(1)).max(1);
     let (last, outer) = group.axes.split_last().expect("a group has common axes");
-    let (mut grid, mut env) = scan::grid(kernel, outer, &table);
+    let (mut grid, outer_env) = scan::grid(kernel, outer, &table);
+    let mut env = outer_env.clone();
     let number = kernel.var();
     let whole = table.size(*last).clone();
     let tile = whole.known().map_or(fitting, |n| fitting.min(n.max(1)));
@@ -320,17 +334,37 @@ pub(crate) fn kernel(
         let tile = tile_of(cx, &units[*unit]);
         sites.push(Site { frame: 0, grid: env.clone(), tile });
         let Unit::Value(value) = &units[*unit] else { continue };
-        if internal.contains(value)
+        if internal.values.contains(value)
             && let Some(home) = view_of(&cx.frames, 0, *value)
         {
             let local = local_view(cx, &home, &common, tile);
             cx.frames[0].home[value.index()] = Some(local);
         }
     }
-    let mut body = Vec::new();
-    for (unit, site) in group.units.iter().zip(&sites) {
-        body.extend(unit_statements(cx, kernel, site, &units[*unit]));
+    for result in &internal.results {
+        let local = local_view(cx, &cx.frames[0].results[result].clone(), &common, None);
+        cx.frames[0].results.insert(*result, local);
     }
+    let mut body = Steps::default();
+    for (unit, site) in group.units.iter().zip(&sites) {
+        match (&units[*unit], grid.last()) {
+            (Unit::Scan(value), Some(over)) => {
+                let site = Site { grid: outer_env.clone(), ..Site::whole(0) };
+                let Steps { before, step, after } = scan::steps(cx, kernel, &site, *value, *over);
+                body.before.extend(before);
+                body.step.extend(step);
+                body.after.extend(after);
+            }
+            (unit, _) => body.step.extend(unit_statements(cx, kernel, site, unit)),
+        }
+    }
+    let body = match (group.sweep, grid.pop_if(|_| group.sweep.is_some())) {
+        (Some(direction), Some(over)) => {
+            let site = Site { grid: outer_env, ..Site::whole(0) };
+            scan::in_loop(cx, kernel, &site, body, over, direction)
+        }
+        _ => body.step,
+    };
     let body = super::fuse::fuse(body);
     (grid, super::fuse::collapse_all(kernel, body))
 }

@@ -12,6 +12,7 @@ mod frame;
 mod fuse;
 mod group;
 mod layout;
+mod lives;
 mod own;
 mod pack;
 mod points;
@@ -21,6 +22,7 @@ mod scan;
 mod schedule;
 mod settle;
 mod statement;
+mod sweep;
 mod view;
 
 use crate::kernel::Kernel;
@@ -300,7 +302,7 @@ impl<'m> Lowering<'m> {
         let flow = settle::dataflow(&cx, 0, &settling.units);
         let units = settling.units;
         let mut work = Vec::new();
-        let groups = group::groups(&cx, &units, &flow);
+        let groups = sweep::sweeps(&cx, &units, group::groups(&cx, &units, &flow), &flow);
         points::apart(&mut cx, &units, &groups, &flow);
         for group in groups {
             work.push(match group.units.as_slice() {
@@ -459,16 +461,21 @@ fn span(table: &AxisTable, axes: &[Axis], strides: &[u64]) -> Size {
 /// Several units as one kernel.
 fn grouped(cx: &mut Context<'_>, units: &[Unit], group: &group::Group, flow: &DiGraph<(), ()>) -> Work {
     let graph = cx.frames[0].graph;
-    let (mut internal, mut names) = (HashSet::new(), Vec::new());
+    let (mut internal, mut names) = (group::Internal::default(), Vec::new());
     for at in &group.units {
         let (Unit::Value(value) | Unit::Copy(value, _) | Unit::Scan(value) | Unit::Call { value, .. }) =
             &units[*at];
+        if let (Unit::Scan(_), Op::Scan { scan }) = (&units[*at], &graph[*value].op) {
+            names.push(scan_label(graph, *value));
+            internal.results.extend(own_results(cx, units, group, *value, scan.states));
+            continue;
+        }
         let inside = flow.neighbors(NodeIndex::new(*at)).all(|n| group.units.contains(&n.index()));
         let in_frame = cx.frames[0].home[value.index()]
             .as_ref()
             .is_some_and(|home| cx.storages[home.storage.0 as usize].whereabouts == Whereabouts::Frame);
         if matches!(units[*at], Unit::Value(_)) && inside && in_frame {
-            internal.insert(*value);
+            internal.values.insert(*value);
         } else {
             names.push(label(graph, *value));
         }
@@ -476,6 +483,24 @@ fn grouped(cx: &mut Context<'_>, units: &[Unit], group: &group::Group, flow: &Di
     let mut kernel = KernelBuilder::default();
     let (grid, body) = group::kernel(cx, &mut kernel, units, group, &internal);
     Work::Launch(Box::new(kernel.finish(names.join(", "), grid, body, &cx.storages)))
+}
+
+/// What a scan in a group yields for that group alone, by number.
+fn own_results(
+    cx: &Context<'_>,
+    units: &[Unit],
+    group: &group::Group,
+    scan: ValueId,
+    states: u32,
+) -> Vec<(ValueId, u32)> {
+    let others = || (0..units.len()).filter(|at| !group.units.contains(at));
+    let is_own = |view: &View| {
+        cx.storages[view.storage.0 as usize].whereabouts == Whereabouts::Frame
+            && others().all(|at| !settle::unit_storages(cx, 0, &units[at]).contains(&view.storage))
+    };
+    let results = cx.frames[0].results.iter().filter(|((value, _), _)| *value == scan);
+    let yields = results.filter(|((_, index), view)| *index >= states && is_own(view));
+    yields.map(|(key, _)| *key).collect()
 }
 
 fn scan_label(graph: &Graph, value: ValueId) -> String {

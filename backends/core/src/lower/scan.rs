@@ -16,7 +16,7 @@ use super::statement::{Site, copy, open, value as value_statements};
 use super::view::{View, Whereabouts};
 use super::{classify, frame, region};
 use crate::kernel::{Dim, Expr, Extent, Linear, Loop, Region, Statement, Store};
-use carousel_ir::{Axes, Axis, Class, Graph, Op, Scan, Size, ValueId};
+use carousel_ir::{Axes, Axis, Class, Direction, Graph, Op, Scan, Size, ValueId};
 use petgraph::algo::has_path_connecting;
 use petgraph::graph::NodeIndex;
 use std::collections::HashMap;
@@ -166,6 +166,17 @@ enum End {
     From(View),
 }
 
+/// The statements of a scan, by when they are run.
+#[derive(Default)]
+pub(crate) struct Steps {
+    /// Before the loop: states begin.
+    pub(crate) before: Vec<Statement>,
+    /// At each turn.
+    pub(crate) step: Vec<Statement>,
+    /// After the loop: states are stored.
+    pub(crate) after: Vec<Statement>,
+}
+
 /// The statements of a scan at a site of the graph around it.
 pub(crate) fn scan(
     cx: &mut Context<'_>,
@@ -174,11 +185,41 @@ pub(crate) fn scan(
     value: ValueId,
 ) -> Vec<Statement> {
     let outer = cx.frames[site.frame].graph;
+    let Op::Scan { scan } = &outer[value].op else { panic!("not a scan") };
+    let over = Loop { var: kernel.var(), extent: Extent::Whole(kernel.dim(outer.axes.size(scan.axis))) };
+    let steps = steps(cx, kernel, site, value, over);
+    in_loop(cx, kernel, site, steps, over, scan.direction)
+}
+
+/// Steps as a loop with what is around it.
+pub(crate) fn in_loop(
+    cx: &mut Context<'_>,
+    kernel: &mut KernelBuilder,
+    site: &Site,
+    steps: Steps,
+    over: Loop,
+    direction: Direction,
+) -> Vec<Statement> {
+    let Steps { mut before, mut step, after } = steps;
+    super::pack::pack(cx, kernel, site, &mut before, &mut step);
+    before.push(Statement::Loop { over, direction, body: step });
+    before.extend(after);
+    before
+}
+
+/// The statements of a scan whose steps are the turns of the loop `time`.
+pub(crate) fn steps(
+    cx: &mut Context<'_>,
+    kernel: &mut KernelBuilder,
+    site: &Site,
+    value: ValueId,
+    time: Loop,
+) -> Steps {
+    let outer = cx.frames[site.frame].graph;
     let node = &outer[value];
     let Op::Scan { scan } = &node.op else { panic!("{} is no scan", node.op.kind()) };
     let body = &scan.body;
     let states = scan.states as usize;
-    let time = Loop { var: kernel.var(), extent: Extent::Whole(kernel.dim(outer.axes.size(scan.axis))) };
     let stacked: Vec<Option<View>> = (0..body.outputs.len() as u32)
         .map(|i| cx.frames[site.frame].results.get(&(value, i)).cloned())
         .collect();
@@ -272,17 +313,14 @@ pub(crate) fn scan(
             End::From(aside) => copy_view(cx, kernel, &body_site, state.next, aside, &state.view),
         });
     }
-    super::pack::pack(cx, kernel, site, &mut before, &mut step);
-    let mut statements = before;
-    let loop_ = Statement::Loop { over: time, direction: scan.direction, body: step };
-    statements.push(loop_);
+    let mut after = Vec::new();
     for (state, to) in all_states.iter().zip(&stacked) {
         if let Some(to) = to {
-            statements.push(copy_view(cx, kernel, &body_site, state.next, &state.view, to));
+            after.push(copy_view(cx, kernel, &body_site, state.next, &state.view, to));
         }
     }
     cx.frames.pop();
-    statements
+    Steps { before, step, after }
 }
 
 /// Where a result of a nested scan is stored, if the value is one.

@@ -1,14 +1,14 @@
 //! Giving values of a frame their places, and the order of the work.
 
 use super::Context;
-use super::frame::{Origin, Start, is_statement, label, origin, reads, rearranges, view_of};
+use super::frame::{Origin, Start, is_statement, label, leaves, origin, reads, rearranges, view_of};
 use super::layout;
 use super::product::{is_rounded_once, is_worth_it};
 use super::view::{Label, StorageId, View, Whereabouts};
 use crate::program::Stored;
 use carousel_ir::{Axis, Op, ValueId};
 use petgraph::graph::{DiGraph, NodeIndex};
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 /// One piece of work.
 #[derive(Clone, Debug)]
@@ -232,6 +232,23 @@ pub(crate) fn unit_reads(cx: &Context<'_>, frame: usize, unit: &Unit) -> Vec<Ori
             direct.chain(inputs.iter().map(|(s, _)| Origin::Copy(*s))).collect()
         }
     }
+}
+
+/// The memory that a unit reads.
+pub(crate) fn unit_storages(cx: &Context<'_>, frame: usize, unit: &Unit) -> HashSet<StorageId> {
+    let (roots, start) = match unit {
+        Unit::Value(value) => (vec![*value], Start::Definition),
+        Unit::Copy(value, _) => (vec![*value], Start::Value),
+        Unit::Scan(value) => (cx.frames[frame].graph[*value].operands.to_vec(), Start::Value),
+        Unit::Call { inputs, .. } => return inputs.iter().map(|(storage, _)| *storage).collect(),
+    };
+    let mut found = HashSet::new();
+    for root in roots {
+        leaves(&cx.frames, frame, root, start, &mut |view, _| {
+            found.insert(view.storage);
+        });
+    }
+    found
 }
 
 /// What a unit writes.

@@ -6,7 +6,7 @@
 
 use crate::kernel::{
     Access, Atom, BufferId, Combine, Dim, Expr, Extent, Guard, Kernel, Linear, Loop, Matrix, Place, Region,
-    Statement, Store, Term, Update,
+    Statement, Store, Term, Triangle, Update,
 };
 use crate::program::{Home, Program, Routine, SlotId, Step};
 use carousel_ir::Direction;
@@ -199,7 +199,7 @@ fn statement(f: &mut fmt::Formatter<'_>, names: &Names, s: &Statement, depth: us
             region(f, names, r, depth + 1)?;
             store(f, names, s, "+=", depth + 1)
         }
-        Statement::Product { m, n, k, a, b, c, update, dtype } => {
+        Statement::Product { m, n, k, a, b, c, update, dtype, triangle } => {
             let sign = match update {
                 Update::Set => "=",
                 Update::Add => "+=",
@@ -209,7 +209,13 @@ fn statement(f: &mut fmt::Formatter<'_>, names: &Names, s: &Statement, depth: us
                 let at = linear(&m.base);
                 format!("{}[{at}; {}, {}]", names.buffer(m.buffer), dim(m.row), dim(m.column))
             };
-            writeln!(f, "{pad}product {dtype} {sizes}: {} {sign} {} {}", matrix(c), matrix(a), matrix(b))
+            let mut matrices = [matrix(a), matrix(b), matrix(c)];
+            if let Some(Triangle { factor, is_lower }) = triangle {
+                let half = if *is_lower { "lower" } else { "upper" };
+                matrices[*factor as usize].insert_str(0, &format!("{half} "));
+            }
+            let [a, b, c] = matrices;
+            writeln!(f, "{pad}product {dtype} {sizes}: {c} {sign} {a} {b}")
         }
     }
 }

@@ -6,8 +6,8 @@
 //! of graphs.
 
 use crate::kernel::{
-    Atom, BufferId, Combine, Expr, Extent, Guard, Kernel, Linear, Loop, Matrix, Place, Region, Statement,
-    Store, Update, Var,
+    Atom, BufferId, Combine, Expr, Extent, Factor, Guard, Kernel, Linear, Loop, Matrix, Place, Region,
+    Statement, Store, Update, Var,
 };
 use crate::program::{Bound, Location, Program};
 use carousel_ir::{DType, Direction, OpKind, philox};
@@ -201,12 +201,19 @@ impl Machine<'_> {
                 let at = machine.linear(&store.index, &values);
                 machine.update(store.buffer, at, values[store.value.0 as usize], Update::Add)
             }),
-            Statement::Product { m, n, k, a, b, c, update, dtype: _ } => {
+            Statement::Product { m, n, k, a, b, c, update, dtype: _, triangle } => {
                 let (m, n, k) = (self.extent(m), self.extent(n), self.extent(k));
                 for i in 0..m {
                     for j in 0..n {
                         let mut sum = 0.0;
-                        for l in 0..k {
+                        let counts = |l: i64| {
+                            triangle.is_none_or(|t| match t.factor {
+                                Factor::A => t.has(i, l),
+                                Factor::B => t.has(l, j),
+                                Factor::C => t.has(i, j),
+                            })
+                        };
+                        for l in (0..k).filter(|l| counts(*l)) {
                             sum += self.element(a, i, l)? * self.element(b, l, j)?;
                         }
                         let at = self.place(c, i, j);

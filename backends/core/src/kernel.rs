@@ -214,6 +214,34 @@ pub struct Matrix {
     pub column: Dim,
 }
 
+/// A matrix of a product.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Factor {
+    /// (m, k).
+    A,
+    /// (k, n).
+    B,
+    /// (m, n), the result.
+    C,
+}
+
+/// Half of a product. The other half of `a` or `b` is 0; the other half of `c` is not needed, and may get 0 (or keep what
+/// the product is added to) in place of what it would be.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Triangle {
+    /// The matrix of which a triangle counts.
+    pub factor: Factor,
+    /// Whether it is where the row's number is at least the column's, else where it is at most that.
+    pub is_lower: bool,
+}
+
+impl Triangle {
+    /// Whether an element counts.
+    pub fn has(self, row: i64, column: i64) -> bool {
+        if self.is_lower { row >= column } else { row <= column }
+    }
+}
+
 /// How elements are combined.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Combine {
@@ -288,6 +316,8 @@ pub enum Statement {
         /// dtype of `c` and of the sums, which are in f32 where it has 16 bits. A buffer of `a` or `b` may have another one, whose elements are converted as they
         /// are read.
         dtype: DType,
+        /// If only a triangle counts, which; all of it may be computed, too.
+        triangle: Option<Triangle>,
     },
     /// At every point of `loops`: the running combination of `value` along `along`, stored at each of its points.
     Cumulative {

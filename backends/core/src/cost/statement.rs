@@ -6,7 +6,7 @@ use super::profile::Profile;
 use super::rows::{Rows, contiguous_loads, is_contiguous};
 use super::traffic::{LINE, ScopeId, Touched, Traffic};
 use super::{count, extent};
-use crate::kernel::{Combine, Dim, Kernel, Loop, Matrix, Region, Statement, Store, Update};
+use crate::kernel::{Combine, Dim, Factor, Kernel, Loop, Matrix, Region, Statement, Store, Triangle, Update};
 use crate::program::element_bytes;
 use carousel_ir::DType;
 
@@ -102,7 +102,7 @@ impl<'a> Walk<'a> {
                     let seconds = self.cumulative(around, loops, *along, region, store);
                     self.push(around, seconds);
                 }
-                Statement::Product { m, n, k, a, b, c, update, dtype } => {
+                Statement::Product { m, n, k, a, b, c, update, dtype, triangle } => {
                     let [m, n, k] = [m, n, k].map(|e| extent(e, self.dims));
                     let bytes = element_bytes(*dtype) as f64;
                     for (matrix, rows, columns) in [(a, m, k), (b, k, n), (c, m, n)] {
@@ -111,7 +111,7 @@ impl<'a> Walk<'a> {
                     if *update == Update::Add {
                         self.touch_matrix(around, c, [m, n], bytes);
                     }
-                    let seconds = self.product(m, n, k, *dtype);
+                    let seconds = self.product(m, n, k, *dtype) * share(*triangle, [m, n, k]);
                     let runs = around.runs;
                     self.statements.push(Work { runs, seconds, overlap: Overlap::Packs });
                 }
@@ -220,4 +220,15 @@ impl<'a> Walk<'a> {
         rows.one_by_one();
         rows.seconds(self) + rows.elements() / self.profile.elements.running
     }
+}
+
+/// The share of a product's work that a triangle has: that of whole tiles of rows along its edge.
+fn share(triangle: Option<Triangle>, [m, n, k]: [f64; 3]) -> f64 {
+    let Some(triangle) = triangle else { return 1.0 };
+    let (size, tile) = match triangle.factor {
+        Factor::A => (m.min(k), 6.0),
+        Factor::B => (n.min(k), 64.0),
+        Factor::C => (m.min(n), 32.0),
+    };
+    if size > 0.0 { (0.5 + 0.5 * tile / size).min(1.0) } else { 1.0 }
 }

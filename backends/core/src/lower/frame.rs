@@ -3,6 +3,7 @@
 //! A scan's body is a frame inside the frame of the graph around it; an input of the body that is no state stands for
 //! a value of that graph, at the loop's position if it is a sequence.
 
+use super::triangle::Triangles;
 use super::view::{StorageId, View};
 use crate::kernel::Var;
 use carousel_ir::{Axis, Class, Graph, Op, ValueId};
@@ -38,6 +39,8 @@ pub(crate) struct Frame<'m> {
     pub(crate) cost: Vec<Cost>,
     /// How contractions are computed.
     pub(crate) products: HashSet<ValueId>,
+    /// What is 0 or not needed.
+    pub(crate) triangles: Triangles,
 }
 
 /// Work of an inlined expression.
@@ -69,6 +72,7 @@ impl<'m> Frame<'m> {
             varies: vec![true; n],
             cost: vec![Cost::default(); n],
             products: HashSet::new(),
+            triangles: Triangles::new(graph),
         }
     }
 }

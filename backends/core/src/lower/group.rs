@@ -14,15 +14,15 @@ use super::builder::KernelBuilder;
 use super::cut::{self, Cut};
 use super::frame::{Start, view_of};
 use super::own::{self, Common};
-use super::scan::{self, Steps};
-use super::schedule;
 use super::settle::{Unit, stable_order};
 use super::statement::{self, Site};
+use super::sweep::Sweep;
 use super::view::{View, Whereabouts};
+use super::{scan, schedule};
 use crate::kernel::{Dim, Extent, Linear, Loop, Statement, Var};
-use carousel_ir::{Axes, Axis, Direction, Op, Size, ValueId};
+use carousel_ir::{Axes, Axis, Op, Size, ValueId};
 use petgraph::graph::{DiGraph, NodeIndex};
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 /// How many elements an axis of unknown size is taken for.
 const UNKNOWN: u64 = 256;
@@ -46,14 +46,24 @@ pub(crate) struct Group {
     pub(crate) axes: Vec<Axis>,
     /// What common axes cut.
     pub(crate) cuts: Vec<Cut>,
-    /// If the last of the axes is a loop that a grid point goes through, in which direction.
-    pub(crate) sweep: Option<Direction>,
+    /// If the last of the axes is a loop that a grid point goes through, in which turns; all units belong to one.
+    pub(crate) sweeps: Vec<Sweep>,
 }
 
 impl Group {
     /// Whether its points have pieces of longer axes.
     pub(crate) fn is_cut(&self) -> bool {
         !self.cuts.is_empty()
+    }
+
+    /// Where what a unit of the group makes is used, if by the group alone.
+    pub(crate) fn scope(&self, unit: usize, users: &[usize]) -> Option<Scope> {
+        if !users.iter().all(|user| self.units.contains(user)) {
+            return None;
+        }
+        let own = self.sweeps.iter().find(|sweep| sweep.units.contains(&unit));
+        let in_turn = own.is_none_or(|sweep| users.iter().all(|user| sweep.units.contains(user)));
+        Some(if in_turn { Scope::Turn } else { Scope::Point })
     }
 }
 
@@ -67,7 +77,7 @@ pub(crate) fn groups(cx: &Context<'_>, units: &[Unit], flow: &DiGraph<(), ()>) -
         let first = pending.remove(grouping.first(&pending, &done));
         done[first] = true;
         let axes = parallel(cx, &units[first]).unwrap_or_default();
-        let mut group = Group { units: vec![first], axes, cuts: Vec::new(), sweep: None };
+        let mut group = Group { units: vec![first], axes, cuts: Vec::new(), sweeps: Vec::new() };
         while let Some((place, joined)) = grouping.next(&group, &pending, &done) {
             done[pending.remove(place)] = true;
             group = joined;
@@ -255,8 +265,9 @@ impl Grouping<'_, '_> {
         }
         let made: Vec<View> = all.iter().filter_map(|u| written(cx, &units[*u])).collect();
         let cut = cut::of(&cuts, &own);
-        let is_own = own::is_own(cx, &units[unit], &Common { axes: &axes, cuts: &cuts }, cut, &made);
-        is_own.then_some(Group { units: all, axes, cuts, sweep: None })
+        let is_own =
+            own::is_own(cx, &units[unit], &Common { axes: &axes, cuts: &cuts, along: &axes }, cut, &made);
+        is_own.then_some(Group { units: all, axes, cuts, sweeps: Vec::new() })
     }
 }
 
@@ -282,12 +293,21 @@ pub(crate) fn unit_statements(
     }
 }
 
-/// What nothing but a group uses.
+/// What nothing but a group uses, and where.
 #[derive(Default)]
 pub(crate) struct Internal {
-    pub(crate) values: HashSet<ValueId>,
+    pub(crate) values: HashMap<ValueId, Scope>,
     /// Results of scans, by number.
-    pub(crate) results: HashSet<(ValueId, u32)>,
+    pub(crate) results: HashMap<(ValueId, u32), Scope>,
+}
+
+/// Where a value is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Scope {
+    /// At the point of all common axes that makes it.
+    Turn,
+    /// In another sweep of the grid point, too.
+    Point,
 }
 
 /// The grid and body of a group of several units.
@@ -298,9 +318,10 @@ pub(crate) fn kernel(
     group: &Group,
     internal: &Internal,
 ) -> (Vec<Loop>, Vec<Statement>) {
-    if group.sweep.is_none()
-        && let Some(flat) = flat(cx, kernel, units, group, &internal.values)
-    {
+    if !group.sweeps.is_empty() {
+        return super::sweep::kernel(cx, kernel, units, group, internal);
+    }
+    if let Some(flat) = flat(cx, kernel, units, group, internal) {
         return flat;
     }
     let table = cx.frames[0].graph.axes.clone();
@@ -308,8 +329,7 @@ pub(crate) fn kernel(
     let inner = group.units.iter().map(|u| row(cx, &units[*u], &common, &group.cuts)).max().unwrap_or(1);
     let fitting = (cx.target.tile_elements / inner.max(1)).max(1);
     let (last, outer) = group.axes.split_last().expect("a group has common axes");
-    let (mut grid, outer_env) = scan::grid(kernel, outer, &table);
-    let mut env = outer_env.clone();
+    let (mut grid, mut env) = scan::grid(kernel, outer, &table);
     let number = kernel.var();
     let whole = table.size(*last).clone();
     let tile = whole.known().map_or(fitting, |n| fitting.min(n.max(1)));
@@ -334,37 +354,17 @@ pub(crate) fn kernel(
         let tile = tile_of(cx, &units[*unit]);
         sites.push(Site { frame: 0, grid: env.clone(), tile });
         let Unit::Value(value) = &units[*unit] else { continue };
-        if internal.values.contains(value)
+        if internal.values.contains_key(value)
             && let Some(home) = view_of(&cx.frames, 0, *value)
         {
             let local = local_view(cx, &home, &common, tile);
             cx.frames[0].home[value.index()] = Some(local);
         }
     }
-    for result in &internal.results {
-        let local = local_view(cx, &cx.frames[0].results[result].clone(), &common, None);
-        cx.frames[0].results.insert(*result, local);
-    }
-    let mut body = Steps::default();
+    let mut body = Vec::new();
     for (unit, site) in group.units.iter().zip(&sites) {
-        match (&units[*unit], grid.last()) {
-            (Unit::Scan(value), Some(over)) => {
-                let site = Site { grid: outer_env.clone(), ..Site::whole(0) };
-                let Steps { before, step, after } = scan::steps(cx, kernel, &site, *value, *over);
-                body.before.extend(before);
-                body.step.extend(step);
-                body.after.extend(after);
-            }
-            (unit, _) => body.step.extend(unit_statements(cx, kernel, site, unit)),
-        }
+        body.extend(unit_statements(cx, kernel, site, &units[*unit]));
     }
-    let body = match (group.sweep, grid.pop_if(|_| group.sweep.is_some())) {
-        (Some(direction), Some(over)) => {
-            let site = Site { grid: outer_env, ..Site::whole(0) };
-            scan::in_loop(cx, kernel, &site, body, over, direction)
-        }
-        _ => body.step,
-    };
     let body = super::fuse::fuse(body);
     (grid, super::fuse::collapse_all(kernel, body))
 }
@@ -375,7 +375,7 @@ fn flat(
     kernel: &mut KernelBuilder,
     units: &[Unit],
     group: &Group,
-    internal: &HashSet<ValueId>,
+    internal: &Internal,
 ) -> Option<(Vec<Loop>, Vec<Statement>)> {
     let common = Axes::new(group.axes.iter().copied());
     if group.units.iter().any(|u| running(cx, &units[*u]) != common) {
@@ -391,7 +391,7 @@ fn flat(
         return None;
     }
     // One map hands internal values over: their memory, a scratch of nominal size, is never touched.
-    for value in internal {
+    for value in internal.values.keys() {
         if let Some(home) = cx.frames[0].home[value.index()].clone() {
             let old = cx.storages[home.storage.0 as usize].clone();
             let storage = cx.storage(old.dtype, Size::Known(0), Whereabouts::Scratch, old.label);
@@ -403,7 +403,12 @@ fn flat(
 }
 
 /// Scratch for a grid point's part of a value.
-fn local_view(cx: &mut Context<'_>, home: &View, common: &Axes, tile: Option<(Axis, Var, u64)>) -> View {
+pub(crate) fn local_view(
+    cx: &mut Context<'_>,
+    home: &View,
+    common: &Axes,
+    tile: Option<(Axis, Var, u64)>,
+) -> View {
     let table = cx.frames[0].graph.axes.clone();
     let mut order: Vec<(Axis, Size)> = Vec::new();
     for axis in home.order() {

@@ -23,6 +23,7 @@ mod schedule;
 mod settle;
 mod statement;
 mod sweep;
+mod triangle;
 mod view;
 
 use crate::kernel::Kernel;
@@ -467,17 +468,19 @@ fn grouped(cx: &mut Context<'_>, units: &[Unit], group: &group::Group, flow: &Di
             &units[*at];
         if let (Unit::Scan(_), Op::Scan { scan }) = (&units[*at], &graph[*value].op) {
             names.push(scan_label(graph, *value));
-            internal.results.extend(own_results(cx, units, group, *value, scan.states));
+            internal.results.extend(own_results(cx, units, group, *at, *value, scan.states));
             continue;
         }
-        let inside = flow.neighbors(NodeIndex::new(*at)).all(|n| group.units.contains(&n.index()));
+        let users: Vec<usize> = flow.neighbors(NodeIndex::new(*at)).map(NodeIndex::index).collect();
+        let scope = group.scope(*at, &users);
         let in_frame = cx.frames[0].home[value.index()]
             .as_ref()
             .is_some_and(|home| cx.storages[home.storage.0 as usize].whereabouts == Whereabouts::Frame);
-        if matches!(units[*at], Unit::Value(_)) && inside && in_frame {
-            internal.values.insert(*value);
-        } else {
-            names.push(label(graph, *value));
+        match scope {
+            Some(scope) if matches!(units[*at], Unit::Value(_)) && in_frame => {
+                internal.values.insert(*value, scope);
+            }
+            _ => names.push(label(graph, *value)),
         }
     }
     let mut kernel = KernelBuilder::default();
@@ -485,22 +488,25 @@ fn grouped(cx: &mut Context<'_>, units: &[Unit], group: &group::Group, flow: &Di
     Work::Launch(Box::new(kernel.finish(names.join(", "), grid, body, &cx.storages)))
 }
 
-/// What a scan in a group yields for that group alone, by number.
+/// What a scan, unit `at` of a group, yields for that group alone.
 fn own_results(
     cx: &Context<'_>,
     units: &[Unit],
     group: &group::Group,
+    at: usize,
     scan: ValueId,
     states: u32,
-) -> Vec<(ValueId, u32)> {
-    let others = || (0..units.len()).filter(|at| !group.units.contains(at));
-    let is_own = |view: &View| {
-        cx.storages[view.storage.0 as usize].whereabouts == Whereabouts::Frame
-            && others().all(|at| !settle::unit_storages(cx, 0, &units[at]).contains(&view.storage))
-    };
-    let results = cx.frames[0].results.iter().filter(|((value, _), _)| *value == scan);
-    let yields = results.filter(|((_, index), view)| *index >= states && is_own(view));
-    yields.map(|(key, _)| *key).collect()
+) -> Vec<((ValueId, u32), group::Scope)> {
+    let mut own = Vec::new();
+    for (key, view) in
+        cx.frames[0].results.iter().filter(|((value, index), _)| *value == scan && *index >= states)
+    {
+        let reads = |unit: &usize| settle::unit_storages(cx, 0, &units[*unit]).contains(&view.storage);
+        let users: Vec<usize> = (0..units.len()).filter(reads).collect();
+        let in_frame = cx.storages[view.storage.0 as usize].whereabouts == Whereabouts::Frame;
+        own.extend(group.scope(at, &users).filter(|_| in_frame).map(|scope| (*key, scope)));
+    }
+    own
 }
 
 fn scan_label(graph: &Graph, value: ValueId) -> String {

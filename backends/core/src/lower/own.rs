@@ -19,9 +19,11 @@ use carousel_ir::{Axis, Op, Size, ValueId};
 pub(crate) struct Common<'a> {
     pub(crate) axes: &'a [Axis],
     pub(crate) cuts: &'a [Cut],
+    /// The axes, of these, to which belonging is asked for: all, but for sweeps, which find all pieces there.
+    pub(crate) along: &'a [Axis],
 }
 
-/// Whether all that `unit` loads under the views `made` belongs to its own point; `cut` is what the unit itself runs over.
+/// Whether all that `unit` loads under the views `made` belongs to its own place along the axes asked for; `cut` is what the unit itself runs over.
 pub(crate) fn is_own(
     cx: &Context<'_>,
     unit: &Unit,
@@ -102,7 +104,7 @@ fn belongs(
     let table = &cx.frames[0].graph.axes;
     let linear = index.terms.iter().all(|t| matches!(t.atom, Atom::Var(_) | Atom::One));
     let along = |(axis, over): (&Axis, &Loop)| {
-        if *table.size(*axis) == Size::Known(1) {
+        if *table.size(*axis) == Size::Known(1) || !common.along.contains(axis) {
             return true;
         }
         if view.order().contains(axis) {

@@ -29,7 +29,7 @@ pub(crate) fn apart(cx: &mut Context<'_>, units: &[Unit], groups: &[Group], flow
                 && !merged.contains(&value)
                 && flow.neighbors(NodeIndex::new(*unit)).all(is_free)
             {
-                lay_out(cx, value, &group.axes);
+                lay_out(cx, value, group);
             }
         }
     }
@@ -46,10 +46,12 @@ fn merged(cx: &Context<'_>) -> HashSet<ValueId> {
     merges.filter_map(|node| of(node.operands[0])).collect()
 }
 
-/// Puts a grid's axes first, if the value has all of them and its memory is its own.
-fn lay_out(cx: &mut Context<'_>, value: ValueId, grid: &[Axis]) {
+/// Puts a grid's axes first, or what they cut, if the value has all of them and its memory is its own.
+fn lay_out(cx: &mut Context<'_>, value: ValueId, group: &Group) {
     let Some(home) = cx.frames[0].home[value.index()].clone() else { return };
     let old = home.order();
+    let long = |axis: &Axis| group.cuts.iter().find(|c| c.piece == *axis && old.contains(&c.long));
+    let grid: Vec<Axis> = group.axes.iter().map(|axis| long(axis).map_or(*axis, |c| c.long)).collect();
     let is_own = matches!(cx.storages[home.storage.0 as usize].whereabouts, Whereabouts::Frame);
     if !is_own || !cx.is_whole(&home, &old, 0) || !grid.iter().all(|a| old.contains(a)) {
         return;

@@ -10,7 +10,7 @@ use super::builder::KernelBuilder;
 use super::frame::{Start, leaves, view_of};
 use super::statement::{Site, open, zero};
 use super::view::View;
-use crate::kernel::{Atom, Dim, Extent, Linear, Loop, Matrix, Statement, Store, Update, Var};
+use crate::kernel::{Atom, Dim, Extent, Linear, Loop, Matrix, Statement, Store, Triangle, Update, Var};
 use carousel_ir::{Axis, AxisTable, DType, Direction, Op, Size, ValueId};
 
 /// Elements of the largest matrix that a block of a block-diagonal product has alone.
@@ -29,6 +29,7 @@ pub(crate) struct Product {
     b: Matrix,
     c: Matrix,
     dtype: DType,
+    triangle: Option<Triangle>,
     zero_vars: (Var, Var),
 }
 
@@ -85,13 +86,12 @@ pub(crate) fn product(
     let view = |i: usize| {
         view_of(&cx.frames, site.frame, node.operands[i]).expect("operands of a product have views")
     };
-    let (mut a, mut b) =
-        ((view(0), &graph.ty(node.operands[0]).axes), (view(1), &graph.ty(node.operands[1]).axes));
+    let [mut a, mut b] = [0, 1].map(|i| (view(i), &graph.ty(node.operands[i]).axes, node.operands[i]));
     let fastest = home.order().into_iter().rev().find(|x| !fixed(x));
     if fastest.is_some_and(|x| a.1.contains(x) && !b.1.contains(x)) {
         std::mem::swap(&mut a, &mut b);
     }
-    let ((a, a_axes), (b, b_axes)) = (a, b);
+    let [(a, a_axes, a_value), (b, b_axes, b_value)] = [a, b];
     let in_order = |view: &View, keep: &dyn Fn(Axis) -> bool, all: &carousel_ir::Axes| -> Vec<Axis> {
         let mut order: Vec<Axis> = all.iter().filter(|x| !view.order().contains(x)).collect();
         order.extend(view.order().into_iter().filter(|x| all.contains(*x)));
@@ -123,8 +123,12 @@ pub(crate) fn product(
         column: kernel.dim(&columns.last().map_or(Size::Known(0), |x| view.stride(*x))),
     };
     let (am, bm, cm) = (matrix(&a, &m, &k), matrix(&b, &k, &n), matrix(home, &m, &n));
+    let triangle = match (m.as_slice(), n.as_slice(), k.as_slice()) {
+        (&[m], &[n], &[k]) => frame.triangles.of_product(value, [a_value, b_value], [m, n, k]),
+        _ => None,
+    };
     let (m, n, k) = (extent(kernel, &m), extent(kernel, &n), extent(kernel, &k));
-    Product { loops, contracted, m, n, k, a: am, b: bm, c: cm, dtype: node.ty().dtype, zero_vars }
+    Product { loops, contracted, m, n, k, a: am, b: bm, c: cm, dtype: node.ty().dtype, triangle, zero_vars }
 }
 
 /// The longest run of axes whose strides compose in all views, and the other axes.
@@ -172,12 +176,14 @@ impl Product {
             shift(kernel, &mut self.a.base, self.a.row, rows, count.var);
             shift(kernel, &mut self.c.base, self.c.row, rows, count.var);
             self.m = extent;
+            self.triangle = None;
             grid.push(number);
         }
         if let Some((number, extent)) = tile(kernel, self.n, columns) {
             shift(kernel, &mut self.b.base, self.b.column, columns, number.var);
             shift(kernel, &mut self.c.base, self.c.column, columns, number.var);
             self.n = extent;
+            self.triangle = None;
             grid.push(number);
         }
         (grid, self.into_statements())
@@ -247,6 +253,7 @@ impl Product {
             c: self.c,
             update,
             dtype: self.dtype,
+            triangle: self.triangle,
         };
         body.extend(nest(self.contracted, vec![product]));
         nest(self.loops, body)

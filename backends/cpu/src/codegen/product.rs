@@ -7,7 +7,8 @@ use super::emitter::{Emitter, bytes_of};
 use super::nest::scaled;
 use super::reduce;
 use carousel_core::kernel::{
-    Atom, Combine, Dim, Expr, ExprId, Extent, Linear, Loop, Matrix, Region, Statement, Store, Update, Var,
+    Atom, Combine, Dim, Expr, ExprId, Extent, Factor, Linear, Loop, Matrix, Region, Statement, Store,
+    Triangle, Update, Var,
 };
 use carousel_ir::{DType, OpKind};
 use cranelift_codegen::ir::{InstBuilder, Value};
@@ -19,6 +20,7 @@ pub(super) fn product(
     matrices: [&Matrix; 3],
     update: Update,
     dtype: DType,
+    triangle: Option<Triangle>,
 ) {
     let [m, n, k] = extents;
     let [a, b, c] = matrices;
@@ -30,12 +32,30 @@ pub(super) fn product(
         (DType::F32, DType::F32, DType::Bf16 | DType::F16) => {
             // The stored matrix is the left one of a call: `c' = b' a'`.
             let [a, b, c] = [b, a, c].map(|x| Matrix { row: x.column, column: x.row, ..x.clone() });
-            return product(e, [n, m, k], [&a, &b, &c], update, dtype);
+            return product(e, [n, m, k], [&a, &b, &c], update, dtype, None);
         }
         _ => return as_reduction(e, extents, matrices, update, dtype),
     };
     let arguments = arguments(e, extents, matrices, update, dtype);
-    e.call(name, &arguments, None);
+    if name == "gemm_f32"
+        && let Some(triangle) = triangle
+    {
+        let part = e.int(part(triangle));
+        let all: Vec<Value> = std::iter::once(part).chain(arguments).collect();
+        e.call("gemm_f32_triangle", &all, None);
+    } else {
+        e.call(name, &arguments, None);
+    }
+}
+
+/// The number of a triangle in a call of the tile runtime: see `runtime::matrix::part`.
+fn part(triangle: Triangle) -> i64 {
+    let first = match triangle.factor {
+        Factor::A => 1,
+        Factor::B => 3,
+        Factor::C => 5,
+    };
+    if triangle.is_lower { first } else { first + 1 }
 }
 
 /// The arguments of a product.
@@ -65,7 +85,9 @@ fn arguments(
 /// A loop over nothing but a product, as one call of the tile runtime, which then sees all of the products; false if it is
 /// to be a loop.
 pub(super) fn products(e: &mut Emitter<'_, '_>, over: Loop, body: &[Statement]) -> bool {
-    let [Statement::Product { m, n, k, a, b, c, update, dtype: DType::F32 }] = body else { return false };
+    let [Statement::Product { m, n, k, a, b, c, update, dtype: DType::F32, triangle: None }] = body else {
+        return false;
+    };
     let matrices = [a, b, c];
     let is_f32 = matrices.iter().all(|matrix| e.dtype(matrix.buffer) == DType::F32);
     let is_fixed = |extent: &Extent| match extent {

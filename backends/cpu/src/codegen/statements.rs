@@ -34,8 +34,8 @@ pub(super) fn emit(e: &mut Emitter<'_, '_>, statements: &[Statement]) {
             Statement::Cumulative { loops, along, direction, region, combine, store } => {
                 reduce::cumulative(e, loops, *along, *direction, region, *combine, store);
             }
-            Statement::Product { m, n, k, a, b, c, update, dtype } => {
-                product::product(e, [*m, *n, *k], [a, b, c], *update, *dtype);
+            Statement::Product { m, n, k, a, b, c, update, dtype, triangle } => {
+                product::product(e, [*m, *n, *k], [a, b, c], *update, *dtype, *triangle);
             }
         }
     }

@@ -55,6 +55,7 @@ pub(super) fn symbols_for(isa: Isa) -> Vec<Symbol> {
         "tile_uniform_f32" = philox::uniform_f32,
         "tile_uniform_f64" = philox::uniform_f64,
         "gemm_f32" = matrix::gemm_f32,
+        "gemm_f32_triangle" = matrix::gemm_f32_triangle,
         "gemm_f32_batch" = matrix::gemm_f32_batch,
         "gemm_bf16" = matrix::gemm_bf16,
         "gemm_f16" = matrix::gemm_f16,

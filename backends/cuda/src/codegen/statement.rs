@@ -121,7 +121,8 @@ impl Context<'_> {
                 self.cumulative(loops, (along, *direction), region, *combine, store);
             }
             Statement::ScatterAdd { loops, region, store } => self.scatter(loops, region, store),
-            Statement::Product { m, n, k, a, b, c, update, dtype } => {
+            // A triangle is computed whole.
+            Statement::Product { m, n, k, a, b, c, update, dtype, triangle: _ } => {
                 self.product([m, n, k], [a, b, c], *update, *dtype);
             }
         }

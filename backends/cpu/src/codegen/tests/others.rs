@@ -38,6 +38,7 @@ fn products_of_many_shapes() {
                 c: matrix(2, m * n, n, 1),
                 update,
                 dtype,
+                triangle: None,
             };
             let kernel = Draft::new(&[dtype; 3]).grid(&[axis(0, batch)]).body(vec![product]);
             let whole_numbers = |count: u64, seed| {

@@ -3,7 +3,7 @@
 //! Invariant: the way a product is computed depends on its shape and strides alone, never on values, threads or
 //! alignment, so equal calls give equal bits. One thread. Products with a vector, very small ones and those of up to a few
 //! hundred rows have kernels here; the rest goes to the crate `gemm`, which keeps its packing buffer per thread.
-//! Deliberately absent: batches and triangles, which are loops in generated code.
+//! A triangle of a product ([`Part`]) is a hint, which kernels may leave alone.
 //!
 //! Contract of both functions, `c = alpha c + beta a b`: `c` is valid for writes at `i c_rs + j c_cs` for all `i < m`,
 //! `j < n`, no two of these coinciding; `a` (m x k) and `b` (k x n) are valid for reads in the same sense and do not
@@ -17,6 +17,7 @@ mod columns;
 #[expect(clippy::needless_range_loop, reason = "iterators may not be inlined under a target feature")]
 mod dots;
 mod packed;
+mod part;
 #[expect(clippy::needless_range_loop, reason = "iterators may not be inlined under a target feature")]
 mod resident;
 #[expect(clippy::needless_range_loop, reason = "iterators may not be inlined under a target feature")]
@@ -26,6 +27,7 @@ mod stored;
 pub(crate) use stored::{gemm_bf16, gemm_f16};
 
 use self::batch::Batch;
+use self::part::Part;
 use super::isa::for_every_isa;
 use super::simd::{Element, Registers, Vector};
 
@@ -58,6 +60,7 @@ struct Product<A = f32> {
     a: View<*const A>,
     b: View<*const f32>,
     beta: f32,
+    part: Part,
 }
 
 impl Product {
@@ -73,6 +76,7 @@ impl Product {
             a: self.b.transposed(),
             b: self.a.transposed(),
             beta: self.beta,
+            part: self.part.transposed(),
         }
     }
 }
@@ -100,7 +104,7 @@ impl<A> Product<A> {
         let c = View { data: c, rows: c_rs, columns: c_cs };
         let a = View { data: a, rows: a_rs, columns: a_cs };
         let b = View { data: b, rows: b_rs, columns: b_cs };
-        Product { m, n, k, c, alpha, a, b, beta }
+        Product { m, n, k, c, alpha, a, b, beta, part: Part::Whole }
     }
 
     /// Stores the elements that begin at a row and column, given their sums of products.
@@ -192,6 +196,31 @@ unsafe fn product<R: Registers>(
 
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the calling convention of generated code")]
+// SAFETY (for callers): the contract at the top of the module.
+unsafe fn triangle<R: Registers>(
+    part: usize,
+    m: usize,
+    n: usize,
+    k: usize,
+    c: *mut f32,
+    c_rs: isize,
+    c_cs: isize,
+    alpha: f32,
+    a: *const f32,
+    a_rs: isize,
+    a_cs: isize,
+    b: *const f32,
+    b_rs: isize,
+    b_cs: isize,
+    beta: f32,
+) {
+    let whole = Product::new(m, n, k, c, c_rs, c_cs, alpha, a, a_rs, a_cs, b, b_rs, b_cs, beta);
+    // SAFETY: the caller's contract.
+    unsafe { multiply::<R>(Product { part: Part::new(part), ..whole }) }
+}
+
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the calling convention of generated code")]
 // SAFETY (for callers): the contract at the top of the module, for each of the products; no two results overlap.
 unsafe fn products<R: Registers>(
     count: usize,
@@ -236,6 +265,16 @@ for_every_isa!(
         a: *const f32, a_rs: isize, a_cs: isize,
         b: *const f32, b_rs: isize, b_cs: isize, beta: f32,
     ) = products[]
+);
+
+for_every_isa!(
+    /// [`gemm_f32`] of which a triangle is to be computed, by its number.
+    gemm_f32_triangle(
+        part: usize, m: usize, n: usize, k: usize,
+        c: *mut f32, c_rs: isize, c_cs: isize, alpha: f32,
+        a: *const f32, a_rs: isize, a_cs: isize,
+        b: *const f32, b_rs: isize, b_cs: isize, beta: f32,
+    ) = triangle[]
 );
 
 for_every_isa!(

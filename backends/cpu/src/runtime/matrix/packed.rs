@@ -49,6 +49,7 @@ unsafe fn multiply<R: Registers>(p: *const Product) {
                 alpha: if inner == 0 { p.alpha } else { 1.0 },
                 a: View { data: p.a.data.wrapping_offset(inner as isize * p.a.columns), ..p.a },
                 b: View { data: panel.cast_const(), rows: PANEL[0] as isize, columns: 1 },
+                part: p.part.from(column, inner),
                 ..*p
             };
             // SAFETY: parts of the caller's matrices, and a panel that has room for n columns of k elements.

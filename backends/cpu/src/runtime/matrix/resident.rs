@@ -38,7 +38,8 @@ pub(super) unsafe fn multiply<R: Registers>(p: *const Product) {
     let mut column = 0;
     // SAFETY: each call stays within n columns.
     unsafe {
-        while R::WIDE_SUMS >= 4 && p.n - column >= 64 {
+        // Narrower blocks follow the edge of a triangle more closely.
+        while R::WIDE_SUMS >= 4 && p.n - column >= 64 && !p.part.is_of_c() {
             rows::<R::Sixteen, 4>(p, column as isize);
             column += 64;
         }
@@ -100,9 +101,13 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize, const APART: 
     column: isize,
 ) {
     let mut sums = [[[V::splat(0.0); VECTORS]; ROWS]; APART];
-    let mut a = p.a.data.wrapping_offset(row.wrapping_mul(p.a.rows));
-    let mut b = p.b.data.wrapping_offset(column);
-    let whole = p.k / APART;
+    let (first, width) = ([row as usize, column as usize], VECTORS * V::LANES);
+    let depth = p.part.depth(first[0]..first[0] + ROWS, first[1]..first[1] + width, p.k);
+    let start = depth.start as isize;
+    let a = p.a.data.wrapping_offset(row.wrapping_mul(p.a.rows));
+    let mut a = a.wrapping_offset(start.wrapping_mul(p.a.columns));
+    let mut b = p.b.data.wrapping_offset(start.wrapping_mul(p.b.rows)).wrapping_offset(column);
+    let whole = depth.len() / APART;
     for _ in 0..whole {
         for s in 0..APART {
             // SAFETY: a row of b and a column of a.
@@ -111,7 +116,7 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize, const APART: 
             b = b.wrapping_offset(p.b.rows);
         }
     }
-    if !p.k.is_multiple_of(APART) {
+    if !depth.len().is_multiple_of(APART) {
         // SAFETY: the last row of b and column of a.
         sums[0] = unsafe { step::<V, ROWS, VECTORS>(sums[0], a, p.a.rows, b) };
     }

@@ -288,3 +288,55 @@ fn batch(isa: Isa, count: usize, [m, n, k]: [usize; 3], transposed: bool, alpha:
         assert!((a - b).abs() <= 1e-5 * k as f32, "{isa:?} {count} x {m} x {n} x {k}, element {at}: {a} {b}");
     }
 }
+
+/// Triangles of each matrix, the other half of which is 0 or is not looked at.
+#[test]
+fn triangles_are_halves_of_products() {
+    for &isa in Isa::available() {
+        for [m, n, k] in
+            [[64, 64, 64], [64, 128, 64], [37, 37, 37], [50, 130, 50], [100, 33, 7], [5, 40, 200]]
+        {
+            for (number, layouts) in (1..=6).flat_map(|number| (0..8).map(move |layouts| (number, layouts))) {
+                triangle(isa, number, [m, n, k], layouts);
+            }
+        }
+    }
+}
+
+fn triangle(isa: Isa, number: usize, [m, n, k]: [usize; 3], layouts: u32) {
+    let strides = |transposed: u32, rows: usize, columns: usize| -> [isize; 2] {
+        if layouts & transposed == 0 { [columns as isize, 1] } else { [1, rows as isize] }
+    };
+    let ([a_rs, a_cs], [b_rs, b_cs], [c_rs, c_cs]) = (strides(1, m, k), strides(2, k, n), strides(4, m, n));
+    let counts = |row: usize, column: usize| if number % 2 == 1 { row >= column } else { row <= column };
+    let masked = |matrix: usize, rows: usize, columns: usize, strides: [isize; 2], seed| {
+        let mut numbers = numbers(rows * columns, seed, -1.0, 1.0);
+        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+            if number.div_ceil(2) == matrix && !counts(row, column) {
+                numbers[row * strides[0] as usize + column * strides[1] as usize] = 0.0;
+            }
+        }
+        numbers
+    };
+    let a = masked(1, m, k, [a_rs, a_cs], 1);
+    let b = masked(2, k, n, [b_rs, b_cs], 2);
+    let (mut found, mut wanted) = (vec![f32::NAN; m * n], vec![f32::NAN; m * n]);
+    // SAFETY: matrices of these sizes, rows or columns contiguous.
+    unsafe {
+        let (a, b, c, whole) = (a.as_ptr(), b.as_ptr(), found.as_mut_ptr(), wanted.as_mut_ptr());
+        let f = gemm_f32_triangle::function(isa);
+        f(number, m, n, k, c, c_rs, c_cs, 0.0, a, a_rs, a_cs, b, b_rs, b_cs, 1.0);
+        let f = gemm_f32::function(isa);
+        f(m, n, k, whole, c_rs, c_cs, 0.0, a, a_rs, a_cs, b, b_rs, b_cs, 1.0);
+    }
+    for (row, column) in (0..m).flat_map(|row| (0..n).map(move |column| (row, column))) {
+        let at = row * c_rs as usize + column * c_cs as usize;
+        let (x, y) = (found[at], wanted[at]);
+        let is_left_out = number > 4 && !counts(row, column) && x == 0.0;
+        let is_close = (x - y).abs() <= 1e-5 * (k as f32).sqrt();
+        assert!(
+            is_close || is_left_out,
+            "{isa:?} {number} {m} x {n} x {k}, {layouts}: ({row}, {column}) {x} {y}"
+        );
+    }
+}

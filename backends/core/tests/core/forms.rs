@@ -1,14 +1,12 @@
 //! Linear scans in their forms, forward and backward, lowered; and refused where they are not in one.
 
-mod support;
-
+use crate::support::agree_at;
 use carousel_core::{Target, lower};
 use carousel_ir::{
     Axes, Axis, Builder, DType, Direction, Edge, Function, FunctionId, FunctionKind, Line, Module, Read,
     Residuals, Size,
 };
 use carousel_passes::forms::{Form, expand};
-use support::agree_at;
 
 fn linear_scan(direction: Direction, read: Read) -> (Module, FunctionId) {
     let empty = Module::default();

@@ -7,6 +7,10 @@
 //! Invariant: within a turn a unit reads of the sweep only what the same turn has made, along each axis that they have in
 //! common; states at the end are read by others. Results do not change, as every element is computed as before.
 
+mod kernel;
+
+pub(crate) use kernel::kernel;
+
 use super::Context;
 use super::cut::{self, Cut};
 use super::frame::{Origin, Start, origin, reads, view_of};
@@ -43,7 +47,27 @@ pub(crate) fn sweeps(
             None => done.push(group),
         }
     }
+    let mut at = 0;
+    while at < done.len() {
+        match sweeping.chained(&done, at) {
+            Some((before, place, chain)) => {
+                done.remove(at);
+                done.remove(before);
+                done.insert(place, chain);
+            }
+            None => at += 1,
+        }
+    }
     done
+}
+
+/// A loop over pieces.
+#[derive(Clone, Debug)]
+pub(crate) struct Sweep {
+    /// From which end.
+    pub(crate) direction: Direction,
+    /// What is done at each turn, in order.
+    pub(crate) units: Vec<usize>,
 }
 
 struct Sweeping<'a, 'm> {
@@ -57,9 +81,12 @@ struct Sweeping<'a, 'm> {
 impl Sweeping<'_, '_> {
     /// The groups that a group makes a sweep with, by their places, where it is to be put when they are gone, and the sweep.
     fn joined(&self, done: &[Group], group: &Group) -> Option<(Vec<usize>, usize, Group)> {
-        let piece = self.piece(group)?;
+        self.pieces(group).into_iter().find_map(|piece| self.joined_along(done, group, piece))
+    }
+
+    fn joined_along(&self, done: &[Group], group: &Group, piece: Axis) -> Option<(Vec<usize>, usize, Group)> {
         let used: Vec<usize> = (0..done.len())
-            .filter(|at| self.piece(&done[*at]) == Some(piece) && self.uses(group, &done[*at]))
+            .filter(|at| self.pieces(&done[*at]).contains(&piece) && self.uses(group, &done[*at]))
             .collect();
         // The sweep that is nearest says in which direction; chunks alone go with any.
         let direction =
@@ -79,15 +106,18 @@ impl Sweeping<'_, '_> {
         None
     }
 
-    /// The axis of the pieces that a group has a point, or a turn, for each of.
-    fn piece(&self, group: &Group) -> Option<Axis> {
-        let axis = match self.scan(group) {
-            Some((_, scan)) => scan.axis,
-            None if group.is_cut() => *group.axes.last()?,
-            None => return None,
+    /// The axes that may count the pieces of which a group has a point, or a turn, each.
+    fn pieces(&self, group: &Group) -> Vec<Axis> {
+        let mut axes = match (self.scan(group), group.sweeps.is_empty()) {
+            (Some((_, scan)), _) => vec![scan.axis],
+            (None, false) => group.axes.last().copied().into_iter().collect(),
+            (None, true) => group.axes.clone(),
         };
-        let many = *self.cx.frames[0].graph.axes.size(axis) != Size::Known(1);
-        (many && self.cuts.iter().any(|c| c.piece == axis)).then_some(axis)
+        let table = &self.cx.frames[0].graph.axes;
+        axes.retain(|axis| {
+            self.cuts.iter().any(|c| c.piece == *axis) && *table.size(*axis) != Size::Known(1)
+        });
+        axes
     }
 
     /// The scan that is all of a group.
@@ -103,7 +133,8 @@ impl Sweeping<'_, '_> {
     }
 
     fn direction(&self, group: &Group) -> Option<Direction> {
-        group.sweep.or_else(|| self.scan(group).map(|(_, scan)| scan.direction))
+        let sweep = group.sweeps.first().map(|sweep| sweep.direction);
+        sweep.or_else(|| self.scan(group).map(|(_, scan)| scan.direction))
     }
 
     fn before(&self, unit: usize) -> impl Iterator<Item = usize> + '_ {
@@ -140,14 +171,14 @@ impl Sweeping<'_, '_> {
         let cx = self.cx;
         let members: Vec<&Group> = members.collect();
         // Chunks and sweeps have the axes of the sweep; the points of a scan alone may have more of them.
-        let axes = &members.iter().find(|m| self.scan(m).is_none())?.axes;
-        let (_, outer) = axes.split_last()?;
+        let all = &members.iter().find(|m| self.scan(m).is_none())?.axes;
+        let outer: Vec<Axis> = all.iter().copied().filter(|axis| *axis != piece).collect();
         let has_axes = |member: &&Group| match self.scan(member) {
             Some((value, _)) => {
                 let own = scan::grid_axes(cx, 0, value);
-                outer.iter().all(|axis| own.contains(axis)) && self.states_fit(value, outer)
+                outer.iter().all(|axis| own.contains(axis)) && self.states_fit(value, &outer)
             }
-            None => member.axes == *axes,
+            None => member.axes.len() == all.len() && member.axes.iter().all(|axis| all.contains(axis)),
         };
         let units: Vec<usize> = members.iter().flat_map(|m| m.units.iter().copied()).collect();
         if !members.iter().all(has_axes)
@@ -156,15 +187,38 @@ impl Sweeping<'_, '_> {
         {
             return None;
         }
-        let mut cuts: Vec<Cut> = Vec::new();
-        members.iter().flat_map(|m| &m.cuts).for_each(|cut| {
-            if !cuts.contains(cut) {
-                cuts.push(*cut);
+        let cuts = all_cuts(&members);
+        let axes: Vec<Axis> = outer.into_iter().chain([piece]).collect();
+        let common = Common { axes: &axes, cuts: &cuts, along: &axes };
+        let is_own = units.iter().all(|unit| self.is_own(&common, *unit, &units));
+        let sweeps = vec![Sweep { direction, units: units.clone() }];
+        is_own.then_some(Group { units, axes, cuts, sweeps })
+    }
+
+    /// An earlier group of sweeps, by its place, where both can be, counted without them, and both as one: a grid point goes
+    /// through the pieces several times, and keeps what one sweep makes for the next.
+    fn chained(&self, done: &[Group], at: usize) -> Option<(usize, usize, Group)> {
+        let group = &done[at];
+        let (_, outer) = group.axes.split_last().filter(|_| !group.sweeps.is_empty())?;
+        (0..at).rev().find_map(|before| {
+            let first = &done[before];
+            if first.sweeps.is_empty()
+                || first.axes != group.axes
+                || first.units.len() + group.units.len() > MOST_UNITS
+                || !self.uses(group, first)
+            {
+                return None;
             }
-        });
-        let sweep = Group { units, axes: axes.clone(), cuts, sweep: Some(direction) };
-        let made: Vec<View> = sweep.units.iter().flat_map(|u| self.made(*u)).collect();
-        sweep.units.iter().all(|unit| self.is_own(&sweep, *unit, piece, &made)).then_some(sweep)
+            let place = self.place(&done[..at], &[before], group)?;
+            let both = [first, group];
+            let cuts = all_cuts(&both);
+            let common = Common { axes: &group.axes, cuts: &cuts, along: outer };
+            group.units.iter().all(|unit| self.is_own(&common, *unit, &first.units)).then(|| {
+                let units = both.iter().flat_map(|g| g.units.iter().copied()).collect();
+                let sweeps = both.iter().flat_map(|g| g.sweeps.iter().cloned()).collect();
+                (before, place, Group { units, axes: group.axes.clone(), cuts, sweeps })
+            })
+        })
     }
 
     fn states_fit(&self, value: ValueId, outer: &[Axis]) -> bool {
@@ -186,15 +240,15 @@ impl Sweeping<'_, '_> {
         }
     }
 
-    /// Whether a unit reads of the sweep what its own turn has made.
-    fn is_own(&self, sweep: &Group, unit: usize, piece: Axis, made: &[View]) -> bool {
+    /// Whether a unit reads, of what some units make, what belongs to the same place of each common axis.
+    fn is_own(&self, common: &Common<'_>, unit: usize, makers: &[usize]) -> bool {
         let (cx, graph) = (self.cx, self.cx.frames[0].graph);
-        let common = Common { axes: &sweep.axes, cuts: &sweep.cuts };
+        let made: Vec<View> = makers.iter().flat_map(|maker| self.made(*maker)).collect();
         let Some((value, scan)) = self.scan_of(unit) else {
             let own = parallel(cx, &self.units[unit]).unwrap_or_default();
-            return own::is_own(cx, &self.units[unit], &common, cut::of(&sweep.cuts, &own), made);
+            return own::is_own(cx, &self.units[unit], common, cut::of(common.cuts, &own), &made);
         };
-        let inside: Vec<Origin> = sweep.units.iter().map(|u| unit_writes(0, &self.units[*u])).collect();
+        let inside: Vec<Origin> = makers.iter().map(|maker| unit_writes(0, &self.units[*maker])).collect();
         let (states, end) = (scan.states as usize, (scan.states + scan.sequences) as usize);
         graph[value].operands.iter().enumerate().all(|(place, operand)| {
             if !reads(&cx.frames, 0, *operand, Start::Value).iter().any(|o| inside.contains(o)) {
@@ -204,19 +258,31 @@ impl Sweeping<'_, '_> {
             let there = made.iter().find(|m| m.storage == view.storage);
             (states..end).contains(&place)
                 && inside.contains(&origin(&cx.frames, 0, *operand))
-                && there.is_some_and(|made| moves_along(&view, made, &sweep.axes, &sweep.cuts, piece))
+                && there.is_some_and(|made| moves_along(&view, made, common))
         })
     }
 }
 
-/// Whether a view of what was made belongs to the same place of each axis.
-fn moves_along(view: &View, made: &View, axes: &[Axis], cuts: &[Cut], piece: Axis) -> bool {
+/// What is cut in any of some groups.
+fn all_cuts(groups: &[&Group]) -> Vec<Cut> {
+    let mut cuts: Vec<Cut> = Vec::new();
+    for cut in groups.iter().flat_map(|group| &group.cuts) {
+        if !cuts.contains(cut) {
+            cuts.push(*cut);
+        }
+    }
+    cuts
+}
+
+/// Whether a view of what was made belongs to the same place of each common axis.
+fn moves_along(view: &View, made: &View, common: &Common<'_>) -> bool {
     let stride = |axis: Axis| {
-        let long = cuts.iter().find(|c| axis == piece && made.order().contains(&c.long));
+        let long = common.cuts.iter().find(|c| axis == c.piece && made.order().contains(&c.long));
         long.map_or_else(
             || made.stride(axis),
             |cut| Size::product([Size::Known(cut.length), made.stride(cut.long)]),
         )
     };
-    view.moves.is_empty() && view.offset == made.offset && axes.iter().all(|a| view.stride(*a) == stride(*a))
+    let moves = common.along.iter().all(|axis| view.stride(*axis) == stride(*axis));
+    view.moves.is_empty() && view.offset == made.offset && moves
 }

@@ -1,12 +1,10 @@
 //! Kernels over pieces of a sequence: what runs over the whole of it joins what runs over its pieces.
 
-mod support;
-
+use crate::support::{agree_at, functions};
 use carousel_core::kernel::{Place, Statement};
 use carousel_ir::{
     Axes, Builder, DType, Direction, Function, FunctionId, FunctionKind, Module, Residuals, Size, ValueId,
 };
-use support::{agree_at, functions};
 
 const F: DType = DType::F32;
 const LENGTH: u64 = 4;

@@ -1,6 +1,4 @@
 //! Lowering a function, interpreting its kernels, and comparing with the reference.
-#![expect(unreachable_pub, reason = "every test binary has its own copy")]
-#![allow(dead_code, reason = "not every test binary uses everything")]
 
 use carousel_core::interpret::interpret;
 use carousel_core::program::Program;
@@ -9,12 +7,12 @@ use carousel_ir::{DType, FunctionId, Module, Name, philox, verify};
 use carousel_reference::{Tensor, evaluate};
 
 /// The program of a function.
-pub fn functions(module: &Module, root: FunctionId) -> Program {
+pub(crate) fn functions(module: &Module, root: FunctionId) -> Program {
     lower(module, root, &Target::default()).expect("verified modules lower")
 }
 
 /// Asserts that the kernels of a function give the reference's outputs, with usual tiles and with tiny ones.
-pub fn agree(module: &Module, root: FunctionId, inputs: &[Tensor<f64>]) {
+pub(crate) fn agree(module: &Module, root: FunctionId, inputs: &[Tensor<f64>]) {
     let problems = verify(module);
     assert!(problems.is_empty(), "{problems:?}");
     let expected = evaluate(module, root, inputs).expect("the reference evaluates the case");
@@ -28,6 +26,7 @@ pub fn agree(module: &Module, root: FunctionId, inputs: &[Tensor<f64>]) {
         product_dtypes: &[DType::F32, DType::F64, DType::Bf16],
         small_contraction: 1,
         group_points: 1,
+        sweep_points: 1,
         inline_operations: 4,
     };
     for target in [Target::default(), tiny] {
@@ -49,7 +48,12 @@ pub fn agree(module: &Module, root: FunctionId, inputs: &[Tensor<f64>]) {
 }
 
 /// The same at several values of the symbols, on inputs from a fixed seed; integers are below 4.
-pub fn agree_at<const N: usize>(module: &Module, root: FunctionId, symbols: &[&str; N], sizes: &[[u64; N]]) {
+pub(crate) fn agree_at<const N: usize>(
+    module: &Module,
+    root: FunctionId,
+    symbols: &[&str; N],
+    sizes: &[[u64; N]],
+) {
     let graph = &module[root].graph;
     for values in sizes {
         let symbol = |name: Name| symbols.iter().position(|s| *s == name.as_str()).map(|i| values[i]);

@@ -1,12 +1,10 @@
 //! Recurrent cells, norms and blocks as users write them, at several lengths of one program.
 
-mod support;
-
+use crate::support::{agree_at, functions};
 use carousel_ir::{
     Axes, Axis, Builder, DType, Direction, Function, FunctionId, FunctionKind, Graph, Module, Residuals,
     Scan, Size, Type, ValueId,
 };
-use support::{agree_at, functions};
 
 const F: DType = DType::F32;
 

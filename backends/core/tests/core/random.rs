@@ -1,9 +1,8 @@
 //! Random graphs, lowered and interpreted, against the reference.
 
-#[path = "../../../tests/src/random/mod.rs"]
+#[path = "../../../../tests/src/random/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "shared with other tests")]
 mod random;
-mod support;
 
 use proptest::prelude::*;
 use random::Purpose;
@@ -14,12 +13,12 @@ proptest! {
     #[test]
     fn random_graphs_agree_with_the_reference(case in random::cases(Purpose::Values)) {
         let inputs = case.inputs::<f64>();
-        support::agree(&case.module, case.root(), &inputs);
+        crate::support::agree(&case.module, case.root(), &inputs);
     }
 
     #[test]
     fn graphs_over_pieces_agree_with_the_reference(case in random::cases(Purpose::Pieces)) {
         let inputs = case.inputs::<f64>();
-        support::agree(&case.module, case.root(), &inputs);
+        crate::support::agree(&case.module, case.root(), &inputs);
     }
 }

@@ -43,6 +43,9 @@ pub struct TrainingConfig {
     /// Whether the windows of a row lie one behind the other in the text, with what the model remembers carried on from
     /// step to step; gradients end at the borders of windows. Else windows are drawn at random, each from a fresh state.
     pub carry: bool,
+    /// Whether blocks are computed again in the backward pass, as if each were written `remat block`: only what lies between
+    /// them is kept, for a third more work.
+    pub remat: bool,
     /// Part of the text, at its end, that is held back for validation.
     pub held_back: f64,
     /// Number of updates.
@@ -154,6 +157,7 @@ impl Default for TrainingConfig {
             tokenizer: None,
             document_end: None,
             carry: false,
+            remat: false,
             held_back: 0.1,
             steps: 600,
             batch: 16,

@@ -7,7 +7,7 @@ use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
 use carousel_core::program::{Port, Stored};
 use carousel_ir::text::ast::{ConfigDeclaration, Expr, ExprKind};
 use carousel_ir::text::{ConfigValue, Failed, Options, Program, elaborate, print};
-use carousel_ir::{Axes, Axis, Diagnostic, FunctionId, Module, Name, Span};
+use carousel_ir::{Axes, Axis, Diagnostic, FunctionId, FunctionKind, Module, Name, Residuals, Span};
 use carousel_passes::carry::{FRESH, NEXT, NOT_IN_PIECES, STATE, Summaries};
 use carousel_passes::documents::{STARTS, documents};
 use carousel_passes::forms::FormReport;
@@ -40,6 +40,8 @@ pub struct Model {
     has_documents: bool,
     /// Whether what is remembered goes on from one window to the next in training.
     carries_state: bool,
+    /// Whether blocks are computed again in the backward pass.
+    is_rematerialised: bool,
 }
 
 /// The compile-time parameter that is 0 wherever a model is not trained.
@@ -80,6 +82,7 @@ impl Model {
                 layout,
                 has_documents: false,
                 carries_state: false,
+                is_rematerialised: false,
             }),
             Err(diagnostics) => Err(Failed { sources: program.sources, diagnostics }),
         }
@@ -96,6 +99,11 @@ impl Model {
         Model { carries_state, ..self }
     }
 
+    /// The model whose blocks are computed again in the backward pass, so that only what lies between them is kept.
+    pub fn rematerialised(self, is_rematerialised: bool) -> Model {
+        Model { is_rematerialised, ..self }
+    }
+
     /// The functions.
     pub fn module(&self) -> &Module {
         &self.module
@@ -108,10 +116,15 @@ impl Model {
 
     /// The module with the loss as it is taken.
     fn with_loss(&self, module: &Module) -> Result<Module, Vec<Diagnostic>> {
-        if !self.has_documents {
-            return Ok(module.clone());
+        let mut module = module.clone();
+        if self.is_rematerialised {
+            let blocks = module.functions.iter_mut().filter(|f| f.kind == FunctionKind::Block);
+            blocks.for_each(|block| block.residuals = Residuals::Recompute);
         }
-        documents(module, self.find(LOSS), Axis::new("s"), &Axes::new([Axis::new("b")]))
+        if !self.has_documents {
+            return Ok(module);
+        }
+        documents(&module, self.find(LOSS), Axis::new("s"), &Axes::new([Axis::new("b")]))
             .map(|(module, _)| module)
     }
 

@@ -114,7 +114,8 @@ impl Trainer {
         }
         let model = Model::new(&source, &config.model)?
             .in_documents(config.document_end.is_some())
-            .carrying_state(config.carry);
+            .carrying_state(config.carry)
+            .rematerialised(config.remat);
         if (tokens as u64) > model.vocabulary() {
             let (origin, vocabulary) = (data.origin_of_tokens(), model.vocabulary());
             return Err(TrainError::Vocabulary { origin, tokens, vocabulary });

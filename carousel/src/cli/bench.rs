@@ -78,6 +78,9 @@ enum Case {
         context: usize,
         #[arg(long, default_value_t = 8)]
         batch: usize,
+        /// Compute blocks again in the backward pass, in place of keeping what they computed.
+        #[arg(long)]
+        remat: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -171,8 +174,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Case::Slstm { batch, heads, seq, dim, pass, common } => {
             (slstm([*batch, *heads, *seq, *dim], *pass, common), common)
         }
-        Case::TrainStep { language, context, batch, common } => {
-            (train_step(language, *context, *batch, common), common)
+        Case::TrainStep { language, context, batch, remat, common } => {
+            (train_step(language, [*context, *batch], *remat, common), common)
         }
         Case::Gemm { m, n, k, layout, common } => (pieces::gemm([*m, *n, *k], *layout, common), common),
         Case::Pointwise { elements, ops, transcendental_every, common } => {
@@ -326,12 +329,18 @@ fn cell_executable(
 /// The paper's model, small, where nothing else is said.
 const USUAL: Usual = Usual { model: Kind::Xlstm, blocks: 4, dim: 128, slstm_every: 4 };
 
-fn train_step(language: &Language, context: usize, batch: usize, common: &Common) -> Result<Report, Failure> {
+fn train_step(
+    language: &Language,
+    [context, batch]: [usize; 2],
+    remat: bool,
+    common: &Common,
+) -> Result<Report, Failure> {
     let settings = language.settings(&USUAL)?;
     let folder = std::env::temp_dir().join(format!("carousel-bench-{}", std::process::id()));
     let config = TrainingConfig {
         batch,
         context,
+        remat,
         out: folder.clone(),
         model_file: Some(settings.file.into()),
         model: settings.parameters,

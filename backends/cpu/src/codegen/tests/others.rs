@@ -146,6 +146,7 @@ fn a_recurrence_in_scratch_memory() {
                 c: matrix(4, width, 1),
                 update: Update::Set,
                 dtype: F32,
+                triangle: None,
             };
             let mut cell = Region::default();
             let x = load(&mut cell, 0, F32, at_step.clone());

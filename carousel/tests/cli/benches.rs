@@ -3,7 +3,7 @@
 use crate::support::{folder, run_in};
 
 #[track_caller]
-fn measure(case: &str, form: &str, options: &[&str]) {
+fn measure(case: &str, form: &str, options: &[&str]) -> serde_json::Value {
     let here = folder();
     let mut arguments = vec!["bench", case, "--repeat", "1", "--json"];
     arguments.extend(options);
@@ -27,6 +27,7 @@ fn measure(case: &str, form: &str, options: &[&str]) {
     let line =
         run_in(here.path(), &arguments.iter().filter(|a| **a != "--json").copied().collect::<Vec<_>>()).ok();
     assert!(line.out.starts_with(case) && line.out.contains("ms median"), "{}", line.out);
+    object
 }
 
 #[test]
@@ -48,7 +49,9 @@ fn models() {
     let small = ["--blocks", "2", "--dim", "16", "--slstm-every", "2", "--threads", "1"];
     measure("compile", "recurrent", &[&small[..], &["--form", "recurrent"]].concat());
     let sizes = ["--context", "8", "--batch", "2", "--form", "chunkwise:8"];
-    measure("train-step", "chunkwise:8", &[&small[..], &sizes].concat());
+    let kept = measure("train-step", "chunkwise:8", &[&small[..], &sizes].concat());
+    let again = measure("train-step", "chunkwise:8", &[&small[..], &sizes, &["--remat"]].concat());
+    assert!(again["bytes_peak"].as_u64() < kept["bytes_peak"].as_u64(), "{kept} {again}");
     let large = ["--model", "large", "--blocks", "1", "--dim", "16", "--threads", "1"];
     measure("train-step", "chunkwise:8", &[&large[..], &sizes].concat());
 }

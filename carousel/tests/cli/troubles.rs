@@ -109,7 +109,7 @@ fn a_text_of_many_files_is_trained_on() {
 }
 
 #[test]
-fn several_batches_of_a_step_are_one_of_all_their_rows() {
+fn several_batches_of_a_step_and_blocks_computed_again_change_nothing() {
     let here = folder();
     prepare(here.path());
     let losses = |options: &[&str], out: &str| -> Vec<f64> {
@@ -119,10 +119,11 @@ fn several_batches_of_a_step_are_one_of_all_their_rows() {
     };
     let whole = losses(&["--set", "batch=6"], "whole");
     let parts = losses(&["--set", "batch=2", "--set", "accumulate=3"], "parts");
-    assert!(
-        whole.len() == 3 && whole.iter().zip(&parts).all(|(a, b)| (a - b).abs() < 1e-5),
-        "{whole:?} {parts:?}"
-    );
+    let again = losses(&["--set", "batch=6", "--set", "remat=true"], "again");
+    assert_eq!(whole.len(), 3);
+    for other in [parts, again] {
+        assert!(whole.iter().zip(&other).all(|(a, b)| (a - b).abs() < 1e-5), "{whole:?} {other:?}");
+    }
 }
 
 #[test]

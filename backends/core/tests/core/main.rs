@@ -3,9 +3,9 @@
 mod cells;
 mod cost;
 mod forms;
+mod graphs;
 mod pieces;
 mod program;
-mod random;
 mod support;
 mod sweeps;
 mod triangles;

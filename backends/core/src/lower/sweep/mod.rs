@@ -236,7 +236,9 @@ impl Sweeping<'_, '_> {
                 let results = &self.cx.frames[0].results;
                 results.iter().filter(|((v, _), _)| v == value).map(|(_, view)| view.clone()).collect()
             }
-            one => written(self.cx, one).into_iter().collect(),
+            one @ (Unit::Value(_) | Unit::Copy(..) | Unit::Call { .. }) => {
+                written(self.cx, one).into_iter().collect()
+            }
         }
     }
 

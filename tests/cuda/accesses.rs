@@ -10,10 +10,11 @@ use carousel_tests::emulated::OnDevice;
 
 /// Functions of each class, with the shapes of their inputs.
 #[rustfmt::skip]
-const CASES: [(&str, &[&[usize]]); 7] = [
+const CASES: [(&str, &[&[usize]]); 8] = [
     ("fn f(x: [s, d], g: [s, d], bias: [d]) -> (y: [s, d]) { let y = x * sigmoid(g) + bias }", &[&[24, 256], &[24, 256], &[256]]),
     ("fn f(x: [b, s, d], g: [b, d]) -> (y: [b, s, d]) { let y = x * g }",                   &[&[3, 8, 1024], &[3, 1024]]),
     ("fn f(x: [s, d]) -> (y: [s]) { let y = sqrt(sum[d](x * x)) }",                          &[&[24, 256]]),
+    ("fn f(x: [s, d]) -> (y: [d]) { let y = sum[s](x) }",                                    &[&[48, 128]]),
     ("fn f(x: [n]) -> (y: []) { let y = max[n](x) }",                                        &[&[8192]]),
     ("fn f(x: [s, d = 64]) -> (y: [s, d]) { let y = x / sqrt(sum[d](x * x) + 1) }",          &[&[64, 64]]),
     ("fn f(a: [m, k], b: [n, k]) -> (c: [m, n]) { let c = sum[k](a * b) }",                  &[&[80, 64], &[72, 64]]),

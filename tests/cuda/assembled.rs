@@ -2,6 +2,7 @@
 //! multiplied by tensor cores.
 
 use crate::kernels::{CLASSES, elaborated, lowered};
+use crate::teams::RECURRENCE;
 use carousel_core::kernel::Kernel;
 use carousel_core::lower_stored;
 use carousel_core::program::Stored;
@@ -36,6 +37,15 @@ fn no_class_spills_and_each_fills_a_multiprocessor() {
                 assert!(occupancy.percent >= least, "{class}: {needs:?}, {occupancy:?} on {generation:?}");
             });
         }
+    }
+}
+
+#[test]
+fn a_recurrence_of_several_blocks_does_not_spill() {
+    for kernel in &lowered(RECURRENCE).kernels {
+        for_each_generation(kernel, |generation, assembled| {
+            assert!(assembled.count("HMMA") > 0 && assembled.count("ATOM") > 0, "{generation:?}");
+        });
     }
 }
 

@@ -10,9 +10,10 @@ use carousel_tests::emulated::install_compiler;
 
 /// A function of each class of kernels, with the name of its snapshot.
 #[rustfmt::skip]
-pub(crate) const CLASSES: [(&str, &str); 7] = [
+pub(crate) const CLASSES: [(&str, &str); 8] = [
     ("elementwise", "fn f(x: [s, d], g: [s, d], bias: [d]) -> (y: [s, d]) { let y = x * sigmoid(g) + bias }"),
     ("reduction",   "fn f(x: [s, d]) -> (y: [s]) { let y = sqrt(sum[d](x * x)) }"),
+    ("columns",     "fn f(x: [s, d]) -> (y: [d]) { let y = sum[s](x * x) }"),
     ("maximum",     "fn f(x: [n]) -> (y: []) { let y = max[n](x) }"),
     ("product",     "fn f(a: [m, k], b: [k, n]) -> (c: [m, n]) { let c = sum[k](a * b) }"),
     ("running_sum", "fn f(x: [n]) -> (y: [n]) { let y = cumsum[n](x) }"),
@@ -42,7 +43,7 @@ pub(crate) fn lowered(text: &str) -> Program {
 }
 
 /// The text of a kernel without what is put in front of it.
-fn own_text(text: &str) -> &str {
+pub(crate) fn own_text(text: &str) -> &str {
     let at = text.rfind("// `").expect("a kernel begins with its name");
     &text[at..]
 }

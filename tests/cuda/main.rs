@@ -13,6 +13,7 @@ mod products;
 mod random;
 mod resident;
 mod shapes;
+mod teams;
 
 #[path = "../suite/expected.rs"]
 mod expected;

@@ -5,6 +5,7 @@
 //! Numbers are zeros, and indices are out of range.
 
 use crate::kernels::lowered;
+use crate::teams::RECURRENCE;
 use carousel_core::bind;
 use carousel_core::kernel::{Access, Buffer, Kernel, Place};
 use carousel_core::program::{Entry, Program, element_bytes};
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, HashSet};
 
 /// Functions whose kernels have all barriers and guards between them, and shapes of their inputs.
 #[rustfmt::skip]
-const CLASSES: [(&str, &[&[&[u64]]]); 18] = [
+const CLASSES: [(&str, &[&[&[u64]]]); 19] = [
     // Tiles, their tails, several grid points.
     ("fn f(x: [s, d], g: [s, d]) -> (y: [s, d]) { let y = x * g }",             &[&[&[40, 130], &[40, 130]], &[&[41, 131], &[41, 131]]]),
     // Places that exist only sometimes.
@@ -29,7 +30,7 @@ const CLASSES: [(&str, &[&[&[u64]]]); 18] = [
     ("fn f(x: [c, n]) -> (y: [c]) { let y = sum[n](x) }",                       &[&[&[3, 100]], &[&[3, 101]]]),
     ("fn f(x: [n]) -> (y: []) { let y = sum[n](x) }",                           &[&[&[700]]]),
     ("fn f(x: [c = 3, n]) -> (y: [c]) { let y = sum[n](x) }",                   &[&[&[3, 300]]]),
-    ("fn f(x: [s, d]) -> (y: [d]) { let y = max[s](x) }",                       &[&[&[70, 40]]]),
+    ("fn f(x: [s, d]) -> (y: [d]) { let y = max[s](x) }",                       &[&[&[70, 41]], &[&[33, 130]]]),
     ("fn f(x: [n]) -> (y: [n]) { let y = cumsum[n](x) }",                       &[&[&[700]]]),
     ("fn f(x: [n, d]) -> (y: [n, d]) { let y = cumsum[n](x) }",                 &[&[&[70, 4]]]),
     // Products whose sides are no multiples of tiles, in each order of their factors.
@@ -57,10 +58,12 @@ const CLASSES: [(&str, &[&[&[u64]]]); 18] = [
       }",                                                                       &[&[&[3, 20, 40], &[3, 20, 40], &[3, 20, 17]],
                                                                                   // Products of nothing wait for nobody themselves.
                                                                                   &[&[3, 0, 40], &[3, 0, 40], &[3, 0, 17]]]),
+    // Several blocks together.
+    (RECURRENCE,                                                                &[&[&[3, 3, 2, 128], &[2, 128, 128]]]),
 ];
 
 /// Guards, and the same without them.
-const GUARDS: [(&str, &str); 25] = [
+const GUARDS: [(&str, &str); 27] = [
     // Tails of tiles.
     ("return left < tile ? left : tile;", "return tile;"),
     // Indices from data.
@@ -93,12 +96,18 @@ const GUARDS: [(&str, &str); 25] = [
     ("if (threadIdx.x % 32 == 0)", "if (true)"),
     ("if (threadIdx.x % 32 == 31)", "if (true)"),
     ("if (threadIdx.x < 32)", "if (true)"),
+    ("if (threadIdx.x < 16)", "if (true)"),
+    // Blocks that come later.
+    ("while ((i32)(*(volatile u32*)arrived - goal) < 0) {}", ""),
     // A misaligned run is read one by one.
     ("(u64)from % aligned == 0", "true"),
     ("outer_stride * sizeof(T) % aligned == 0", "true"),
 ];
 
-const BARRIER: &str = "__syncthreads();";
+const BARRIERS: [(&str, &str); 2] =
+    [("__syncthreads();", ""), ("wait_for_team(arrived + team, team_size);", "")];
+/// Blocks that do a grid point together, where they do.
+const TEAM: u32 = 2;
 
 /// A buffer with its numbers.
 fn buffer(memory: &mut Memory, buffer: &Buffer, dims: &[i64]) -> u64 {
@@ -125,9 +134,16 @@ fn findings(kernel: &Kernel, entry: &Entry, ptx: &str) -> Vec<Finding> {
     memory.write(status, &[0; 4]).expect("it is allocated");
     words.extend(entry.dims.iter().map(|dim| *dim as u64));
     words.extend([entry.points, scratch, entry.scratch_bytes, status]);
+    let is_team = cuda(kernel).contains("wait_for_team(");
+    if is_team {
+        let arrived = memory.allocate(4);
+        memory.write(arrived, &[0; 4]).expect("it is allocated");
+        words.extend([u64::from(TEAM), arrived]);
+    }
     let parameters: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     let shared_bytes = if is_shared { entry.scratch_bytes as usize } else { 0 };
-    let launch = Launch { grid: [1; 3], block: [256, 1, 1], shared_bytes, ..Launch::default() };
+    let grid = [if is_team { TEAM } else { 1 }, 1, 1];
+    let launch = Launch { grid, block: [256, 1, 1], shared_bytes, cooperative: is_team, ..Launch::default() };
     let name = ptx.split(".entry ").nth(1).and_then(|rest| rest.split('(').next()).expect("a kernel");
     module.kernel(name.trim()).expect("it is there").launch(&mut memory, &launch, &parameters).findings
 }
@@ -191,7 +207,7 @@ fn load_guards(text: &str) -> Vec<(usize, usize)> {
 /// Texts that differ from a kernel's in one barrier or guard, by what is left out and where. What the kernel calls has the
 /// same place in every kernel.
 fn mutants(text: &str, kernel: &str) -> Vec<(String, String)> {
-    let parts = GUARDS.iter().chain([&(BARRIER, "")]);
+    let parts = GUARDS.iter().chain(&BARRIERS);
     let of_parts = parts.flat_map(|(part, instead)| {
         text.match_indices(part).map(move |(at, _)| (at, at + part.len(), *instead))
     });

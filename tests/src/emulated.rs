@@ -92,13 +92,22 @@ impl OnDevice {
     /// # Errors
     /// What the executable says, with all that the emulated device found.
     pub fn counted(&self, inputs: &[reference::Tensor<f64>]) -> Result<(Vec<Output>, Counters), String> {
-        let result = self.0.run(inputs);
-        let records = emulated::take_records();
+        let (outputs, records) = self.recorded(inputs)?;
         let mut counters = Counters::default();
         records.iter().for_each(|record| counters += record.counters);
+        Ok((outputs, counters))
+    }
+
+    /// The same with each launch.
+    ///
+    /// # Errors
+    /// What the executable says, with all that the emulated device found.
+    pub fn recorded(&self, inputs: &[reference::Tensor<f64>]) -> Result<(Vec<Output>, Vec<Record>), String> {
+        let result = self.0.run(inputs);
+        let records = emulated::take_records();
         let findings = findings(&records);
         match result {
-            Ok(outputs) if findings.is_empty() => Ok((outputs, counters)),
+            Ok(outputs) if findings.is_empty() => Ok((outputs, records)),
             Ok(_) => Err(findings),
             Err(error) => Err(format!("{error}\n{findings}")),
         }

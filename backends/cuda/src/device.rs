@@ -68,6 +68,8 @@ pub struct Transferred {
 /// A kernel that is ready to be launched.
 pub(crate) struct Loaded {
     function: CudaFunction,
+    /// How many of its blocks run at the same time, if they wait for each other.
+    pub(crate) together: u64,
 }
 
 /// Memory of the device.
@@ -102,7 +104,18 @@ impl Device {
         let fail = |error| CompileError { message: format!("kernel `{}`: {}", kernel.name, refused(error)) };
         let module = self.context.load_module(Ptx::from_src(compiled.ptx.as_str())).map_err(fail)?;
         let function = module.load_function(&compiled.function).map_err(fail)?;
-        Ok(Loaded { function })
+        let together =
+            if codegen::is_for_teams(kernel) { self.together(&function).map_err(fail)? } else { 1 };
+        Ok(Loaded { function, together })
+    }
+
+    /// How many blocks of a function run at the same time.
+    fn together(&self, function: &CudaFunction) -> Result<u64, cudarc::driver::DriverError> {
+        let blocks = function.occupancy_max_active_blocks_per_multiprocessor(codegen::THREADS, 0, None)?;
+        let multiprocessors = self
+            .context
+            .attribute(cudarc::driver::sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        Ok(u64::from(blocks) * u64::try_from(multiprocessors).unwrap_or(0))
     }
 
     pub(crate) fn allocate(&self, bytes: u64) -> Result<DeviceMemory, DeviceError> {
@@ -175,8 +188,17 @@ impl Device {
             block_dim: (codegen::THREADS, 1, 1),
             shared_mem_bytes: shared_bytes,
         };
-        // SAFETY: the arguments are those of the generated function, in its order; the caller promises the rest.
-        unsafe { launch.launch(config) }.map(drop).map_err(refused)
+        match &arguments.team {
+            // SAFETY: the arguments are those of the generated function, in its order; the caller promises the rest.
+            None => unsafe { launch.launch(config) },
+            Some(team) => {
+                launch.arg(&team.size).arg(&team.arrived);
+                // SAFETY: as above.
+                unsafe { launch.launch_cooperative(config) }
+            }
+        }
+        .map(drop)
+        .map_err(refused)
     }
 }
 
@@ -188,6 +210,16 @@ pub(crate) struct Arguments<'a> {
     pub(crate) scratch: u64,
     pub(crate) scratch_bytes: i64,
     pub(crate) status: u64,
+    /// If several blocks do a grid point.
+    pub(crate) team: Option<Team>,
+}
+
+/// Blocks that do a grid point together.
+pub(crate) struct Team {
+    /// How many.
+    pub(crate) size: u32,
+    /// Words of zeros, one for each team.
+    pub(crate) arrived: u64,
 }
 
 fn load(driver: &Driver) -> Result<(), DeviceError> {

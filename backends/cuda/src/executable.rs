@@ -4,8 +4,8 @@
 //! arena, memory of grid points, status words), which is kept for the next one, but for the inputs and outputs that stay on
 //! the device between runs ([`CudaMemory`]).
 
-use crate::codegen::{STATUS_DIVISION, STATUS_INDEX, scratch_is_shared};
-use crate::device::{Arguments, Device, DeviceError, DeviceMemory, Driver, Loaded, Transferred};
+use crate::codegen::{STATUS_DIVISION, STATUS_INDEX, is_for_teams, scratch_is_shared, useful_blocks};
+use crate::device::{Arguments, Device, DeviceError, DeviceMemory, Driver, Loaded, Team, Transferred};
 use crate::memory::{CudaMemory, bytes_of, bytes_of_mut, failed};
 use carousel_core::backend::{Backend, CompileError, DataMut, Executable, RunError, Tensor};
 use carousel_core::kernel::{Extent, Kernel, Loop, Place, Statement};
@@ -127,6 +127,8 @@ struct Plan {
     arena: u64,
     scratch: u64,
     status: u64,
+    /// Words on which teams of blocks count themselves.
+    arrived: u64,
     bytes: u64,
 }
 
@@ -153,9 +155,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How many blocks do the grid points of an entry.
-fn blocks(entry: &Entry) -> u64 {
-    entry.points.min(MOST_BLOCKS)
+/// Who does the grid points of an entry: so many blocks, or teams of several.
+#[derive(Clone, Copy)]
+struct Crew {
+    teams: u64,
+    /// Blocks of a team.
+    size: u64,
 }
 
 /// Bytes of a grid point's memory on the device, where it is not shared memory.
@@ -164,6 +169,18 @@ fn scratch_bytes(kernel: &Kernel, entry: &Entry) -> u64 {
 }
 
 impl CudaExecutable {
+    fn crew(&self, entry: &Entry) -> Crew {
+        let kernel = self.kernel(entry);
+        if !is_for_teams(kernel) {
+            return Crew { teams: entry.points.min(MOST_BLOCKS), size: 1 };
+        }
+        // All of them must run at the same time.
+        let together = self.kernels[entry.kernel.0 as usize].together.clamp(1, MOST_BLOCKS);
+        let share = (together / entry.points.max(1)).max(1);
+        let size = useful_blocks(kernel, &entry.dims).min(share);
+        Crew { teams: entry.points.min(together / size), size }
+    }
+
     /// The program that was compiled.
     pub fn program(&self) -> &Program {
         &self.program
@@ -208,14 +225,16 @@ impl CudaExecutable {
         let root = self.root();
         let inputs = ends(&root.inputs, &bound.input_elements).ok_or_else(too_large)?;
         let outputs = ends(&root.outputs, &bound.output_elements).ok_or_else(too_large)?;
-        let scratch = |entry: &Entry| blocks(entry).checked_mul(scratch_bytes(self.kernel(entry), entry));
+        let scratch =
+            |entry: &Entry| self.crew(entry).teams.checked_mul(scratch_bytes(self.kernel(entry), entry));
         let scratch =
             bound.entries.iter().map(scratch).collect::<Option<Vec<u64>>>().ok_or_else(too_large)?;
         let scratch = scratch.into_iter().max().unwrap_or(0);
         let arena = place(bound.arena_bytes).ok_or_else(too_large)?;
         let scratch = place(scratch).ok_or_else(too_large)?;
         let status = place(4 * self.program.kernels.len() as u64).ok_or_else(too_large)?;
-        let plan = Arc::new(Plan { bound, inputs, outputs, arena, scratch, status, bytes: end });
+        let arrived = place(4 * MOST_BLOCKS).ok_or_else(too_large)?;
+        let plan = Arc::new(Plan { bound, inputs, outputs, arena, scratch, status, arrived, bytes: end });
         lock(&self.bounds).insert(key, plan.clone());
         Ok(plan)
     }
@@ -271,6 +290,9 @@ impl CudaExecutable {
             observer.before_run(&outputs.chain([arena]).collect::<Vec<Expected>>());
         }
         for entry in plan.bound.entries.iter().filter(|entry| entry.points > 0) {
+            if is_for_teams(self.kernel(entry)) {
+                device.zero(memory, plan.arrived, 4 * MOST_BLOCKS).map_err(failed)?;
+            }
             self.launch(plan, &addresses, entry)?;
         }
         device.wait().map_err(failed)?;
@@ -303,7 +325,9 @@ impl CudaExecutable {
             Location::Arena(offset) => start + plan.arena + offset,
         };
         let buffers: Vec<u64> = entry.buffers.iter().map(place).collect();
-        let (blocks, scratch_bytes) = (blocks(entry), scratch_bytes(kernel, entry));
+        let (Crew { teams, size }, scratch_bytes) = (self.crew(entry), scratch_bytes(kernel, entry));
+        let blocks = teams * size;
+        let arrived = start + plan.arrived;
         let arguments = Arguments {
             buffers: &buffers,
             dims: &entry.dims,
@@ -311,6 +335,7 @@ impl CudaExecutable {
             scratch: start + plan.scratch,
             scratch_bytes: scratch_bytes as i64,
             status: start + plan.status + 4 * u64::from(entry.kernel.0),
+            team: is_for_teams(kernel).then_some(Team { size: size as u32, arrived }),
         };
         if let Some(observer) = &self.backend.observer {
             let mut touched = Vec::new();
@@ -322,9 +347,10 @@ impl CudaExecutable {
                     touched.push(Expected { address, bytes, fresh: false });
                 }
             }
-            let own = blocks * scratch_bytes;
+            let own = teams * scratch_bytes;
             touched.push(Expected { address: arguments.scratch, bytes: own, fresh: true });
             touched.push(Expected { address: arguments.status, bytes: 4, fresh: false });
+            touched.push(Expected { address: arrived, bytes: 4 * MOST_BLOCKS, fresh: false });
             observer.before_launch(&kernel.name, &touched);
         }
         let shared = if scratch_is_shared(kernel) { entry.scratch_bytes as u32 } else { 0 };

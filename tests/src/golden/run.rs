@@ -3,8 +3,9 @@
 use super::families::{Loops, Precision, Program};
 use super::manifest::Case;
 use super::places::{Place, Places, put};
+use super::training::{self, Trainer};
 use super::vectors::Vector;
-use super::{GoldenError, metric, reading, training, vectors};
+use super::{GoldenError, metric, reading, vectors};
 use crate::compiled::{Compiled, canonical};
 use crate::emulated::OnDevice;
 use carousel_autodiff::gradient;
@@ -265,8 +266,12 @@ pub fn run(folder: &Path, case: &Case, program: &Program, target: Target) -> Res
     let (forward, root) = compile(program, entry, target.cells())?;
     let places = Places::new(program, &forward[root].graph)?;
     if let Loops::Training(training) = &program.loops {
-        let results =
-            training::train(program, training, (&forward, root), &places, &file, target.precision())?;
+        let trainer = match target.engine {
+            Engine::Reference64 | Engine::Reference32 => Trainer::Reference64,
+            Engine::Cpu32 => Trainer::Cpu32,
+            Engine::Cuda32 => Trainer::Cuda32,
+        };
+        let results = training::train(program, training, (&forward, root), &places, &file, trainer)?;
         return compare(case, program, &file, &results, target, &|_| true);
     }
     if let (Loop::Steps, Loops::LanguageModel(reading)) = (target.loops, &program.loops) {

@@ -1,10 +1,12 @@
-//! Training a golden model: in f64 by the plain evaluator, in f32 by all that `carousel train` uses.
+//! Training a golden model: in f64 by the plain evaluator, in f32 by all that `carousel train` uses, on the CPU or a device.
 
 use super::GoldenError;
+use super::families::Program;
 use super::families::train::Training;
-use super::families::{Precision, Program};
 use super::places::Places;
 use super::vectors::Vector;
+use crate::emulated::{backend, findings};
+use carousel_cuda::emulated::take_records;
 use carousel_ir::text::{ConfigValue, Options, elaborate, parse_program};
 use carousel_ir::{FunctionId, Module, Role};
 use carousel_models::batch::Batch;
@@ -29,6 +31,17 @@ trait Learner {
     fn parameters(&self) -> Vec<(String, Vec<f64>)>;
 }
 
+/// What trains.
+#[derive(Clone, Copy)]
+pub(super) enum Trainer {
+    /// The plain evaluator.
+    Reference64,
+    /// Machine code.
+    Cpu32,
+    /// Kernels on the device.
+    Cuda32,
+}
+
 /// Trains as the case says.
 pub(super) fn train(
     program: &Program,
@@ -36,11 +49,13 @@ pub(super) fn train(
     forward: (&Module, FunctionId),
     places: &Places,
     file: &BTreeMap<String, Vector>,
-    precision: Precision,
+    on: Trainer,
 ) -> Result<Results, GoldenError> {
-    let mut learner: Box<dyn Learner> = match precision {
-        Precision::Double => Box::new(Plain::new(training, forward, places, program, file)?),
-        Precision::Single => Box::new(Compiled::new(training, program, places, file)?),
+    let compiled = |engine: &Engine| Compiled::new(training, program, places, file, engine);
+    let mut learner: Box<dyn Learner> = match on {
+        Trainer::Reference64 => Box::new(Plain::new(training, forward, places, program, file)?),
+        Trainer::Cpu32 => Box::new(compiled(&Engine::cpu(Some(2)))?),
+        Trainer::Cuda32 => Box::new(compiled(&Engine::on(Box::new(backend().clone())))?),
     };
     let schedule = Schedule {
         max: training.lr,
@@ -186,7 +201,7 @@ impl Learner for Plain<'_> {
     }
 }
 
-/// By machine code in f32, with the model and the optimiser of `carousel train`.
+/// By machine code or kernels in f32, with the model and the optimiser of `carousel train`.
 struct Compiled<'a> {
     training: &'a Training,
     model: Model,
@@ -201,6 +216,7 @@ impl<'a> Compiled<'a> {
         program: &Program,
         places: &Places,
         file: &BTreeMap<String, Vector>,
+        engine: &Engine,
     ) -> Result<Compiled<'a>, GoldenError> {
         let parameter = |value: &ConfigValue| match value {
             ConfigValue::Int(n) => ParameterValue::Integer(*n),
@@ -215,7 +231,6 @@ impl<'a> Compiled<'a> {
         let source = ModelSource::builtin("models/lm.xl", Cells::Published);
         let failed = |failed: carousel_ir::text::Failed| GoldenError::Program(failed.to_string());
         let model = Model::new(&source, &parameters.collect()).map_err(failed)?;
-        let engine = Engine::cpu(Some(2));
         let mut arena = vec![0.0; model.layout().elements()];
         for parameter in model.layout().parameters() {
             let values = places.parameter(parameter.name, file)?;
@@ -224,8 +239,8 @@ impl<'a> Compiled<'a> {
         }
         Ok(Compiled {
             training,
-            gradient: model.loss_gradient(&engine).map_err(failed)?,
-            optimizer: Optimizer::new(&engine, arena),
+            gradient: model.loss_gradient(engine).map_err(failed)?,
+            optimizer: Optimizer::new(engine, arena),
             gradients: vec![0.0; model.layout().elements()],
             model,
         })
@@ -242,7 +257,9 @@ impl Learner for Compiled<'_> {
         let adamw = adamw(self.training);
         let update = Update { adamw: &adamw, step, learning_rate, clip: self.training.clip };
         self.optimizer.update(self.model.layout(), &self.gradients, norm, update).map_err(failed)?;
-        Ok((f64::from(loss), norm))
+        // On the device, something may be wrong although the numbers are right.
+        let wrong = findings(&take_records());
+        if wrong.is_empty() { Ok((f64::from(loss), norm)) } else { Err(GoldenError::Program(wrong)) }
     }
 
     fn parameters(&self) -> Vec<(String, Vec<f64>)> {

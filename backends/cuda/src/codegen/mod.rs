@@ -13,8 +13,10 @@ mod reduce;
 mod runs;
 mod runtime;
 mod statement;
+mod team;
 
 pub(crate) use names::function_name;
+pub(crate) use team::{is_for_teams, useful_blocks};
 
 use carousel_core::kernel::{BufferId, Dim, Extent, Kernel, Loop, Place, Statement};
 use carousel_ir::Span;
@@ -33,7 +35,7 @@ const SHARED_SCRATCH: u64 = 24 << 10;
 
 /// Whether the memory of a grid point is shared memory of its block.
 pub(crate) fn scratch_is_shared(kernel: &Kernel) -> bool {
-    matches!(kernel.scratch_bytes, Dim::Known(bytes) if bytes <= SHARED_SCRATCH)
+    matches!(kernel.scratch_bytes, Dim::Known(bytes) if bytes <= SHARED_SCRATCH) && !is_for_teams(kernel)
 }
 
 /// Text that is built line by line.
@@ -65,9 +67,20 @@ impl Writer {
 pub(crate) struct Context<'k> {
     kernel: &'k Kernel,
     names: Names,
+    /// Who does a grid point.
+    workers: Point,
     out: Writer,
     /// From which line on what is computed comes from where.
     origins: Vec<(u32, Span)>,
+}
+
+/// Who does a grid point.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// A block.
+    Block,
+    /// Several.
+    Team,
 }
 
 /// The CUDA C++ of a kernel, whole.
@@ -87,7 +100,8 @@ impl Source {
 /// Writes the text of a kernel.
 pub(crate) fn source(kernel: &Kernel) -> Source {
     let out = Writer { text: String::new(), depth: 0, lines: 0 };
-    let mut cx = Context { kernel, names: Names::new(kernel), out, origins: Vec::new() };
+    let workers = if is_for_teams(kernel) { Point::Team } else { Point::Block };
+    let mut cx = Context { kernel, names: Names::new(kernel), workers, out, origins: Vec::new() };
     let plan = barriers::plan(kernel);
     cx.kernel_text(&plan);
     let body = cx.out.text;
@@ -115,19 +129,37 @@ impl Context<'_> {
         parameters.push("const i64 points,".into());
         parameters.push("u8* __restrict__ scratch,".into());
         parameters.push("const i64 scratch_bytes,".into());
-        parameters.push("u32* __restrict__ status".into());
+        match self.workers {
+            Point::Block => parameters.push("u32* __restrict__ status".into()),
+            Point::Team => {
+                parameters.push("u32* __restrict__ status,".into());
+                parameters.push("const u32 team_size, // blocks".into());
+                parameters.push(
+                    "u32* __restrict__ arrived // for each team, how many blocks came to barriers".into(),
+                );
+            }
+        }
         let name = function_name(kernel);
         self.out.line(format!("extern \"C\" __global__ void __launch_bounds__({THREADS}) {name}("));
         self.out.depth += 1;
         parameters.iter().for_each(|parameter| self.out.line(parameter));
         self.out.depth -= 1;
         self.out.open(")");
+        if self.workers == Point::Team {
+            self.out.line("const u32 team = blockIdx.x / team_size, rank = blockIdx.x % team_size;");
+            self.out.line(format!(
+                "const u32 thread = rank * {THREADS} + threadIdx.x, threads = team_size * {THREADS}; // of the team"
+            ));
+        }
         self.scratch();
-        self.out.open("for (i64 point = blockIdx.x; point < points; point += gridDim.x)");
+        self.out.open(match self.workers {
+            Point::Block => "for (i64 point = blockIdx.x; point < points; point += gridDim.x)",
+            Point::Team => "for (i64 point = team; point < points; point += gridDim.x / team_size)",
+        });
         self.grid(&kernel.grid);
         self.statements(&kernel.body, plan);
         if plan.after_point {
-            self.out.line("__syncthreads(); // the next point uses the same memory");
+            self.barrier(" // the next point uses the same memory");
         }
         self.out.close();
         self.out.close();
@@ -151,7 +183,9 @@ impl Context<'_> {
         if scratch_is_shared(kernel) {
             self.out.line("extern __shared__ __align__(16) u8 own[]; // the memory of a point");
         } else {
-            self.out.line("u8* own = scratch + (i64)blockIdx.x * scratch_bytes; // the memory of a point");
+            let number = if self.workers == Point::Team { "team" } else { "blockIdx.x" };
+            self.out
+                .line(format!("u8* own = scratch + (i64){number} * scratch_bytes; // the memory of a point"));
         }
         for (number, offset) in places {
             let buffer = &kernel.buffers[number];
@@ -195,7 +229,7 @@ impl Context<'_> {
     fn statements(&mut self, statements: &[Statement], plan: &barriers::Plan) {
         for statement in statements {
             if plan.before(statement) {
-                self.out.line("__syncthreads();");
+                self.barrier("");
             }
             self.origin(statement);
             self.statement(statement, plan);
@@ -214,5 +248,13 @@ impl Context<'_> {
     /// The next line computes what a buffer holds.
     fn origin_of(&mut self, buffer: BufferId) {
         self.origins.push((self.out.lines + 1, self.kernel.buffer_spans[buffer.0 as usize]));
+    }
+
+    /// All who do the point wait for each other.
+    fn barrier(&mut self, comment: &str) {
+        self.out.line(match self.workers {
+            Point::Block => format!("__syncthreads();{comment}"),
+            Point::Team => format!("wait_for_team(arrived + team, team_size);{comment}"),
+        });
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! The order in which values are combined is that of the text, never that in which threads happen to come.
 
-use super::Context;
 use super::expression::{constant, loaded, register_type, stored};
 use super::linear::{linear, value};
-use super::runs;
+use super::runs::{self, Run};
 use super::statement::{Workers, likely_points};
+use super::{Context, Point};
 use carousel_core::kernel::{Atom, Combine, Dim, Expr, Extent, Loop, Region, Store, Update};
 use carousel_ir::{DType, Direction};
 
@@ -66,18 +66,27 @@ impl Context<'_> {
         let (results, points) = (likely_points(loops), likely_points(over));
         let (operation, ty) = (operation(combine), self.sum_type(region, store));
         // By whole blocks, by warps or by threads alone.
-        let (takers, parts, combined) = if results < FEW_RESULTS && points >= WORTH_WARP {
+        let is_block = self.workers == Point::Block;
+        let (takers, parts, combined) = if is_block && results < FEW_RESULTS && points >= WORTH_WARP {
             (Workers::Sequence, Workers::Threads, Some("combine_block"))
-        } else if points >= WORTH_WARP && is_contiguous(region, over) {
+        } else if points >= WORTH_WARP && (results < FEW_RESULTS || is_contiguous(region, over)) {
             (Workers::Warps, Workers::Lanes, Some("combine_warp"))
         } else {
             (Workers::Threads, Workers::Sequence, None)
         };
+        if takers == Workers::Threads
+            && is_block
+            && points >= WORTH_WARP
+            && let Some(run) = runs::of(self.kernel, loops, region, &[])
+        {
+            return self.columns((loops, over), region, combine, (store, update), run);
+        }
         let run = runs::of(self.kernel, over, region, &[]);
         // Of a nest without loops, all of the warp or of the block do the one point.
         let ends = match (loops, takers) {
             ([], Workers::Warps) => {
-                self.out.open("if (threadIdx.x < 32)");
+                let (first, _) = Workers::Threads.first_and_step(self.workers, 1);
+                self.out.open(format!("if ({first} < 32)"));
                 1
             }
             ([], Workers::Sequence) => {
@@ -117,6 +126,44 @@ impl Context<'_> {
         self.end(ends + usize::from(combined.is_some()));
     }
 
+    /// Neighbouring results of what lies in rows: a thread takes a run of them and a sixteenth of the rows.
+    fn columns(
+        &mut self,
+        (loops, over): (&[Loop], &[Loop]),
+        region: &Region,
+        combine: Combine,
+        (store, update): (&Store, Update),
+        run: Run,
+    ) {
+        let (operation, ty) = (operation(combine), self.sum_type(region, store));
+        let Some((inner, outer)) = loops.split_last() else { return };
+        let (width, number, extent) = (run.width, run.var.0, self.extent(&inner.extent));
+        let ends = self.points(Workers::Sequence, outer);
+        self.out.open(format!("for (i64 b{number} = 0; b{number} < {extent}; b{number} += {})", 16 * width));
+        self.out.line(format!("const i64 f{number} = b{number} + {width} * (threadIdx.x % 16);"));
+        self.out.line(format!("const i32 left = elements_left<{width}>({extent} - f{number});"));
+        self.out.line(format!("{ty} sums[{width}];"));
+        let start = neutral(combine, region.dtypes[store.value.0 as usize]);
+        self.out.line("#pragma unroll");
+        self.out.line(format!("for (i32 at = 0; at < {width}; ++at) sums[at] = {start};"));
+        // A thread without results would go over the last one again, and harm nobody; it saves that.
+        self.out.open("if (left > 0)");
+        let rows = self.points(Workers::Parts, over);
+        self.run(run, region, &[], |cx| {
+            cx.out.line(format!("sums[at] = {operation}::of(sums[at], {});", value(store.value)));
+        });
+        self.end(rows + 1);
+        self.out.line(format!("combine_parts<{operation}>(sums);"));
+        self.out.open("if (threadIdx.x < 16)");
+        self.out.line("#pragma unroll");
+        self.out.open(format!("for (i32 at = 0; at < {width}; ++at)"));
+        self.out.open("if (at < left)");
+        self.out.line(format!("const i64 x{number} = f{number} + at;"));
+        self.out.line(format!("const {ty} sum = sums[at];"));
+        self.settle(store, update);
+        self.end(ends + 4);
+    }
+
     /// Stores `sum`, or adds it to what is there.
     fn settle(&mut self, store: &Store, update: Update) {
         match update {
@@ -144,7 +191,7 @@ impl Context<'_> {
     ) {
         let rows = likely_points(loops);
         let known_few = loops.iter().all(|over| !matches!(over.extent, Extent::Whole(Dim::Argument(_))));
-        let by_block = known_few && rows < FEW_RESULTS;
+        let by_block = known_few && rows < FEW_RESULTS && self.workers == Point::Block;
         let (operation, ty) = (operation(combine), self.sum_type(region, store));
         let start = neutral(combine, region.dtypes[store.value.0 as usize]);
         let (var, extent) = (along.var.0, self.extent(&along.extent));

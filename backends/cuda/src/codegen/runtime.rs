@@ -7,7 +7,7 @@ struct Piece {
 }
 
 #[rustfmt::skip]
-const PIECES: [Piece; 8] = [
+const PIECES: [Piece; 9] = [
     Piece { names: &[], text: include_str!("../runtime/types.cuh") },
     Piece { names: &["quotient", "remainder", "inside", "checked_index", "tile_extent"],
             text: include_str!("../runtime/index.cuh") },
@@ -15,8 +15,9 @@ const PIECES: [Piece; 8] = [
                      "to_i32", "to_u32", "divided", "Larger"],
             text: include_str!("../runtime/numbers.cuh") },
     Piece { names: &["philox_uniform", "philox_fold_in"], text: include_str!("../runtime/random.cuh") },
-    Piece { names: &["Sum", "Larger", "combine_warp", "combine_block", "scan_block"],
+    Piece { names: &["Sum", "Larger", "combine_warp", "combine_block", "combine_parts", "scan_block"],
             text: include_str!("../runtime/reduce.cuh") },
+    Piece { names: &["wait_for_team"], text: include_str!("../runtime/team.cuh") },
     Piece { names: &["load_run", "store_run", "elements_left"], text: include_str!("../runtime/runs.cuh") },
     Piece { names: &["product_by_threads", "product_by_warps", "product_in_tiles", "product_tiles"],
             text: include_str!("../runtime/product.cuh") },

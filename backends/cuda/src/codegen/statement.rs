@@ -4,7 +4,7 @@
 
 use super::linear::{dim, linear, value};
 use super::runs::{self, Run};
-use super::{Context, THREADS, barriers};
+use super::{Context, Point, THREADS, barriers};
 use crate::codegen::expression::{loaded, register_type};
 use carousel_core::kernel::{
     Atom, Dim, Expr, ExprId, Extent, Kernel, Linear, Loop, Matrix, Region, Statement, Store, Update, Var,
@@ -15,25 +15,32 @@ use std::collections::HashSet;
 /// Who takes the points of a nest of loops.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Workers {
-    /// The threads of the block.
+    /// The threads of all who do the grid point.
     Threads,
-    /// The warps of the block, all threads of one together.
+    /// Their warps, all threads of one together.
     Warps,
     /// The threads of a warp.
     Lanes,
+    /// Sixteen parts of a block, of which each has sixteen threads.
+    Parts,
     /// One point after the other, by whoever is here.
     Sequence,
 }
 
 impl Workers {
-    /// The first point of a worker, and how many there are.
-    fn first_and_count(self) -> (&'static str, u32) {
-        match self {
-            Workers::Threads => ("threadIdx.x", THREADS),
-            Workers::Warps => ("threadIdx.x / 32", THREADS / 32),
-            Workers::Lanes => ("threadIdx.x % 32", 32),
-            Workers::Sequence => ("0", 1),
-        }
+    /// The first point of a worker, and how far it goes with so many points at a time.
+    pub(super) fn first_and_step(self, point: Point, width: u64) -> (&'static str, String) {
+        let (first, count) = match (self, point) {
+            (Workers::Threads, Point::Block) => ("threadIdx.x", u64::from(THREADS)),
+            (Workers::Warps, Point::Block) => ("threadIdx.x / 32", u64::from(THREADS) / 32),
+            (Workers::Lanes, _) => ("threadIdx.x % 32", 32),
+            (Workers::Parts, _) => ("threadIdx.x / 16", 16),
+            (Workers::Sequence, _) => ("0", 1),
+            (Workers::Threads, Point::Team) if width == 1 => return ("thread", "threads".to_string()),
+            (Workers::Threads, Point::Team) => return ("thread", format!("{width} * threads")),
+            (Workers::Warps, Point::Team) => return ("thread / 32", format!("{width} * (threads / 32)")),
+        };
+        (first, (width * count).to_string())
     }
 }
 
@@ -43,7 +50,7 @@ const SMALL_SIDE: u64 = 8;
 /// What an axis of unknown size is taken for where alternatives are weighed.
 const LIKELY: u64 = 64;
 
-fn likely(extent: &Extent) -> u64 {
+pub(super) fn likely(extent: &Extent) -> u64 {
     match extent {
         Extent::Whole(Dim::Known(n)) => *n,
         Extent::Whole(Dim::Argument(_)) => LIKELY,
@@ -142,7 +149,8 @@ impl Context<'_> {
     }
 
     fn nest(&mut self, workers: Workers, loops: &[Loop], run: Option<Run>) -> usize {
-        let (first, count) = workers.first_and_count();
+        let by = |width| workers.first_and_step(self.workers, width).1;
+        let (first, count) = workers.first_and_step(self.workers, 1);
         // The name of a loop's variable, and by how many points it goes.
         let step = |over: &Loop| match run {
             Some(run) if run.var == over.var => (format!("f{}", over.var.0), run.width),
@@ -169,7 +177,7 @@ impl Context<'_> {
                     (_, true) => format!("{width} * ({first})"),
                     (_, false) => format!("{width} * {first}"),
                 };
-                let by = width * u64::from(count);
+                let by = by(width);
                 self.out.open(format!("for (i64 {x} = {from}; {x} < {extent}; {x} += {by})"));
                 1
             }
@@ -251,7 +259,8 @@ impl Context<'_> {
         };
         let matrices = [matrix(a_name, a), matrix(b_name, b), matrix(c_name, c)].join(", ");
         self.out.line(title);
-        self.out.line(format!("{way}({m}, {n}, {k}, {matrices});"));
+        let team = if self.workers == Point::Team { ", rank, team_size" } else { "" };
+        self.out.line(format!("{way}({m}, {n}, {k}, {matrices}{team});"));
     }
 }
 

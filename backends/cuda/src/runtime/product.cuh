@@ -1,5 +1,6 @@
 // c = a b or c += a b, of matrices with any strides: element (i, j) of x is at x[i * x_row + j * x_column]. What lies in
-// memory in another type is converted as it is read, and sums as they are written.
+// memory in another type is converted as it is read, and sums as they are written. Of several blocks, `rank` is the number
+// of the one that is here; each does its part.
 static __device__ float number(float x) { return x; }
 static __device__ double number(double x) { return x; }
 static __device__ float number(bf16 x) { return from_bf16(x); }
@@ -25,8 +26,8 @@ static __device__ __forceinline__ u8* product_tiles() {
 template <class T, bool ADDS, class A, class B, class C>
 static __device__ __forceinline__ void product_by_threads(
     i64 m, i64 n, i64 k, const A* a, i64 a_row, i64 a_column, const B* b, i64 b_row, i64 b_column,
-    C* c, i64 c_row, i64 c_column) {
-  for (i64 at = threadIdx.x; at < m * n; at += 256) {
+    C* c, i64 c_row, i64 c_column, u32 rank = 0, u32 team_size = 1) {
+  for (i64 at = rank * 256 + threadIdx.x; at < m * n; at += team_size * 256) {
     const i64 i = quotient(at, n), j = remainder(at, n);
     T sum = 0;
     for (i64 l = 0; l < k; ++l) sum += (T)number(a[i * a_row + l * a_column]) * (T)number(b[l * b_row + j * b_column]);
@@ -38,9 +39,9 @@ static __device__ __forceinline__ void product_by_threads(
 template <class T, bool ADDS, class A, class B, class C>
 static __device__ __forceinline__ void product_by_warps(
     i64 m, i64 n, i64 k, const A* a, i64 a_row, i64 a_column, const B* b, i64 b_row, i64 b_column,
-    C* c, i64 c_row, i64 c_column) {
+    C* c, i64 c_row, i64 c_column, u32 rank = 0, u32 team_size = 1) {
   constexpr i32 RUN = 16 / (sizeof(A) < sizeof(B) ? sizeof(A) : sizeof(B));
-  for (i64 at = threadIdx.x / 32; at < m * n; at += 8) {
+  for (i64 at = rank * 8 + threadIdx.x / 32; at < m * n; at += team_size * 8) {
     const i64 i = quotient(at, n), j = remainder(at, n);
     const A* const x = a + i * a_row;
     const B* const y = b + j * b_column;
@@ -66,13 +67,15 @@ static __device__ __forceinline__ void product_by_warps(
 template <class T, bool ADDS, class A, class B>
 static __device__ __forceinline__ void product_in_tiles(
     i64 m, i64 n, i64 k, const A* a, i64 a_row, i64 a_column, const B* b, i64 b_row, i64 b_column,
-    T* c, i64 c_row, i64 c_column) {
+    T* c, i64 c_row, i64 c_column, u32 rank = 0, u32 team_size = 1) {
   // A row of padding keeps columns in different banks.
   T(*a_tile)[64 + 4] = (T(*)[64 + 4])product_tiles();
   T(*b_tile)[64 + 4] = a_tile + 16;
   const i32 own_row = threadIdx.x / 16 * 4, own_column = threadIdx.x % 16 * 4;
+  u32 tile = 0;
   for (i64 row = 0; row < m; row += 64)
     for (i64 column = 0; column < n; column += 64) {
+      if (tile++ % team_size != rank) continue; // another block's
       T sums[4][4] = {};
       for (i64 depth = 0; depth < k; depth += 16) {
         __syncthreads(); // the tiles before have been read

@@ -33,6 +33,20 @@ static __device__ T combine_block(T value) {
   return value;
 }
 
+// Sixteen threads have results, of each of which sixteen parts are combined: those of the first sixteen threads.
+template <class Op, class T, i32 N>
+static __device__ void combine_parts(T (&sums)[N]) {
+  __shared__ T parts[16][16 * N];
+  __syncthreads(); // whoever called before has read the parts
+#pragma unroll
+  for (i32 at = 0; at < N; ++at) parts[threadIdx.x / 16][threadIdx.x % 16 + 16 * at] = sums[at];
+  __syncthreads();
+  if (threadIdx.x < 16)
+    for (i32 part = 1; part < 16; ++part)
+#pragma unroll
+      for (i32 at = 0; at < N; ++at) sums[at] = Op::of(sums[at], parts[part][threadIdx.x + 16 * at]);
+}
+
 // The running combination of `carried` and the values of a block's threads; `carried` becomes that of all.
 template <class Op, class T>
 static __device__ T scan_block(T value, T& carried) {

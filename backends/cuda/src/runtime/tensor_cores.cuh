@@ -123,15 +123,17 @@ struct Factor {
 template <bool ADDS, class A, class B, class C>
 static __device__ __forceinline__ void product_on_tensor_cores(
     i64 m, i64 n, i64 k, const A* a, i64 a_row, i64 a_column, const B* b, i64 b_row, i64 b_column,
-    C* c, i64 c_row, i64 c_column) {
+    C* c, i64 c_row, i64 c_column, u32 rank = 0, u32 team_size = 1) {
   constexpr i32 A_PARTS = Parts<A>::COUNT, B_PARTS = Parts<B>::COUNT, K = A_PARTS + B_PARTS > 4 ? 16 : 32;
   u16* tiles = (u16*)product_tiles();
   Factor<A, K> left(a, m, k, a_row, a_column, tiles);
   Factor<B, K> right(b, n, k, b_column, b_row, tiles + A_PARTS * left.PART);
   const i32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const i32 own_row = warp / 4 * 32, own_column = warp % 4 * 16;
+  u32 tile = 0;
   for (i64 row = 0; row < m; row += 64)
     for (i64 column = 0; column < n; column += 64) {
+      if (tile++ % team_size != rank) continue; // another block's
       float sums[2][2][4] = {};
       left.fetch(row, 0);
       right.fetch(column, 0);

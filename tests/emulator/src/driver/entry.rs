@@ -262,6 +262,14 @@ entries! {
         let shared = kernel.program().shared_bytes + shared;
         give(count, blocks_of_multiprocessor(threads as u32, shared) as c_int)
     }
+    /// The same, with flags that change nothing here.
+    cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
+        count: *mut c_int, function: Pointer, threads: c_int, shared: usize, flags: c_uint
+    ) {
+        let _ = flags;
+        // SAFETY: as for this function.
+        unsafe { cuOccupancyMaxActiveBlocksPerMultiprocessor(count, function, threads, shared) }
+    }
     /// Runs a kernel.
     cuLaunchKernel(
         function: Pointer, gx: c_uint, gy: c_uint, gz: c_uint, bx: c_uint, by: c_uint, bz: c_uint, shared: c_uint,

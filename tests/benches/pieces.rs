@@ -12,7 +12,7 @@ use carousel_ir::{FunctionId, Module, Size};
 use carousel_models::compile::{derived, in_forms_with_report, simplified};
 use carousel_models::forms::FormOptions;
 use carousel_passes::forms::{Form, Wanted};
-use carousel_tests::compiled::backend;
+use carousel_testkit::machine::backend;
 use carousel_tests::filetest::load_library;
 use divan::Bencher;
 use std::fmt;

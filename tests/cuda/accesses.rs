@@ -6,7 +6,8 @@ use carousel_core::program::Stored;
 use carousel_cuda::target;
 use carousel_ir::{DType, Name};
 use carousel_reference::Tensor;
-use carousel_tests::emulated::OnDevice;
+use carousel_testkit::device::OnDevice;
+use carousel_tests::emulated::backend;
 
 /// Functions of each class, with the shapes of their inputs.
 #[rustfmt::skip]
@@ -39,7 +40,7 @@ fn loads_are_of_16_bytes_where_rows_are_aligned() {
                 .map(|input| (input.name, Stored { dtype, strides: None }))
                 .collect();
             let program = lower_stored(&module, root, &stored, &target()).unwrap_or_else(|d| panic!("{d:?}"));
-            let device = OnDevice::of(program).unwrap_or_else(|why| panic!("{why}"));
+            let device = OnDevice::of(backend(), program).unwrap_or_else(|why| panic!("{why}"));
             let (_, counted) = device.counted(&inputs).unwrap_or_else(|why| panic!("{text}: {why}"));
             assert!(counted.loads > 0);
             let (wide, all) = (counted.wide_loads, counted.loads);
@@ -51,7 +52,7 @@ fn loads_are_of_16_bytes_where_rows_are_aligned() {
 /// Where rows begin anywhere, what is loaded one by one is the same.
 #[test]
 fn rows_that_are_not_aligned_are_loaded_one_by_one() {
-    let device = OnDevice::of(lowered("fn f(x: [s, d]) -> (y: [s]) { let y = sum[d](x) }"));
+    let device = OnDevice::of(backend(), lowered("fn f(x: [s, d]) -> (y: [s]) { let y = sum[d](x) }"));
     let device = device.unwrap_or_else(|why| panic!("{why}"));
     let input = tensor((0, &[5, 203].as_slice()));
     let (outputs, counted) =

@@ -9,7 +9,8 @@ use carousel_core::program::Stored;
 use carousel_cuda::occupancy::{GENERATIONS, Generation, Needs};
 use carousel_cuda::{cuda, ptx_for, target};
 use carousel_ir::{DType, Name};
-use carousel_tests::assembler::{Assembled, assembled};
+use carousel_testkit::assembler::Assembled;
+use carousel_tests::assembler::assembled;
 use carousel_tests::emulated::install_compiler;
 
 /// What a kernel is on each generation of GPUs: compiled for its instructions, and assembled for it.

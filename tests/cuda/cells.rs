@@ -7,8 +7,9 @@ use carousel_ir::{Axis, FunctionId, Module, Name, RenderStyle, philox};
 use carousel_models::compile::{derived, in_forms};
 use carousel_models::library::bundled;
 use carousel_reference::Tensor;
-use carousel_tests::compiled::canonical;
-use carousel_tests::emulated::OnDevice;
+use carousel_testkit::device::OnDevice;
+use carousel_testkit::machine::canonical;
+use carousel_tests::emulated::backend;
 use carousel_tests::filetest::load_library;
 use carousel_tests::workspace;
 use std::collections::BTreeMap;
@@ -36,8 +37,9 @@ impl Cell {
         let (as_written, its_gradient) = derive(&simple(&module));
         let (stable, stable_gradient) = derive(&derived(&module));
         let stable = simple(&in_forms(&simple(&stable)));
-        let on_device =
-            |module: &Module, root| OnDevice::new(module, root).unwrap_or_else(|why| panic!("{why}"));
+        let on_device = |module: &Module, root| {
+            OnDevice::new(backend(), module, root).unwrap_or_else(|why| panic!("{why}"))
+        };
         let compiled = vec![
             ("as written", on_device(&simple(&as_written), its_gradient)),
             ("derived", on_device(&stable, stable_gradient)),

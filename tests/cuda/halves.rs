@@ -5,7 +5,8 @@ use carousel_ir::{Axis, DType, FunctionId, Module, Name, RenderStyle, philox};
 use carousel_models::compile::{derived, in_forms, simplified};
 use carousel_models::library::bundled;
 use carousel_reference::{Tensor, evaluate};
-use carousel_tests::emulated::OnDevice;
+use carousel_testkit::device::OnDevice;
+use carousel_tests::emulated::backend;
 use half::bf16;
 
 /// What is off, relative to what there is, both as root mean squares.
@@ -69,7 +70,7 @@ fn a_block_in_bf16_is_close_to_the_reference() {
 
     let ready = in_forms(&derived(&simplified(&module)));
     let root = ready.find("whole_block").expect("it is still there");
-    let device = OnDevice::new(&ready, root).unwrap_or_else(|why| panic!("{why}"));
+    let device = OnDevice::new(backend(), &ready, root).unwrap_or_else(|why| panic!("{why}"));
     let (found, counted) = device.counted(&inputs).unwrap_or_else(|why| panic!("{why}"));
     for (found, expected) in found.iter().zip(&expected) {
         let expected = expected.to_f64();

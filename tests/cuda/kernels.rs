@@ -3,9 +3,10 @@
 use carousel_core::lower;
 use carousel_core::program::Program;
 use carousel_cuda::{compiled, cuda, target};
-use carousel_ir::text::{Options, elaborate, parse_program};
+use carousel_ir::text::Options;
 use carousel_ir::{FunctionId, Module};
 use carousel_models::compile::simplified;
+use carousel_testkit::{recurrence, text};
 use carousel_tests::emulated::install_compiler;
 
 /// A function of each class of kernels, with the name of its snapshot.
@@ -27,14 +28,8 @@ pub(crate) const CLASSES: [(&str, &str); 8] = [
 
 /// The function `f` of a text, simplified.
 pub(crate) fn elaborated(text: &str) -> (Module, FunctionId) {
-    let program = parse_program("kernels.xl", text, &|path| Err(format!("no `{path}`")));
-    let program = program.unwrap_or_else(|failed| panic!("{failed}"));
-    let module = elaborate(&program, &["f"], &Options::default()).unwrap_or_else(|problems| {
-        panic!("{}", program.sources.render(&problems, carousel_ir::RenderStyle::Plain))
-    });
-    let module = simplified(&module);
-    let root = module.find("f").expect("it was elaborated");
-    (module, root)
+    let (module, root) = recurrence::module(text, "f", &Options::default()).unwrap();
+    (simplified(&module), root)
 }
 
 pub(crate) fn lowered(text: &str) -> Program {
@@ -42,18 +37,10 @@ pub(crate) fn lowered(text: &str) -> Program {
     lower(&module, root, &target()).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
-/// The text of a kernel without what is put in front of it.
-pub(crate) fn own_text(text: &str) -> &str {
-    let at = text.rfind("// `").expect("a kernel begins with its name");
-    &text[at..]
-}
-
 #[test]
 fn the_text_of_each_class() {
-    for (name, text) in CLASSES {
-        let program = lowered(text);
-        let texts: Vec<String> = program.kernels.iter().map(|k| own_text(&cuda(k)).to_string()).collect();
-        insta::assert_snapshot!(name, texts.join("\n"));
+    for (name, function) in CLASSES {
+        insta::assert_snapshot!(name, text::cuda(&lowered(function)));
     }
 }
 

@@ -9,7 +9,8 @@ use carousel_models::library::ModelSource;
 use carousel_models::model::{Model, Reading};
 use carousel_models::optimizer::{Optimizer, Update};
 use carousel_models::weights::Weights;
-use carousel_tests::emulated::{findings, own_backend};
+use carousel_testkit::device::findings;
+use carousel_tests::emulated::own_backend;
 
 /// What is compared of a model.
 struct Outcome {

@@ -7,7 +7,8 @@ use carousel_core::program::{Program, Stored};
 use carousel_cuda::{cuda, target};
 use carousel_ir::{DType, Name, philox};
 use carousel_reference::Tensor;
-use carousel_tests::emulated::OnDevice;
+use carousel_testkit::device::OnDevice;
+use carousel_tests::emulated::backend;
 use half::{bf16, f16};
 
 /// Sizes of m, n and k: less than a tile, tiles and their tails, rows that are multiples of a wide access and others.
@@ -38,7 +39,7 @@ fn product(text: &str, dtypes: [DType; 2]) -> OnDevice {
     let program: Program = lower_stored(&module, root, &stored, &target()).expect("it can be lowered");
     let texts: Vec<String> = program.kernels.iter().map(cuda).collect();
     assert!(texts.iter().any(|text| text.contains("product_on_tensor_cores<")), "{}", texts.join("\n"));
-    OnDevice::of(program).unwrap_or_else(|why| panic!("{why}"))
+    OnDevice::of(backend(), program).unwrap_or_else(|why| panic!("{why}"))
 }
 
 /// Runs a product of matrices that are turned or not, and compares with the sum in f64.
@@ -98,7 +99,7 @@ fn products_of_bf16_are_added_up_in_f32_and_rounded_once() {
         let program = lowered(&format!("fn f({factors}) -> (c: bf16[m, n]) {{ let c = dot[k](a, b) }}"));
         let texts: Vec<String> = program.kernels.iter().map(cuda).collect();
         assert!(texts.iter().any(|text| text.contains("product_on_tensor_cores<")), "{}", texts.join("\n"));
-        let device = OnDevice::of(program).unwrap_or_else(|why| panic!("{why}"));
+        let device = OnDevice::of(backend(), program).unwrap_or_else(|why| panic!("{why}"));
         SIZES.iter().step_by(2).for_each(|sizes| agrees(&device, turned, [DType::Bf16; 2], *sizes));
     }
 }
@@ -115,13 +116,16 @@ fn what_would_be_rounded_twice_is_no_product() {
 /// Rows that begin anywhere: those of a part of a matrix, each of several matrices.
 #[test]
 fn factors_that_are_parts_of_something() {
-    let device = OnDevice::of(lowered(
-        "fn f(a: [m, e], b: [e, n]) -> (c: [m, n]) {
+    let device = OnDevice::of(
+        backend(),
+        lowered(
+            "fn f(a: [m, e], b: [e, n]) -> (c: [m, n]) {
            let u = a[e -> k = 1..|e|]
            let v = b[e -> k = 0..|e| - 1]
            let c = sum[k](u * v)
          }",
-    ));
+        ),
+    );
     let device = device.unwrap_or_else(|why| panic!("{why}"));
     for [m, n, k] in [[9, 8, 7], [64, 64, 31], [65, 12, 35]] {
         let (a, b) = (numbers(DType::F32, 1, m * (k + 1)), numbers(DType::F32, 2, (k + 1) * n));

@@ -4,7 +4,8 @@ use crate::expected::Expected;
 use carousel_autodiff::{Options, ScanResiduals, gradient};
 use carousel_ir::{FunctionId, Module, philox};
 use carousel_reference::{Tensor, evaluate};
-use carousel_tests::emulated::OnDevice;
+use carousel_testkit::device::OnDevice;
+use carousel_tests::emulated::backend;
 use carousel_tests::random::{Case, Purpose, cases};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -27,7 +28,7 @@ fn agrees(module: &Module, root: FunctionId, inputs: &[Tensor<f64>]) -> bool {
     if !expected.is_steady() {
         return false;
     }
-    let found = OnDevice::new(module, root).and_then(|compiled| compiled.run(inputs));
+    let found = OnDevice::new(backend(), module, root).and_then(|compiled| compiled.run(inputs));
     let compared = found.and_then(|found| expected.compare(&found, 1.0));
     compared.unwrap_or_else(|why| panic!("{why}\n{}", carousel_ir::text::print(module)));
     true

@@ -4,7 +4,8 @@ use crate::expected::Expected;
 use crate::kernels::{CLASSES, elaborated};
 use carousel_ir::{Axis, Name, philox};
 use carousel_reference::Tensor;
-use carousel_tests::emulated::OnDevice;
+use carousel_testkit::device::OnDevice;
+use carousel_tests::emulated::backend;
 use std::cell::RefCell;
 
 /// Sizes of the axes of a function in the order in which it names them.
@@ -19,7 +20,7 @@ const SIZES: [[u64; 3]; 24] = [
 fn each_class_at_many_shapes() {
     for (class, text) in CLASSES {
         let (module, root) = elaborated(text);
-        let device = OnDevice::new(&module, root).unwrap_or_else(|why| panic!("{class}: {why}"));
+        let device = OnDevice::new(backend(), &module, root).unwrap_or_else(|why| panic!("{class}: {why}"));
         let graph = &module[root].graph;
         let names: RefCell<Vec<Name>> = RefCell::default();
         for sizes in SIZES {

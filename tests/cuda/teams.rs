@@ -1,11 +1,12 @@
 //! Recurrences whose step is too much for one block: several do it together, and wait for each other in between.
 
 use crate::expected::Expected;
-use crate::kernels::{elaborated, lowered, own_text};
-use carousel_cuda::cuda;
+use crate::kernels::{elaborated, lowered};
 use carousel_ir::philox;
 use carousel_reference::Tensor;
-use carousel_tests::emulated::OnDevice;
+use carousel_testkit::device::{Observed, OnDevice, findings};
+use carousel_testkit::text;
+use carousel_tests::emulated::backend;
 
 /// A step is a product of 128 columns, two tiles of them, for each head.
 pub(crate) const RECURRENCE: &str =
@@ -16,14 +17,14 @@ pub(crate) const RECURRENCE: &str =
 #[test]
 fn the_text_of_a_recurrence() {
     let program = lowered(RECURRENCE);
-    let [kernel] = program.kernels.as_slice() else { panic!("{} kernels", program.kernels.len()) };
-    insta::assert_snapshot!("recurrence", own_text(&cuda(kernel)));
+    assert_eq!(program.kernels.len(), 1);
+    insta::assert_snapshot!("recurrence", text::cuda(&program));
 }
 
 #[test]
 fn several_blocks_do_a_step_together() {
     let (module, root) = elaborated(RECURRENCE);
-    let device = OnDevice::new(&module, root).unwrap_or_else(|why| panic!("{why}"));
+    let device = OnDevice::new(backend(), &module, root).unwrap_or_else(|why| panic!("{why}"));
     // Columns are two tiles, rows one or two; each head has a team.
     for (rows, steps, heads, blocks) in [(1, 1, 1, 2), (3, 5, 2, 4), (65, 2, 1, 4)] {
         let shapes = [vec![rows, steps, heads, 128], vec![heads, 128, 128]];
@@ -34,10 +35,11 @@ fn several_blocks_do_a_step_together() {
         };
         let inputs: Vec<Tensor<f64>> = shapes.iter().enumerate().map(tensor).collect();
         let expected = Expected::new(&module, root, &inputs);
-        let (found, records) =
-            device.recorded(&inputs).unwrap_or_else(|why| panic!("{rows}, {steps}: {why}"));
-        expected.compare(&found, 0.0).unwrap_or_else(|why| panic!("{rows}, {steps}: {why}"));
-        let together: Vec<u32> = records.iter().map(|record| record.grid[0]).collect();
+        let Observed { outputs, launches } =
+            device.observe(&inputs).unwrap_or_else(|why| panic!("{rows}, {steps}: {why}"));
+        assert_eq!(findings(&launches), "");
+        expected.compare(&outputs, 0.0).unwrap_or_else(|why| panic!("{rows}, {steps}: {why}"));
+        let together: Vec<u32> = launches.iter().map(|launch| launch.grid[0]).collect();
         assert_eq!(together, [blocks]);
     }
 }

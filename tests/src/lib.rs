@@ -1,10 +1,9 @@
 //! What the tests of the workspace share: file tests ([`filetest`]), random graphs ([`random`]), the golden vectors
-//! ([`golden`]), functions as machine code ([`compiled`]), a CUDA device ([`emulated`]) and an assembler for others ([`assembler`]).
+//! ([`golden`]), a CUDA device ([`emulated`]) and an assembler for others ([`assembler`]).
 //!
 //! The tests themselves are in `suite` (one binary) and in `golden` (one trial per case).
 
 pub mod assembler;
-pub mod compiled;
 pub mod emulated;
 pub mod filetest;
 pub mod golden;

@@ -6,7 +6,7 @@ use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_ir::{Axis, FunctionId, Module, Name, RenderStyle, Size, philox};
 use carousel_models::library::bundled;
 use carousel_reference::Tensor;
-use carousel_tests::compiled::{Compiled, canonical};
+use carousel_testkit::machine::{Compiled, canonical};
 use carousel_tests::workspace;
 use std::collections::BTreeMap;
 

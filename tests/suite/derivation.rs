@@ -8,7 +8,7 @@ use carousel_models::compile::{derived_with_reports, simplified};
 use carousel_models::library::bundled;
 use carousel_passes::forms::{Form, expand};
 use carousel_reference::{Extended, Scalar, Tensor, evaluate};
-use carousel_tests::compiled::Compiled;
+use carousel_testkit::machine::Compiled;
 
 const FORMS: [Form; 3] = [Form::Recurrent, Form::Parallel, Form::Chunkwise(16)];
 

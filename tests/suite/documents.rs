@@ -230,6 +230,19 @@ fn rust_examples_are_tested_by_the_facade() {
     }
 }
 
+/// The example of the test kit is a test of the kit, word for word.
+#[test]
+fn the_example_of_the_test_kit_is_run() {
+    for (language, path) in [("rust", "testkit/tests/document.rs"), ("xl", "testkit/tests/notebook.xl")] {
+        let source = read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let blocks = blocks_of("docs/testkit.md", language);
+        assert!(!blocks.is_empty(), "there is an example");
+        for block in blocks {
+            assert!(source.contains(&block.text), "{} is not in {path}", block.place);
+        }
+    }
+}
+
 #[test]
 fn wrong_commands_are_noticed() {
     assert_eq!(check_command("cargo run --release -- train"), Ok(()));

@@ -11,7 +11,7 @@ use carousel_models::compile::{in_forms, loss_gradient, simplified};
 use carousel_models::config::ParameterValue;
 use carousel_models::library::{ModelSource, OPTIMIZER, bundled};
 use carousel_models::model::{LOSS, Model};
-use carousel_tests::compiled::backend;
+use carousel_testkit::machine::backend;
 use std::collections::BTreeMap;
 
 /// A compiled function with what it becomes for certain sizes.

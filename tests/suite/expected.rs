@@ -5,7 +5,7 @@
 
 use carousel_ir::{DType, FunctionId, Module};
 use carousel_reference::{Data, Scalar, Tensor, evaluate};
-use carousel_tests::compiled::Output;
+use carousel_testkit::machine::Output;
 
 /// The least that is allowed: single precision, with room for another order of summation.
 const LEAST: f64 = 1e-5;

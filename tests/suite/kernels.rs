@@ -5,9 +5,11 @@
 
 use carousel_core::program::Program;
 use carousel_core::{Target, lower};
-use carousel_ir::text::{Options, elaborate, parse_program};
+use carousel_ir::text::Options;
 use carousel_models::compile::simplified;
 use carousel_models::library::bundled;
+use carousel_testkit::recurrence::module;
+use carousel_testkit::text::clif;
 use similar::{ChangeTag, TextDiff};
 
 /// One fused region of elementwise operations.
@@ -34,21 +36,10 @@ fn f(x: [s, d], rate: [d]) -> (y: [s, d]) {
 
 /// The kernels of a function with 64 channels and any number of steps.
 fn lowered(text: &str, function: &str) -> Program {
-    let program = parse_program("kernels.xl", text, &|path| Err(format!("no `{path}`")));
-    let program = program.unwrap_or_else(|failed| panic!("{failed}"));
     let options = Options { sizes: [("d".to_string(), 64)].into(), ..Options::default() };
-    let module = elaborate(&program, &[function], &options).unwrap_or_else(|problems| {
-        panic!("{}", program.sources.render(&problems, carousel_ir::RenderStyle::Plain))
-    });
+    let (module, root) = module(text, function, &options).unwrap();
     let module = simplified(&module);
-    let root = module.find(function).expect("it was elaborated");
     lower(&module, root, &Target::default()).unwrap_or_else(|problems| panic!("{problems:?}"))
-}
-
-/// The code generator's text of all kernels.
-fn clif(program: &Program) -> String {
-    let kernels = program.kernels.iter().map(|k| carousel_cpu::clif(k).expect("it compiles"));
-    kernels.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -56,7 +47,7 @@ fn a_fused_elementwise_region() {
     let program = lowered(GATE, "f");
     assert_eq!(program.kernels.len(), 1, "everything is fused");
     insta::assert_snapshot!("gate_kernel", program.to_string());
-    insta::assert_snapshot!("gate_clif", clif(&program));
+    insta::assert_snapshot!("gate_clif", clif(&program).unwrap());
 }
 
 #[test]
@@ -64,7 +55,7 @@ fn a_reduction() {
     let program = lowered(LENGTH, "f");
     assert_eq!(program.kernels.len(), 1, "the square root needs no kernel of its own");
     insta::assert_snapshot!("length_kernel", program.to_string());
-    insta::assert_snapshot!("length_clif", clif(&program));
+    insta::assert_snapshot!("length_clif", clif(&program).unwrap());
 }
 
 #[test]
@@ -72,7 +63,7 @@ fn a_scan_of_one_state() {
     let program = lowered(AVERAGE, "f");
     assert_eq!(program.kernels.len(), 1, "a scan is one kernel");
     insta::assert_snapshot!("average_kernel", program.to_string());
-    insta::assert_snapshot!("average_clif", clif(&program));
+    insta::assert_snapshot!("average_clif", clif(&program).unwrap());
 }
 
 #[test]
@@ -80,12 +71,12 @@ fn the_slstm_cell() {
     let text = bundled("reference/slstm.xl").expect("it is built in");
     let program = lowered(text, "slstm_unmixed");
     insta::assert_snapshot!("slstm_kernel", program.to_string());
-    insta::assert_snapshot!("slstm_clif", clif(&program));
+    insta::assert_snapshot!("slstm_clif", clif(&program).unwrap());
 }
 
 /// What an edit of a function does to the text: lines that go, lines that come, lines in all.
 fn changes(before: &str, after: &str) -> (usize, usize, usize) {
-    let (before, after) = (clif(&lowered(before, "f")), clif(&lowered(after, "f")));
+    let (before, after) = (clif(&lowered(before, "f")).unwrap(), clif(&lowered(after, "f")).unwrap());
     let diff = TextDiff::from_lines(&before, &after);
     let count = |tag| diff.iter_all_changes().filter(|change| change.tag() == tag).count();
     (count(ChangeTag::Delete), count(ChangeTag::Insert), before.lines().count())

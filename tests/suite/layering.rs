@@ -18,7 +18,9 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("backends/cuda",      &["carousel-ir", "carousel-core", "carousel-emulator"]),
     ("models",             &["carousel-ir", "carousel-passes", "carousel-autodiff", "carousel-core", "carousel-reference", "carousel-cpu"]),
     ("carousel",           &["carousel-ir", "carousel-passes", "carousel-autodiff", "carousel-core", "carousel-reference", "carousel-cpu", "carousel-cuda", "carousel-models"]),
-    ("tests",              &["carousel-ir", "carousel-passes", "carousel-autodiff", "carousel-core", "carousel-reference", "carousel-cpu", "carousel-cuda", "carousel-emulator", "carousel-models", "carousel"]),
+    ("tests",              &["carousel-ir", "carousel-passes", "carousel-autodiff", "carousel-core", "carousel-reference", "carousel-cpu", "carousel-cuda", "carousel-emulator", "carousel-models", "carousel-testkit", "carousel"]),
+    // What tests compare with is the reference; nothing but tests knows the kit.
+    ("testkit",            &["carousel-ir", "carousel-passes", "carousel-autodiff", "carousel-core", "carousel-reference", "carousel-cpu", "carousel-cuda", "carousel-models"]),
     ("tests/emulator",     &[]),
 ];
 
@@ -110,6 +112,16 @@ fn the_cpu_does_not_depend_on_the_reference() {
     }
     assert!(reached.iter().any(|n| n == "carousel-core"), "only {reached:?} were reached");
     assert!(!reached.iter().any(|n| n == "carousel-reference"), "carousel-cpu depends on {reached:?}");
+}
+
+/// Whoever tests for the CPU alone builds nothing of CUDA.
+#[test]
+fn the_test_kit_knows_cuda_on_request_only() {
+    let (manifest, _) = manifest("testkit");
+    let is_optional =
+        manifest["dependencies"]["carousel-cuda"].get("optional").and_then(toml::Value::as_bool);
+    assert_eq!(is_optional, Some(true), "carousel-cuda is there for feature `cuda`");
+    assert!(manifest["features"].get("default").is_none(), "no feature is there by default");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use carousel_core::program::Bound;
 use carousel_core::{Target, bind, lower};
 use carousel_ir::{FunctionId, Module, philox, verify};
 use carousel_reference::{Tensor, evaluate};
-use carousel_tests::compiled::{Compiled, canonical};
+use carousel_testkit::machine::{Compiled, canonical};
 use carousel_tests::random::{Case, Purpose, cases};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;

@@ -2,11 +2,13 @@
 //!
 //! Numbers are f64 here, whatever the function computes in; truth values are 0 and 1.
 
-use crate::compiled::{Compiled, Output, sentences};
-use crate::emulated::OnDevice;
+use crate::emulated;
 use carousel_core::{Target, lower};
 use carousel_ir::{FunctionId, Module};
 use carousel_reference as reference;
+use carousel_testkit::device::OnDevice;
+use carousel_testkit::machine::{Compiled, Output};
+use carousel_testkit::sentences;
 
 /// Something that runs functions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,7 +38,7 @@ impl Backend {
                 Ok(results.into_iter().map(|t| Output { values: t.to_f64(), shape: t.shape }).collect())
             }
             Backend::Cpu => Compiled::new(module, root, 2)?.run(inputs),
-            Backend::Cuda => OnDevice::new(module, root)?.run(inputs),
+            Backend::Cuda => OnDevice::new(emulated::backend(), module, root)?.run(inputs),
         }
     }
 }

@@ -5,10 +5,10 @@ use super::families::{Program, Reading};
 use super::places::{Places, shape};
 use super::run::{Engine, Target, evaluated};
 use super::vectors::Vector;
-use crate::compiled::Compiled;
 use carousel_ir::{Axis, FunctionId, Module, Name, Op, Output};
 use carousel_passes::carry::{FRESH, NEXT, STATE, Summaries, carry};
 use carousel_reference::Tensor;
+use carousel_testkit::machine::Compiled;
 use std::collections::BTreeMap;
 
 /// What results of layers are called, in programs and behind `out.`.

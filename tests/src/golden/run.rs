@@ -6,8 +6,7 @@ use super::places::{Place, Places, put};
 use super::training::{self, Trainer};
 use super::vectors::Vector;
 use super::{GoldenError, metric, reading, vectors};
-use crate::compiled::{Compiled, canonical};
-use crate::emulated::OnDevice;
+use crate::emulated;
 use carousel_autodiff::gradient;
 use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_ir::{DType, FunctionId, Module, RenderStyle};
@@ -16,6 +15,8 @@ use carousel_models::library::Cells;
 use carousel_models::model::LOGITS;
 use carousel_passes::forms::{Form, expand, recognize};
 use carousel_reference::{Scalar, Tensor, evaluate};
+use carousel_testkit::device::OnDevice;
+use carousel_testkit::machine::{Compiled, canonical};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -180,7 +181,8 @@ impl Target {
                 Ok(results.into_iter().map(|output| output.values).collect())
             }
             Engine::Cuda32 => {
-                let results = OnDevice::new(module, function).and_then(|compiled| compiled.run(inputs));
+                let compiled = OnDevice::new(emulated::backend(), module, function);
+                let results = compiled.and_then(|compiled| compiled.run(inputs));
                 let results = results.map_err(GoldenError::Program)?;
                 Ok(results.into_iter().map(|output| output.values).collect())
             }

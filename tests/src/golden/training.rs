@@ -5,7 +5,7 @@ use super::families::Program;
 use super::families::train::Training;
 use super::places::Places;
 use super::vectors::Vector;
-use crate::emulated::{backend, findings};
+use crate::emulated::backend;
 use carousel_cuda::emulated::take_records;
 use carousel_ir::text::{ConfigValue, Options, elaborate, parse_program};
 use carousel_ir::{FunctionId, Module, Role};
@@ -18,6 +18,7 @@ use carousel_models::optimizer::{Optimizer, Update};
 use carousel_models::schedule::Schedule;
 use carousel_models::weights::Weights;
 use carousel_reference::{Tensor, evaluate};
+use carousel_testkit::device::findings;
 use std::collections::BTreeMap;
 
 /// What a run leaves: results by key.

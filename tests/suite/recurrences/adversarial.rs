@@ -4,75 +4,22 @@
 //! Pre-activations are drawn, then overwritten by a pattern. Everything else is well conditioned, so that what an
 //! error shows is the gates' doing.
 
-use super::program::{Errors, Law, Recurrence, Tolerance, Way};
+use super::derive::recurrence;
 use super::zoo::{ROWS, Row};
 use carousel_reference::Tensor;
-use std::cell::OnceCell;
+use carousel_testkit::gates::{LARGEST, check_draws};
+use carousel_testkit::recurrence::{Law, Recurrence};
+use carousel_testkit::{Errors, Gates, Tolerance};
 use std::collections::BTreeMap;
 
-/// What the gates of a sequence are.
-#[derive(Clone, Copy, Debug)]
-enum Gates {
-    /// Anything between these bounds.
-    Within(f64),
-    /// All of them near this value.
-    Near(f64),
-    /// Moderate, but one in eight is as large as this, with either sign.
-    Spikes(f64),
-    /// The forget gate, the second one, is nearly 0 in every other step, the others moderate.
-    Forgetting,
-}
-
-const GATES: [Gates; 9] = [
-    Gates::Within(60.0),
-    Gates::Within(120.0),
-    Gates::Within(1000.0),
-    Gates::Near(120.0),
-    Gates::Near(-120.0),
-    Gates::Near(-1000.0),
-    Gates::Spikes(1000.0),
-    Gates::Spikes(90.0),
-    Gates::Forgetting,
-];
-
-/// Errors of f32 grow with the size of its exponents: those of the reference say by how much.
-const TOLERANCE: Tolerance = Tolerance { double: 1e-9, single: 1e-5, own: 0.1 };
-
-/// What f32 holds, with room for sums.
-const LARGEST: f64 = 1e35;
-
-/// So many draws of a case: on few of them the reference in f32, which tells what is allowed, may be right by chance, as
-/// where a gradient is the difference of two numbers of a few bits. The second number is for what the first finds wrong.
-const DRAWS: [u32; 2] = [3, 16];
-
-impl Gates {
-    /// The value in place of `x`, which is uniform in \[-1, 1): the `place`th element of the `gate`th input.
-    fn value(self, x: f64, place: usize, gate: usize) -> f64 {
-        match self {
-            Gates::Within(bound) => bound * x,
-            Gates::Near(centre) => centre + x,
-            Gates::Spikes(size) if place % 8 == 3 + gate => size.copysign(x),
-            Gates::Spikes(_) => 2.0 * x,
-            Gates::Forgetting if gate == 1 && place.is_multiple_of(2) => -1000.0,
-            Gates::Forgetting => 2.0 * x,
-        }
-    }
-}
+/// The kit's tolerance for extreme gates.
+const TOLERANCE: Tolerance = Tolerance::EXTREME_GATES;
 
 /// Inputs with such gates; elements of the others as `row` draws them.
 fn inputs(row: &Row, recurrence: &Recurrence, steps: u64, gates: Gates, seed: u32) -> Vec<Tensor<f64>> {
-    let draw = |input: &str| if row.gates.contains(&input) { (-1.0, 1.0) } else { row.positive(input) };
-    let drawn = recurrence.inputs(&row.sizes(1, steps), seed, &draw);
-    let changed = recurrence.source().graph.inputs.iter().zip(drawn).map(|(input, tensor)| {
-        let Some(gate) = row.gates.iter().position(|gate| *gate == input.name.as_str()) else {
-            return tensor;
-        };
-        let values = tensor.to_f64().into_iter().enumerate();
-        // Numbers of f32.
-        let values = values.map(|(place, x)| f64::from(gates.value(x, place, gate) as f32));
-        Tensor::floats(&tensor.shape, values)
-    });
-    changed.collect()
+    let inputs =
+        gates.inputs(recurrence, row.gates, &row.sizes(1, steps), seed, &|input| row.positive(input));
+    inputs.unwrap_or_else(|why| panic!("{}: {why}", row.name))
 }
 
 /// Checks every form on several draws of the inputs; what is wrong is added to `wrong`.
@@ -82,37 +29,9 @@ fn check(
     draw: impl Fn(u32) -> Vec<Tensor<f64>>,
     wrong: &mut Vec<String>,
 ) {
-    let drawn = |count: u32| -> Vec<Drawn> {
-        let with_law = |inputs: Vec<Tensor<f64>>| (recurrence.law::<Law>(&inputs), inputs);
-        (0..count).map(|seed| with_law(draw(seed))).collect()
-    };
-    let (few, many) = (drawn(DRAWS[0]), OnceCell::new());
-    for way in recurrence.ways() {
-        let judged = judged(what, recurrence, way, &few)
-            .or_else(|_| judged(what, recurrence, way, many.get_or_init(|| drawn(DRAWS[1]))));
-        wrong.extend(judged.err().map(|why| format!("{what}: {why}")));
-    }
-}
-
-/// What the equations say of inputs, and these.
-type Drawn = (Vec<Vec<f64>>, Vec<Tensor<f64>>);
-
-/// Whether a form is right on all of these inputs; of results that f32 cannot hold on one of them nothing is asked.
-fn judged(what: &str, recurrence: &Recurrence, way: Way, draws: &[Drawn]) -> Result<Errors, String> {
-    let outputs = &recurrence.source().graph.outputs;
-    let mut worst = vec![Some(Errors::default()); outputs.len()];
-    for (law, inputs) in draws {
-        let errors = recurrence.errors(way, inputs, law);
-        for (((worst, error), law), output) in worst.iter_mut().zip(errors).zip(law).zip(outputs) {
-            let held = law.iter().all(|x| x.abs() <= LARGEST);
-            // Only gradients may be so large that f32 does not hold them.
-            let is_gradient = output.name.as_str().starts_with("grad.");
-            assert!(held || is_gradient, "{what}: the equations themselves overflow");
-            *worst = worst.filter(|_| held).map(|worst| worst.max(error));
-        }
-    }
-    let worst: Vec<Errors> = worst.into_iter().map(Option::unwrap_or_default).collect();
-    recurrence.judge(way, &worst, TOLERANCE)
+    let found = check_draws(recurrence, recurrence.ways(), |seed| Ok(draw(seed)));
+    let found = found.unwrap_or_else(|why| panic!("{what}: {why}"));
+    wrong.extend(found.into_iter().map(|mismatch| format!("{what}: {mismatch}")));
 }
 
 #[test]
@@ -120,7 +39,7 @@ fn extreme_gates_are_finite_and_right_in_every_form() {
     let mut wrong = Vec::new();
     for row in ROWS.iter().filter(|row| !row.gates.is_empty()) {
         let recurrence = row.without_states();
-        for gates in GATES {
+        for gates in Gates::ALL {
             for steps in [1, 20, 70] {
                 let what = format!("{}, {gates:?}, {steps} steps", row.name);
                 check(&what, &recurrence, |seed| inputs(row, &recurrence, steps, gates, seed), &mut wrong);
@@ -138,7 +57,7 @@ fn replaced(
     seed: u32,
     value: &dyn Fn(&str, usize) -> Option<f64>,
 ) -> Vec<Tensor<f64>> {
-    let drawn = recurrence.inputs(&row.sizes(1, steps), seed, &|input| row.positive(input));
+    let drawn = recurrence.inputs(&row.sizes(1, steps), seed, &|input| row.positive(input)).unwrap();
     let changed = recurrence.source().graph.inputs.iter().zip(drawn).map(|(input, tensor)| {
         let values = tensor.to_f64().into_iter().enumerate();
         let values = values.map(|(place, x)| value(input.name.as_str(), place).unwrap_or(x));
@@ -172,11 +91,11 @@ fn queries_that_see_nothing_are_finite_and_right_in_every_form() {
                     _ => gate(name, if row.name == "per_key" { place / 4 } else { place }),
                 };
                 let inputs = replaced(row, &recurrence, steps, 5, &orthogonal);
-                let law = recurrence.law::<Law>(&inputs);
+                let law = recurrence.law::<Law>(&inputs).unwrap();
                 let largest = law.iter().flatten().fold(0.0, |m: f64, x| m.max(x.abs()));
                 for way in recurrence.ways() {
                     let what = format!("{}, orthogonal queries, gates of {gates}, {steps} steps", row.name);
-                    let mut errors = recurrence.errors(way, &inputs, &law);
+                    let mut errors = recurrence.errors(way, &inputs, &law).unwrap();
                     // What cancels exactly in the law leaves a rounding error of the memory in a program, which is seen where
                     // the memory is large.
                     for (errors, law) in errors.iter_mut().zip(&law) {
@@ -224,10 +143,10 @@ fn side_by_side(
 /// A memory that is passed in is far larger than what is written into another one, which starts at zero.
 #[test]
 fn a_large_memory_does_not_hide_what_another_one_reads() {
-    let recurrence = Recurrence::new(SIDE_BY_SIDE, "side_by_side", &BTreeMap::new());
+    let recurrence = recurrence(SIDE_BY_SIDE, "side_by_side", &BTreeMap::new());
     let sizes = [("s", 20), ("dk", 4), ("dv", 3)].map(|(axis, size)| (axis.to_string(), size)).into();
     for full in ["C0n0", "D0m0"] {
-        let drawn = recurrence.inputs(&sizes, 7, &|_| (0.5, 1.0));
+        let drawn = recurrence.inputs(&sizes, 7, &|_| (0.5, 1.0)).unwrap();
         let changed = recurrence.source().graph.inputs.iter().zip(drawn).map(|(input, tensor)| {
             let name = input.name.as_str();
             let value = |x: f64| match name {
@@ -239,7 +158,7 @@ fn a_large_memory_does_not_hide_what_another_one_reads() {
             Tensor::floats(&tensor.shape, tensor.to_f64().into_iter().map(value))
         });
         let inputs: Vec<_> = changed.collect();
-        let law = recurrence.law::<Law>(&inputs);
+        let law = recurrence.law::<Law>(&inputs).unwrap();
         let h = recurrence
             .source()
             .graph
@@ -248,7 +167,7 @@ fn a_large_memory_does_not_hide_what_another_one_reads() {
             .position(|o| o.name.as_str() == "h")
             .expect("h is returned");
         for way in recurrence.ways() {
-            let Errors { double, own, code } = recurrence.errors(way, &inputs, &law)[h];
+            let Errors { double, own, code } = recurrence.errors(way, &inputs, &law).unwrap()[h];
             assert!(double <= 1e-10 && own <= 1e-5 && code <= 1e-5, "{full}, {way:?}: {double} {own} {code}");
         }
     }
@@ -282,17 +201,17 @@ fn memories_of_zeros_that_are_passed_in_are_right_in_every_form() {
             let inputs = without(&recurrence, drawn, &|name| name.ends_with('0'));
             // Nothing can be asked about what f32 does not hold.
             let names = recurrence.source().graph.outputs.iter().map(|o| o.name);
-            let law = recurrence.law::<Law>(&inputs).into_iter();
+            let law = recurrence.law::<Law>(&inputs).unwrap().into_iter();
             let not_held: Vec<String> = names
                 .zip(law)
                 .filter(|(_, law)| law.iter().any(|x| x.abs() > LARGEST))
                 .map(|(name, _)| format!("cot.{name}"))
                 .collect();
             let inputs = without(&recurrence, inputs, &|name| not_held.iter().any(|n| n == name));
-            let law = recurrence.law::<Law>(&inputs);
+            let law = recurrence.law::<Law>(&inputs).unwrap();
             for way in recurrence.ways() {
-                let mut errors = recurrence.errors(way, &inputs, &law);
-                let found = recurrence.form(way).run(&inputs);
+                let mut errors = recurrence.errors(way, &inputs, &law).unwrap();
+                let found = recurrence.form(way).run(&inputs).unwrap();
                 let outputs = recurrence.source().graph.outputs.iter().zip(&law);
                 for (((output, law), errors), found) in outputs.zip(&mut errors).zip(&found) {
                     let name = output.name.as_str();

@@ -4,12 +4,13 @@
 //! The published cell has `+ eps` beside a scaled divisor, which changes results by 1e-6 to 1e-4 where the divisor does
 //! not nearly vanish. So the vectors are compared with the equations, and every form with the equations.
 
-use super::program::{Law, Recurrence, Tolerance};
+use super::derive::{Map, recurrence};
 use carousel_reference::Tensor;
+use carousel_testkit::Tolerance;
+use carousel_testkit::recurrence::Law;
 use carousel_tests::filetest::load_library;
 use carousel_tests::golden::manifest::{Case, Manifest};
 use carousel_tests::golden::{folder, metric, vectors};
-use std::collections::BTreeMap;
 
 /// What `+ eps` changes at most, where divisors nearly vanish.
 const EPS: f64 = 1e-2;
@@ -26,9 +27,8 @@ fn is_hard(case: &Case) -> bool {
 fn unstabilised_equations_are_finite_where_published_ones_are_not() {
     let text = load_library("zoo/mlstm.xl").unwrap_or_else(|why| panic!("{why}"));
     let axes = || vec!["b".to_string(), "nh".to_string()];
-    let map: BTreeMap<String, Vec<String>> =
-        ["q", "k", "v", "i", "f"].map(|input| (input.to_string(), axes())).into();
-    let recurrence = Recurrence::new(&text, "mlstm", &map);
+    let map: Map = ["q", "k", "v", "i", "f"].map(|input| (input.to_string(), axes())).into();
+    let recurrence = recurrence(&text, "mlstm", &map);
     let cases = Manifest::read(&folder()).unwrap_or_else(|why| panic!("{why}")).cases;
     let cases = cases.iter().filter(|c| c.family == "mlstm_core" && !c.tensors.contains_key("in.C0"));
     let (mut compared, mut hard) = (0, 0);
@@ -44,7 +44,7 @@ fn unstabilised_equations_are_finite_where_published_ones_are_not() {
             Tensor::floats(&vector.shape, vector.values.iter().copied())
         };
         let inputs: Vec<Tensor<f64>> = graph.inputs.iter().map(|i| input(i.name.as_str())).collect();
-        let law = recurrence.law::<Law>(&inputs);
+        let law = recurrence.law::<Law>(&inputs).unwrap();
         let largest = |kind: &str| {
             let of_kind = file.iter().filter(|(key, _)| key.starts_with(kind));
             of_kind.map(|(_, v)| metric::largest(&v.values)).fold(0.0, f64::max)

@@ -6,10 +6,12 @@
 //! what differs is not the sums' doing. Each is computed step by step and in two forms at random. `PROPTEST_CASES` says
 //! how many are tried.
 
-use super::data::{Sizes, with};
-use super::program::{Law, Recurrence, Tolerance, Way};
+use super::derive::{recurrence, recurrence_with_law};
 use carousel_passes::Outcome;
 use carousel_passes::forms::Stratum;
+use carousel_testkit::data::{Sizes, with};
+use carousel_testkit::recurrence::{Law, Recurrence};
+use carousel_testkit::{Tolerance, Way, distance};
 use carousel_tests::random::Choices;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -247,27 +249,27 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let law = ["g", "i", "f", "o", "w"].iter().fold(case.text.clone(), |text, gate| {
         text.replace(&format!("(1 - sigmoid({gate}))"), &format!("sigmoid(-{gate})"))
     });
-    let recurrence = Recurrence::with_law(&case.text, &law, "made_up", &case.map);
+    let recurrence = recurrence_with_law(&case.text, &law, "made_up", &case.map);
     let draw = |input: &str| match input {
         "g" | "i" | "f" | "o" | "p" | "w" => (-case.gates, case.gates),
         // True for one step in five.
         "r" => (-0.8, 0.2),
         _ => (0.1, 1.0),
     };
-    let inputs = recurrence.inputs(&sizes(case), case.seed, &draw);
-    let law = recurrence.law::<Law>(&inputs);
+    let inputs = recurrence.inputs(&sizes(case), case.seed, &draw).unwrap();
+    let law = recurrence.law::<Law>(&inputs).unwrap();
     prop_assert!(law.iter().flatten().all(|x| x.is_finite()), "the equations are finite");
     let other = Way::ALL[case.seed as usize % Way::ALL.len()];
     for way in recurrence.ways().filter(|way| [Way::Recurrent, case.way, other].contains(way)) {
-        let found = recurrence.form(way).evaluate::<f64>(&inputs);
+        let found = recurrence.form(way).evaluate::<f64>(&inputs).unwrap();
         for ((found, law), output) in found.iter().zip(&law).zip(&recurrence.source().graph.outputs) {
-            let error = super::program::distance(found, law);
+            let error = distance(found, law);
             prop_assert!(error <= TOLERANCE.double, "{way:?}: `{}` is off by {error:.1e}", output.name);
         }
     }
     let way = recurrence.ways().find(|way| *way == case.way).unwrap_or(Way::Chosen);
-    recurrence.check(way, &inputs, &law, TOLERANCE).map_err(TestCaseError::fail)?;
-    Ok(())
+    let checked = recurrence.check(way, &inputs, &law, TOLERANCE);
+    checked.map(drop).map_err(|why| TestCaseError::fail(why.to_string()))
 }
 
 /// The same cases each time, as a test that fails now and then tells nobody what they broke; others where someone asks
@@ -296,7 +298,7 @@ fn the_grammar_makes_up_what_it_is_for() {
     let mut texts = String::new();
     for _ in 0..60 {
         let case = strategy.new_tree(&mut runner).expect("the strategy rejects nothing").current();
-        let recurrence = Recurrence::new(&case.text, "made_up", &case.map);
+        let recurrence = recurrence(&case.text, "made_up", &case.map);
         let states = recurrence.derived.linear.iter().filter_map(|loop_| loop_.outcome.as_ref().ok());
         linear += usize::from(states.flatten().any(|(_, stratum)| *stratum == Stratum::Linear));
         scaled += usize::from(recurrence.derived.stable.scans.iter().any(|scan| !scan.groups.is_empty()));

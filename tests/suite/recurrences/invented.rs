@@ -1,12 +1,14 @@
 //! Recurrences that no paper has, from their text alone: taken apart, or refused for the right reason, and in every form
 //! what their transcriptions compute.
 
-use super::data::Sizes;
-use super::program::{Law, Recurrence, Tolerance};
+use super::derive::recurrence;
 use super::transcriptions::{Transcription, invented as own};
 use super::zoo::check_transcription;
 use carousel_passes::Outcome;
 use carousel_passes::forms::{Recognition, Stratum};
+use carousel_testkit::Tolerance;
+use carousel_testkit::data::Sizes;
+use carousel_testkit::recurrence::{Law, Recurrence};
 use std::collections::BTreeMap;
 
 const TEXT: &str = include_str!("invented.xl");
@@ -53,7 +55,7 @@ const ROWS: [Row; 22] = [
 
 impl Row {
     fn recurrence(&self) -> Recurrence {
-        Recurrence::new(TEXT, self.name, &BTreeMap::new())
+        recurrence(TEXT, self.name, &BTreeMap::new())
     }
 
     fn draw(&self, input: &str) -> (f64, f64) {
@@ -100,8 +102,8 @@ fn every_form_is_the_equations() {
     for row in &ROWS {
         let recurrence = row.recurrence();
         for steps in [1, 7, 37] {
-            let inputs = recurrence.inputs(&sizes(steps), 5, &|input| row.draw(input));
-            let law = recurrence.law::<Law>(&inputs);
+            let inputs = recurrence.inputs(&sizes(steps), 5, &|input| row.draw(input)).unwrap();
+            let law = recurrence.law::<Law>(&inputs).unwrap();
             for way in recurrence.ways() {
                 let checked = recurrence.check(way, &inputs, &law, Tolerance::WELL_CONDITIONED);
                 checked.unwrap_or_else(|why| panic!("{}, {steps} steps: {why}", row.name));
@@ -114,7 +116,7 @@ fn every_form_is_the_equations() {
 fn texts_are_what_their_transcriptions_compute() {
     for row in &ROWS {
         let recurrence = row.recurrence();
-        let inputs = recurrence.inputs(&sizes(9), 1, &|input| row.draw(input));
+        let inputs = recurrence.inputs(&sizes(9), 1, &|input| row.draw(input)).unwrap();
         check_transcription(row.name, &recurrence, inputs, row.transcription, 11);
     }
 }

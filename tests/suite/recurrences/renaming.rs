@@ -1,10 +1,11 @@
 //! Names decide nothing: every function, input, state, axis and local name of the zoo replaced by a random one gives the
 //! same derivation up to names.
 
-use super::program::Recurrence;
+use super::derive::recurrence;
 use super::zoo::ROWS;
 use carousel_ir::{Graph, Module, Op, OpKind, philox};
 use carousel_passes::forms::{Class, Recognition, Stratum};
+use carousel_testkit::recurrence::Recurrence;
 use std::collections::BTreeMap;
 
 /// What the language itself says in the zoo.
@@ -117,10 +118,10 @@ fn derivation(recurrence: &Recurrence, name: &dyn Fn(&str) -> String) -> Derivat
 fn names_decide_nothing() {
     for (row, seed) in ROWS.iter().zip(1..) {
         let function = format!("{}_from", row.name);
-        let original = Recurrence::new(&row.text(), &function, &BTreeMap::new());
+        let original = recurrence(&row.text(), &function, &BTreeMap::new());
         let (text, names) = renamed(&row.text(), seed);
         assert!(names.len() > 5 && !text.contains(row.name), "{text}");
-        let other = Recurrence::new(&text, &names[&function], &BTreeMap::new());
+        let other = recurrence(&text, &names[&function], &BTreeMap::new());
         let new = |word: &str| names.get(word).cloned().unwrap_or(word.to_string());
         assert_eq!(derivation(&original, &new), derivation(&other, &str::to_string), "{}", row.name);
     }

@@ -1,10 +1,11 @@
 //! Sequences cut in two: the memory that the first part leaves is what the second one starts from, and the gradients by
 //! it go back the same way.
 
-use super::program::{Recurrence, Results, Way, distance};
 use super::zoo::{ROWS, Row};
 use carousel_ir::Axis;
 use carousel_reference::Tensor;
+use carousel_testkit::recurrence::{Recurrence, Results};
+use carousel_testkit::{Way, distance};
 use std::collections::BTreeMap;
 
 /// What f64 may lose by the other order of sums.
@@ -51,7 +52,7 @@ impl Cut<'_> {
 
     fn run(&self, inputs: &Inputs) -> Results {
         let inputs: Vec<Tensor<f64>> = self.inputs.iter().map(|port| inputs[&port.name].clone()).collect();
-        self.recurrence.named(self.recurrence.form(self.way).evaluate::<f64>(&inputs))
+        self.recurrence.named(self.recurrence.form(self.way).evaluate::<f64>(&inputs).unwrap())
     }
 
     /// Steps `from..to` of all sequences.
@@ -72,7 +73,7 @@ fn states(inputs: &Inputs) -> Vec<String> {
 }
 
 fn check(row: &Row, recurrence: &Recurrence, way: Way, steps: usize, cut: usize) {
-    let given = recurrence.inputs(&row.sizes(1, steps as u64), 21, &|input| row.positive(input));
+    let given = recurrence.inputs(&row.sizes(1, steps as u64), 21, &|input| row.positive(input)).unwrap();
     let running = Cut::new(recurrence, way);
     let whole: Inputs = running.inputs.iter().map(|port| port.name.clone()).zip(given).collect();
     let states = states(&whole);

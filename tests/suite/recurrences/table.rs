@@ -1,7 +1,8 @@
 //! The README's table of recurrences: what is derived of each, and how far from the equations f32 is.
 
-use super::program::{Law, Recurrence, distance};
 use super::zoo::{ROWS, Row};
+use carousel_testkit::distance;
+use carousel_testkit::recurrence::{Law, Recurrence};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -18,11 +19,11 @@ fn bound(error: f64) -> String {
 
 /// The largest errors of the plain evaluation in f32, over all forms: of outputs and of gradients.
 fn errors(row: &Row, recurrence: &Recurrence) -> [f64; 2] {
-    let inputs = recurrence.inputs(&row.sizes(1, STEPS), 3, &|input| row.positive(input));
-    let law = recurrence.law::<Law>(&inputs);
+    let inputs = recurrence.inputs(&row.sizes(1, STEPS), 3, &|input| row.positive(input)).unwrap();
+    let law = recurrence.law::<Law>(&inputs).unwrap();
     let mut worst = [0f64; 2];
     for way in recurrence.ways() {
-        let found = recurrence.form(way).evaluate::<f32>(&inputs);
+        let found = recurrence.form(way).evaluate::<f32>(&inputs).unwrap();
         for ((found, law), output) in found.iter().zip(&law).zip(&recurrence.source().graph.outputs) {
             let place = usize::from(output.name.as_str().starts_with("grad."));
             worst[place] = worst[place].max(distance(found, law));

@@ -1,10 +1,13 @@
 //! Published recurrences, one row each: what the derivation finds in them, and that every form computes them.
 
-use super::data::{Draw, Sizes, with};
-use super::program::{Errors, Law, Recurrence, Tolerance, Way, module};
+use super::derive::recurrence;
 use super::transcriptions::{self, Given, Transcription};
+use carousel_ir::text::Options;
 use carousel_passes::forms::{Recurrence as Family, Stratum};
 use carousel_reference::Tensor;
+use carousel_testkit::data::{Draw, Sizes, with};
+use carousel_testkit::recurrence::{Law, Recurrence, module};
+use carousel_testkit::{Errors, Tolerance, Way, distance};
 use carousel_tests::filetest::load_library;
 use std::collections::BTreeMap;
 
@@ -92,10 +95,10 @@ impl Row {
     }
 
     fn mapped(&self, function: &str) -> Recurrence {
-        let (module, root) = module(&self.text(), function, &BTreeMap::new());
+        let (module, root) = module(&self.text(), function, &Options::default()).unwrap();
         let names = module[root].graph.inputs.iter().map(|i| i.name.as_str());
         let map = names.filter(|n| !self.shared.contains(n)).map(|n| (n.to_string(), vec!["b".to_string()]));
-        Recurrence::new(&self.text(), function, &map.collect())
+        recurrence(&self.text(), function, &map.collect())
     }
 
     /// Sizes for so many steps of so many sequences.
@@ -125,8 +128,8 @@ fn check(row: &Row, recurrence: &Recurrence, steps: u64, way: Way) -> [Errors; 2
     let sizes = row.sizes(batch, steps);
     let draws: [Draw<'_>; 2] = [&|input| row.positive(input), &signed];
     [0, 1].map(|at| {
-        let inputs = recurrence.inputs(&sizes, 3, draws[at]);
-        let law = recurrence.law::<Law>(&inputs);
+        let inputs = recurrence.inputs(&sizes, 3, draws[at]).unwrap();
+        let law = recurrence.law::<Law>(&inputs).unwrap();
         let tolerance = [Tolerance::WELL_CONDITIONED, SIGNED][at];
         let errors = recurrence.check(way, &inputs, &law, tolerance);
         errors.unwrap_or_else(|why| {
@@ -203,12 +206,12 @@ pub(crate) fn check_transcription(
     transcription: Transcription,
     seed: u32,
 ) {
-    let wanted = recurrence.named(recurrence.law::<f64>(&inputs));
+    let wanted = recurrence.named(recurrence.law::<f64>(&inputs).unwrap());
     let graph = &recurrence.source().graph;
     let given = Given::new(graph.inputs.iter().map(|i| i.name.to_string()).zip(inputs));
     let found = transcription(&given);
     for (output, values) in &found {
-        let error = super::program::distance(values, &wanted[*output]);
+        let error = distance(values, &wanted[*output]);
         assert!(error <= 1e-12, "{name}: `{output}` is off by {error:.1e}");
     }
     let outputs = wanted.keys().filter(|name| !name.starts_with("grad."));
@@ -221,9 +224,9 @@ pub(crate) fn check_transcription(
 #[test]
 fn sources_are_what_their_transcriptions_compute() {
     for row in &ROWS {
-        let recurrence = Recurrence::new(&row.text(), &format!("{}_from", row.name), &BTreeMap::new());
+        let recurrence = recurrence(&row.text(), &format!("{}_from", row.name), &BTreeMap::new());
         for (seed, draw) in [(1, (&|i: &str| row.positive(i)) as Draw<'_>), (2, &signed)] {
-            let inputs = recurrence.inputs(&row.sizes(1, 9), seed, draw);
+            let inputs = recurrence.inputs(&row.sizes(1, 9), seed, draw).unwrap();
             check_transcription(row.name, &recurrence, inputs, row.transcription, seed + 10);
         }
     }

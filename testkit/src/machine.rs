@@ -4,10 +4,11 @@
 //! equal bits stay equal numbers. Invariant: outputs are NaN, or an impossible number, until the code writes them, so
 //! that an element that it leaves out is noticed. It compares nothing.
 
+use crate::error::sentences;
 use carousel_core::backend::{Data, DataMut, Executable, Tensor};
 use carousel_core::{Target, lower};
 use carousel_cpu::{CpuBackend, CpuExecutable};
-use carousel_ir::{DType, Diagnostic, FunctionId, Module};
+use carousel_ir::{DType, FunctionId, Module};
 use carousel_passes::{Rules, canonicalize};
 use carousel_reference as reference;
 use half::{bf16, f16};
@@ -106,11 +107,6 @@ impl<E: Executable> Compiled<E> {
         let pairs = results.iter().zip(shapes);
         Ok(pairs.map(|(data, s)| Output { shape: shape(s), values: data.numbers() }).collect())
     }
-}
-
-/// Diagnostics, one after the other.
-pub(crate) fn sentences(problems: &[Diagnostic]) -> String {
-    problems.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Elements in the form that compiled code reads and writes.

@@ -19,7 +19,7 @@
 //!
 //! let report = cell.sizes([("s", 20)]).report(Way::Recurrent)?;
 //! assert!(report.kernels.starts_with("kernel 0"));
-//! report.costs.at_most(Cost::Launches, 4).at_most(Cost::ArenaBytes, 64 << 10).check()?;
+//! report.costs.at_most(Cost::Launches, 10).at_most(Cost::ArenaBytes, 64 << 10).check()?;
 //! # Ok::<(), carousel_testkit::Error>(())
 //! ```
 //!

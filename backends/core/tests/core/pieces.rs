@@ -1,10 +1,8 @@
 //! Kernels over pieces of a sequence: what runs over the whole of it joins what runs over its pieces.
 
-use crate::support::{agree_at, functions};
+use crate::support::{agree_at, functions, module};
 use carousel_core::kernel::{Place, Statement};
-use carousel_ir::{
-    Axes, Builder, DType, Direction, Function, FunctionId, FunctionKind, Module, Residuals, Size, ValueId,
-};
+use carousel_ir::{Axes, Builder, DType, Direction, FunctionId, Module, Size, ValueId};
 
 const F: DType = DType::F32;
 const LENGTH: u64 = 4;
@@ -43,14 +41,6 @@ fn pairs(by: i64) -> (Module, FunctionId) {
     let y = b.mul(whole, gate);
     b.output("y", y);
     module(b)
-}
-
-fn module(builder: Builder<'_>) -> (Module, FunctionId) {
-    let graph = builder.finish().unwrap_or_else(|problems| panic!("{}", problems[0]));
-    let mut module = Module::default();
-    let kind = FunctionKind::Fn;
-    let root = module.push(Function { name: "f".into(), kind, residuals: Residuals::Save, graph });
-    (module, root)
 }
 
 #[test]

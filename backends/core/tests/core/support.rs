@@ -3,8 +3,19 @@
 use carousel_core::interpret::interpret;
 use carousel_core::program::Program;
 use carousel_core::{Target, bind, lower};
-use carousel_ir::{DType, FunctionId, Module, Name, philox, verify};
+use carousel_ir::{
+    Builder, DType, Function, FunctionId, FunctionKind, Module, Name, Residuals, philox, verify,
+};
 use carousel_reference::{Tensor, evaluate};
+
+/// A module of nothing but the function that was built.
+pub(crate) fn module(builder: Builder<'_>) -> (Module, FunctionId) {
+    let graph = builder.finish().unwrap_or_else(|problems| panic!("{}", problems[0]));
+    let mut module = Module::default();
+    let kind = FunctionKind::Fn;
+    let root = module.push(Function { name: "f".into(), kind, residuals: Residuals::Save, graph });
+    (module, root)
+}
 
 /// The program of a function.
 pub(crate) fn functions(module: &Module, root: FunctionId) -> Program {

@@ -1,12 +1,9 @@
 //! Sweeps: a scan over pieces of a sequence and what is computed of the pieces before and after it, as one kernel.
 
-use crate::support::{agree_at, functions};
+use crate::support::{agree_at, functions, module};
 use carousel_core::kernel::{Place, Statement};
 use carousel_core::program::Program;
-use carousel_ir::{
-    Axes, Axis, Builder, DType, Direction, Function, FunctionId, FunctionKind, Module, Residuals, Scan, Size,
-    ValueId,
-};
+use carousel_ir::{Axes, Axis, Builder, DType, Direction, FunctionId, Module, Scan, Size, ValueId};
 
 const F: DType = DType::F32;
 const LENGTH: u64 = 4;
@@ -97,14 +94,6 @@ fn there_and_back() -> (Module, FunctionId) {
     let y = b.slice(whole, filled, s, Size::Known(0));
     b.output("y", y);
     module(b)
-}
-
-fn module(builder: Builder<'_>) -> (Module, FunctionId) {
-    let graph = builder.finish().unwrap_or_else(|problems| panic!("{}", problems[0]));
-    let mut module = Module::default();
-    let kind = FunctionKind::Fn;
-    let root = module.push(Function { name: "f".into(), kind, residuals: Residuals::Save, graph });
-    (module, root)
 }
 
 /// The state at the end, and those before each piece.

@@ -1,10 +1,8 @@
 //! Products with half of a matrix: found from masks, and right when only that half is computed.
 
-use crate::support::{agree_at, functions};
+use crate::support::{agree_at, functions, module};
 use carousel_core::kernel::{Factor, Statement, Triangle};
-use carousel_ir::{
-    Axes, Builder, DType, Function, FunctionId, FunctionKind, Module, Residuals, Size, ValueId,
-};
+use carousel_ir::{Axes, Builder, DType, FunctionId, Module, Size, ValueId};
 
 const F: DType = DType::F32;
 
@@ -29,11 +27,7 @@ fn attention(
     if let Some(value) = more(&mut b, scores) {
         b.output("more", value);
     }
-    let graph = b.finish().unwrap_or_else(|problems| panic!("{}", problems[0]));
-    let mut module = Module::default();
-    let kind = FunctionKind::Fn;
-    let root = module.push(Function { name: "f".into(), kind, residuals: Residuals::Save, graph });
-    (module, root)
+    module(b)
 }
 
 /// The triangles of the program's products.

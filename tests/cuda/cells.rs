@@ -81,15 +81,6 @@ fn the_cell_of_the_readme() {
 }
 
 #[test]
-fn the_mlstm() {
-    let text = bundled("cells/mlstm.xl").expect("it is built in");
-    let cell = Cell::new(text, "mlstm", &["q", "k", "v", "i", "f"]);
-    for (length, dk, dv) in [(1, 3, 5), (19, 5, 4)] {
-        cell.agrees_at(&[("s", length), ("b", 1), ("h", 2), ("dk", dk), ("dv", dv)]);
-    }
-}
-
-#[test]
 fn a_gated_delta_rule() {
     let text = load_library("zoo/gated_deltanet.xl").expect("it is in the zoo");
     let cell = Cell::new(&text, "gated_deltanet", &["q", "k", "v", "b", "a"]);

@@ -4,6 +4,7 @@
 mod accesses;
 mod assembled;
 mod cells;
+mod chunks;
 mod golden;
 mod halves;
 mod kernels;

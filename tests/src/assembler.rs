@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// The assembler, installed where the workspace is built if it is not there.
-fn installed() -> &'static Path {
+///
+/// # Panics
+/// If it cannot be installed.
+pub fn installed() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let folder = root().join(ASSEMBLER.folder);

@@ -22,6 +22,12 @@ pub struct Target {
     /// Points go through the pieces of a sequence one after the other if there are at least about that many of them without
     /// the pieces.
     pub sweep_points: u64,
+    /// The dtype that f32 values have in memory where nothing but products reads them. Anything but f32 makes results less
+    /// accurate: products are of rounded numbers.
+    pub factors: DType,
+    /// If the scans over pieces of a sequence have a kernel without what reads their states: the side of the tile of a state
+    /// that a point has.
+    pub state_tile: Option<u64>,
     /// An inlined expression with more operations than this is stored instead.
     pub inline_operations: u32,
 }
@@ -36,6 +42,8 @@ impl Default for Target {
             small_contraction: 16,
             group_points: 64,
             sweep_points: 4,
+            factors: DType::F32,
+            state_tile: None,
             inline_operations: 48,
         }
     }

@@ -4,7 +4,7 @@ use crate::{codegen, compiler, toolchain};
 use carousel_core::backend::CompileError;
 use carousel_core::kernel::Kernel;
 use cudarc::driver::{
-    CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg,
+    CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, sys,
 };
 use cudarc::nvrtc::Ptx;
 use std::path::PathBuf;
@@ -70,6 +70,8 @@ pub(crate) struct Loaded {
     function: CudaFunction,
     /// How many of its blocks run at the same time, if they wait for each other.
     pub(crate) together: u64,
+    /// Bytes of shared memory of a block, beside that of its functions.
+    pub(crate) shared_bytes: u32,
 }
 
 /// Memory of the device.
@@ -104,9 +106,13 @@ impl Device {
         let fail = |error| CompileError { message: format!("kernel `{}`: {}", kernel.name, refused(error)) };
         let module = self.context.load_module(Ptx::from_src(compiled.ptx.as_str())).map_err(fail)?;
         let function = module.load_function(&compiled.function).map_err(fail)?;
+        // More than 48 KiB, with what the kernel's functions have, have to be asked for.
+        let shared_bytes = codegen::scratch(kernel).shared_bytes as u32;
+        let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        function.set_attribute(attribute, shared_bytes as i32).map_err(fail)?;
         let together =
             if codegen::is_for_teams(kernel) { self.together(&function).map_err(fail)? } else { 1 };
-        Ok(Loaded { function, together })
+        Ok(Loaded { function, together, shared_bytes })
     }
 
     /// How many blocks of a function run at the same time.
@@ -168,7 +174,6 @@ impl Device {
         &self,
         kernel: &Loaded,
         blocks: u32,
-        shared_bytes: u32,
         arguments: &Arguments<'_>,
     ) -> Result<(), DeviceError> {
         let mut launch = self.stream.launch_builder(&kernel.function);
@@ -186,7 +191,7 @@ impl Device {
         let config = LaunchConfig {
             grid_dim: (blocks, 1, 1),
             block_dim: (codegen::THREADS, 1, 1),
-            shared_mem_bytes: shared_bytes,
+            shared_mem_bytes: kernel.shared_bytes,
         };
         match &arguments.team {
             // SAFETY: the arguments are those of the generated function, in its order; the caller promises the rest.

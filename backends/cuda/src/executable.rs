@@ -4,7 +4,7 @@
 //! arena, memory of grid points, status words), which is kept for the next one, but for the inputs and outputs that stay on
 //! the device between runs ([`CudaMemory`]).
 
-use crate::codegen::{STATUS_DIVISION, STATUS_INDEX, is_for_teams, scratch_is_shared, useful_blocks};
+use crate::codegen::{STATUS_DIVISION, STATUS_INDEX, is_for_teams, scratch, useful_blocks};
 use crate::device::{Arguments, Device, DeviceError, DeviceMemory, Driver, Loaded, Team, Transferred};
 use crate::memory::{CudaMemory, bytes_of, bytes_of_mut, failed};
 use carousel_core::backend::{Backend, CompileError, DataMut, Executable, RunError, Tensor};
@@ -165,7 +165,7 @@ struct Crew {
 
 /// Bytes of a grid point's memory on the device, where it is not shared memory.
 fn scratch_bytes(kernel: &Kernel, entry: &Entry) -> u64 {
-    if scratch_is_shared(kernel) { 0 } else { entry.scratch_bytes.next_multiple_of(ALIGNMENT) }
+    if scratch(kernel).is_all_shared { 0 } else { entry.scratch_bytes.next_multiple_of(ALIGNMENT) }
 }
 
 impl CudaExecutable {
@@ -353,11 +353,10 @@ impl CudaExecutable {
             touched.push(Expected { address: arrived, bytes: 4 * MOST_BLOCKS, fresh: false });
             observer.before_launch(&kernel.name, &touched);
         }
-        let shared = if scratch_is_shared(kernel) { entry.scratch_bytes as u32 } else { 0 };
         let loaded = &self.kernels[entry.kernel.0 as usize];
         // SAFETY: `bind` gives each buffer as many elements as the kernel addresses, inputs and outputs were checked to
         // have as many, and the memory of the run has room for all.
-        let launched = unsafe { self.backend.device.launch(loaded, blocks as u32, shared, &arguments) };
+        let launched = unsafe { self.backend.device.launch(loaded, blocks as u32, &arguments) };
         launched.map_err(|error| RunError::Device { message: format!("kernel `{}`: {error}", kernel.name) })
     }
 }

@@ -30,4 +30,4 @@ pub use compiler::{Compiled, all_compiled, compiled, cuda, ptx, ptx_for, ptx_of_
 pub use device::{DeviceError, Driver, Transferred};
 pub use executable::{CudaBackend, CudaExecutable, Expected, Observer};
 pub use memory::CudaMemory;
-pub use target::target;
+pub use target::{target, target_with_bf16_factors};

@@ -4,8 +4,7 @@
 //! a value of that graph, at the loop's position if it is a sequence.
 
 use super::triangle::Triangles;
-use super::view::{StorageId, View};
-use crate::kernel::Var;
+use super::view::{Position, StorageId, View};
 use carousel_ir::{Axis, Class, Graph, Op, ValueId};
 use std::collections::{HashMap, HashSet};
 
@@ -14,8 +13,8 @@ use std::collections::{HashMap, HashSet};
 pub(crate) struct Outer {
     /// A value of the frame around.
     pub(crate) value: ValueId,
-    /// The axis that the loop runs along, for sequences.
-    pub(crate) along: Option<(Axis, Var)>,
+    /// The axis that the loop runs along, and where it is, for sequences.
+    pub(crate) along: Option<(Axis, Position)>,
 }
 
 /// One graph being lowered.
@@ -122,7 +121,7 @@ pub(crate) fn view_of(frames: &[Frame<'_>], frame: usize, value: ValueId) -> Opt
         let outer = f.outer.get(*index as usize).copied().flatten()?;
         let view = view_of(frames, f.parent, outer.value)?;
         return Some(match outer.along {
-            Some((axis, var)) => view.at(axis, var),
+            Some((axis, position)) => view.at(axis, position),
             None => view,
         });
     }

@@ -15,14 +15,14 @@ use super::cut::{self, Cut};
 use super::frame::{Start, view_of};
 use super::own::{self, Common};
 use super::settle::{Unit, stable_order};
-use super::statement::{self, Site};
+use super::statement::{self, Site, Tile};
 use super::sweep::Sweep;
 use super::view::{View, Whereabouts};
 use super::{scan, schedule};
-use crate::kernel::{Dim, Extent, Linear, Loop, Statement, Var};
+use crate::kernel::{Dim, Extent, Linear, Loop, Statement};
 use carousel_ir::{Axes, Axis, Op, Size, ValueId};
 use petgraph::graph::{DiGraph, NodeIndex};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// How many elements an axis of unknown size is taken for.
 const UNKNOWN: u64 = 256;
@@ -48,6 +48,8 @@ pub(crate) struct Group {
     pub(crate) cuts: Vec<Cut>,
     /// If the last of the axes is a loop that a grid point goes through, in which turns; all units belong to one.
     pub(crate) sweeps: Vec<Sweep>,
+    /// If its point has tiles of states, the axes of which; what it makes but for states is its own.
+    pub(crate) tiled: Option<Vec<Axis>>,
 }
 
 impl Group {
@@ -67,23 +69,32 @@ impl Group {
     }
 }
 
-/// The units in groups, in an order that the dataflow allows.
-pub(crate) fn groups(cx: &Context<'_>, units: &[Unit], flow: &DiGraph<(), ()>) -> Vec<Group> {
+/// The units in groups, in an order that the dataflow allows. `first` are groups already; what they need comes before each of
+/// them, all else after them, so that it may join what reads states.
+pub(crate) fn groups(
+    cx: &Context<'_>,
+    units: &[Unit],
+    flow: &DiGraph<(), ()>,
+    first: Vec<Group>,
+) -> Vec<Group> {
     let grouping = Grouping { cx, units, flow, cuts: cut::cuts(cx.frames[0].graph) };
-    let mut pending = stable_order(flow);
-    let mut done = vec![false; units.len()];
-    let mut groups = Vec::new();
-    while !pending.is_empty() {
-        let first = pending.remove(grouping.first(&pending, &done));
-        done[first] = true;
-        let axes = parallel(cx, &units[first]).unwrap_or_default();
-        let mut group = Group { units: vec![first], axes, cuts: Vec::new(), sweeps: Vec::new() };
-        while let Some((place, joined)) = grouping.next(&group, &pending, &done) {
-            done[pending.remove(place)] = true;
-            group = joined;
+    let order = stable_order(flow);
+    let (mut done, mut groups) = (vec![false; units.len()], Vec::new());
+    for group in first {
+        let mut needed = vec![false; units.len()];
+        let mut stack = group.units.clone();
+        while let Some(unit) = stack.pop() {
+            let before = grouping.before(unit).filter(|u| !done[*u]);
+            let new: Vec<usize> = before.filter(|u| !std::mem::replace(&mut needed[*u], true)).collect();
+            stack.extend(new);
         }
+        group.units.iter().for_each(|unit| done[*unit] = true);
+        let pending = order.iter().copied().filter(|unit| needed[*unit] && !done[*unit]).collect();
+        grouping.join_all(pending, &mut done, &mut groups);
         groups.push(group);
     }
+    let pending = order.into_iter().filter(|unit| !done[*unit]).collect();
+    grouping.join_all(pending, &mut done, &mut groups);
     groups
 }
 
@@ -112,7 +123,7 @@ pub(crate) fn parallel(cx: &Context<'_>, unit: &Unit) -> Option<Vec<Axis>> {
     Some(order)
 }
 
-fn is_product(cx: &Context<'_>, unit: &Unit) -> bool {
+pub(crate) fn is_product(cx: &Context<'_>, unit: &Unit) -> bool {
     matches!(unit, Unit::Value(value) if cx.frames[0].products.contains(value))
 }
 
@@ -122,7 +133,7 @@ pub(crate) fn estimate(cx: &Context<'_>, axes: impl Iterator<Item = Axis>) -> u6
 }
 
 /// All axes that a unit runs over.
-fn running(cx: &Context<'_>, unit: &Unit) -> Axes {
+pub(crate) fn running(cx: &Context<'_>, unit: &Unit) -> Axes {
     let graph = cx.frames[0].graph;
     match unit {
         Unit::Value(value) | Unit::Copy(value, _) | Unit::Scan(value) | Unit::Call { value, .. } => {
@@ -177,6 +188,22 @@ struct Grouping<'a, 'm> {
 }
 
 impl Grouping<'_, '_> {
+    /// Puts units into groups.
+    fn join_all(&self, mut pending: Vec<usize>, done: &mut [bool], groups: &mut Vec<Group>) {
+        while !pending.is_empty() {
+            let first = pending.remove(self.first(&pending, done));
+            done[first] = true;
+            let axes = parallel(self.cx, &self.units[first]).unwrap_or_default();
+            let (cuts, sweeps) = (Vec::new(), Vec::new());
+            let mut group = Group { units: vec![first], axes, cuts, sweeps, tiled: None };
+            while let Some((place, joined)) = self.next(&group, &pending, done) {
+                done[pending.remove(place)] = true;
+                group = joined;
+            }
+            groups.push(group);
+        }
+    }
+
     /// How far one looks for units out of their order: only where sequences are cut, else at the neighbour.
     fn reach(&self) -> usize {
         if self.cuts.is_empty() { 1 } else { LOOKAHEAD }
@@ -267,7 +294,7 @@ impl Grouping<'_, '_> {
         let cut = cut::of(&cuts, &own);
         let is_own =
             own::is_own(cx, &units[unit], &Common { axes: &axes, cuts: &cuts, along: &axes }, cut, &made);
-        is_own.then_some(Group { units: all, axes, cuts, sweeps: Vec::new() })
+        is_own.then_some(Group { units: all, axes, cuts, sweeps: Vec::new(), tiled: None })
     }
 }
 
@@ -299,6 +326,8 @@ pub(crate) struct Internal {
     pub(crate) values: HashMap<ValueId, Scope>,
     /// Results of scans, by number.
     pub(crate) results: HashMap<(ValueId, u32), Scope>,
+    /// Of these, what others use as well.
+    pub(crate) handed_out: HashSet<(ValueId, u32)>,
 }
 
 /// Where a value is used.
@@ -345,19 +374,20 @@ pub(crate) fn kernel(
         let cut = cut::of(&group.cuts, &parallel(cx, unit).unwrap_or_default());
         let piece = |cut: Cut| {
             let at = group.axes.iter().position(|a| *a == cut.piece).expect("pieces are a common axis");
-            (cut.long, grid[at].var, cut.length)
+            Tile { axis: cut.long, number: grid[at].var, length: cut.length, is_full: false }
         };
-        cut.map(piece).or(tiled.then_some((*last, number, tile)))
+        cut.map(piece).or(tiled.then_some(Tile { axis: *last, number, length: tile, is_full: false }))
     };
     let mut sites = Vec::new();
     for unit in &group.units {
         let tile = tile_of(cx, &units[*unit]);
-        sites.push(Site { frame: 0, grid: env.clone(), tile });
+        let site = Site { frame: 0, grid: env.clone(), tiles: tile.into_iter().collect() };
+        sites.push(site.clone());
         let Unit::Value(value) = &units[*unit] else { continue };
         if internal.values.contains_key(value)
             && let Some(home) = view_of(&cx.frames, 0, *value)
         {
-            let local = local_view(cx, &home, &common, tile);
+            let local = local_view(cx, &home, &common, &site.tiles);
             cx.frames[0].home[value.index()] = Some(local);
         }
     }
@@ -403,19 +433,14 @@ fn flat(
 }
 
 /// Scratch for a grid point's part of a value.
-pub(crate) fn local_view(
-    cx: &mut Context<'_>,
-    home: &View,
-    common: &Axes,
-    tile: Option<(Axis, Var, u64)>,
-) -> View {
+pub(crate) fn local_view(cx: &mut Context<'_>, home: &View, common: &Axes, tiles: &[Tile]) -> View {
     let table = cx.frames[0].graph.axes.clone();
     let mut order: Vec<(Axis, Size)> = Vec::new();
     for axis in home.order() {
-        match tile {
-            Some((tiled, _, n)) if tiled == axis => order.push((axis, Size::Known(n))),
-            _ if common.contains(axis) => {}
-            _ => order.push((axis, table.size(axis).clone())),
+        match tiles.iter().find(|tile| tile.axis == axis) {
+            Some(tile) => order.push((axis, Size::Known(tile.length))),
+            None if common.contains(axis) => {}
+            None => order.push((axis, table.size(axis).clone())),
         }
     }
     let sizes: Vec<Size> = order.iter().map(|(_, s)| s.clone()).collect();
@@ -424,13 +449,7 @@ pub(crate) fn local_view(
     let old = &cx.storages[home.storage.0 as usize];
     let (dtype, label) = (old.dtype, old.label.clone());
     let storage = cx.storage(dtype, Size::product(sizes), Whereabouts::Scratch, label);
-    let mut view = View { storage, offset: Size::Known(0), moves: Vec::new(), strides };
-    if let Some((axis, number, n)) = tile {
-        // Indices count from the start of the axis, scratch from the start of the tile.
-        let stride = view.stride(axis);
-        view.moves.push((number, -(n as i64), stride));
-    }
-    view
+    View { storage, offset: Size::Known(0), moves: Vec::new(), strides }.of_tiles(tiles)
 }
 
 /// One statement with its own schedule.

@@ -13,6 +13,7 @@ mod fuse;
 mod group;
 mod layout;
 mod lives;
+mod narrow;
 mod own;
 mod pack;
 mod points;
@@ -286,6 +287,7 @@ impl<'m> Lowering<'m> {
             frame: 0,
             whereabouts: Whereabouts::Frame,
             grid: Vec::new(),
+            tiles: Vec::new(),
             claims,
             units: Vec::new(),
         };
@@ -300,16 +302,24 @@ impl<'m> Lowering<'m> {
                 settling.units.push(Unit::Copy(value, view));
             }
         }
-        let flow = settle::dataflow(&cx, 0, &settling.units);
-        let units = settling.units;
+        let mut units = settling.units;
+        narrow::factors(&mut cx, &units);
+        let mut flow = settle::dataflow(&cx, 0, &units);
+        let states = sweep::apart(&cx, &mut units, &mut flow);
+        let is_doubled = !states.is_empty();
         let mut work = Vec::new();
-        let groups = sweep::sweeps(&cx, &units, group::groups(&cx, &units, &flow), &flow);
+        let groups = sweep::sweeps(&cx, &units, group::groups(&cx, &units, &flow, states), &flow);
         points::apart(&mut cx, &units, &groups, &flow);
         for group in groups {
+            // What several groups make has its place back after each.
+            let places = is_doubled.then(|| (cx.frames[0].home.clone(), cx.frames[0].results.clone()));
             work.push(match group.units.as_slice() {
-                [one] => self.unit(&mut cx, &units[*one]),
+                [one] if group.tiled.is_none() => self.unit(&mut cx, &units[*one]),
                 _ => grouped(&mut cx, &units, &group, &flow),
             });
+            if let Some(places) = places {
+                (cx.frames[0].home, cx.frames[0].results) = places;
+            }
         }
         // Callees are first in the program.
         let called = work.iter().map(|step| match step {
@@ -468,7 +478,7 @@ fn grouped(cx: &mut Context<'_>, units: &[Unit], group: &group::Group, flow: &Di
             &units[*at];
         if let (Unit::Scan(_), Op::Scan { scan }) = (&units[*at], &graph[*value].op) {
             names.push(scan_label(graph, *value));
-            internal.results.extend(own_results(cx, units, group, *at, *value, scan.states));
+            own_results(cx, units, group, (*at, *value, scan.states), &mut internal);
             continue;
         }
         let users: Vec<usize> = flow.neighbors(NodeIndex::new(*at)).map(NodeIndex::index).collect();
@@ -477,7 +487,7 @@ fn grouped(cx: &mut Context<'_>, units: &[Unit], group: &group::Group, flow: &Di
             .as_ref()
             .is_some_and(|home| cx.storages[home.storage.0 as usize].whereabouts == Whereabouts::Frame);
         match scope {
-            Some(scope) if matches!(units[*at], Unit::Value(_)) && in_frame => {
+            Some(scope) if matches!(units[*at], Unit::Value(_)) && (in_frame || group.tiled.is_some()) => {
                 internal.values.insert(*value, scope);
             }
             _ => names.push(label(graph, *value)),
@@ -488,25 +498,27 @@ fn grouped(cx: &mut Context<'_>, units: &[Unit], group: &group::Group, flow: &Di
     Work::Launch(Box::new(kernel.finish(names.join(", "), grid, body, &cx.storages)))
 }
 
-/// What a scan, unit `at` of a group, yields for that group alone.
+/// What a scan, unit `at` of a group, yields for that group alone, or in a group of states for that group as well.
 fn own_results(
     cx: &Context<'_>,
     units: &[Unit],
     group: &group::Group,
-    at: usize,
-    scan: ValueId,
-    states: u32,
-) -> Vec<((ValueId, u32), group::Scope)> {
-    let mut own = Vec::new();
+    (at, scan, states): (usize, ValueId, u32),
+    internal: &mut group::Internal,
+) {
     for (key, view) in
         cx.frames[0].results.iter().filter(|((value, index), _)| *value == scan && *index >= states)
     {
         let reads = |unit: &usize| settle::unit_storages(cx, 0, &units[*unit]).contains(&view.storage);
         let users: Vec<usize> = (0..units.len()).filter(reads).collect();
         let in_frame = cx.storages[view.storage.0 as usize].whereabouts == Whereabouts::Frame;
-        own.extend(group.scope(at, &users).filter(|_| in_frame).map(|scope| (*key, scope)));
+        if let Some(scope) = group.scope(at, &users).filter(|_| in_frame) {
+            internal.results.insert(*key, scope);
+        } else if group.tiled.is_some() && users.iter().any(|user| group.units.contains(user)) {
+            internal.results.insert(*key, group::Scope::Turn);
+            internal.handed_out.insert(*key);
+        }
     }
-    own
 }
 
 fn scan_label(graph: &Graph, value: ValueId) -> String {

@@ -10,7 +10,7 @@ use super::frame::{rearranges, view_of};
 use super::group::unit_statements;
 use super::scan;
 use super::settle::Unit;
-use super::statement::Site;
+use super::statement::{Site, Tile};
 use super::view::View;
 use crate::kernel::{Atom, BufferId, Dim, Expr, Guard, Linear, Loop, Region, Statement, Var};
 use carousel_ir::{Axis, Op, Size, ValueId};
@@ -35,9 +35,9 @@ pub(crate) fn is_own(
     let (loops, env) = scan::grid(&mut kernel, common.axes, &cx.frames[0].graph.axes);
     let tile = cut.map(|c| {
         let piece = common.axes.iter().position(|a| *a == c.piece).expect("pieces are a common axis");
-        (c.long, loops[piece].var, c.length)
+        Tile { axis: c.long, number: loops[piece].var, length: c.length, is_full: false }
     });
-    let site = Site { frame: 0, grid: env, tile };
+    let site = Site { frame: 0, grid: env, tiles: tile.into_iter().collect() };
     let statements = unit_statements(cx, &mut kernel, &site, unit);
     if let Unit::Value(value) = unit
         && cx.frames[0].products.contains(value)

@@ -19,7 +19,7 @@ use std::collections::HashSet;
 /// Lays out what groups make for others.
 pub(crate) fn apart(cx: &mut Context<'_>, units: &[Unit], groups: &[Group], flow: &DiGraph<(), ()>) {
     let merged = merged(cx);
-    for group in groups.iter().filter(|g| g.is_cut()) {
+    for group in groups.iter().filter(|g| g.is_cut() && g.tiled.is_none()) {
         for unit in &group.units {
             let is_free = |reader: NodeIndex| match units[reader.index()] {
                 Unit::Value(_) | Unit::Scan(_) => true,

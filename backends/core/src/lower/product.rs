@@ -66,7 +66,7 @@ pub(crate) fn is_rounded_once(cx: &Context<'_>, frame: usize, value: ValueId) ->
     let mut k: Vec<Axis> = axes.iter().filter(|x| !a.order().contains(x)).collect();
     k.extend(a.order().into_iter().filter(|x| axes.contains(*x)));
     k.retain(|x| *graph.axes.size(*x) != Size::Known(1));
-    best_run(cx, &k, &[a, b], &graph.axes).1.is_empty()
+    best_run(cx, &Site::whole(frame), &k, &[a, b], &graph.axes).1.is_empty()
 }
 
 /// The product that computes `value` into `home`. Both operands have views.
@@ -104,18 +104,22 @@ pub(crate) fn product(
     let m = in_order(home, &|x| a_axes.contains(x) && !b_axes.contains(x), &all);
     let n = in_order(home, &|x| b_axes.contains(x) && !a_axes.contains(x), &all);
     let k = in_order(&a, &|x| contracted.contains(x), &all);
-    let (m, m_left) = best_run(cx, &m, &[&a, home], table);
-    let (n, n_left) = best_run(cx, &n, &[&b, home], table);
-    let (k, k_left) = best_run(cx, &k, &[&a, &b], table);
+    let (m, m_left) = best_run(cx, site, &m, &[&a, home], table);
+    let (n, n_left) = best_run(cx, site, &n, &[&b, home], table);
+    let (k, k_left) = best_run(cx, site, &k, &[&a, &b], table);
 
     let mut env = site.grid.clone();
     let around: Vec<Axis> = batch.into_iter().chain(m_left).chain(n_left).collect();
     let loops = open(cx, kernel, site, &around, &mut env);
     let contracted = open(cx, kernel, site, &k_left, &mut env);
     let zero_vars = if contracted.is_empty() { (Var(0), Var(0)) } else { (kernel.var(), kernel.var()) };
+    // A tiled axis is a run of its own.
+    let tile = |run: &[Axis]| run.first().and_then(|axis| site.tile(*axis));
     let extent = |kernel: &mut KernelBuilder, run: &[Axis]| {
-        Extent::Whole(kernel.dim(&Size::product(run.iter().map(|x| table.size(*x).clone()))))
+        let whole = kernel.dim(&Size::product(run.iter().map(|x| table.size(*x).clone())));
+        tile(run).map_or(Extent::Whole(whole), |tile| tile.extent(whole))
     };
+    env.extend([&m, &n, &k].into_iter().filter_map(|run| tile(run)).map(|tile| (tile.axis, tile.start())));
     let mut matrix = |view: &View, rows: &[Axis], columns: &[Axis]| Matrix {
         buffer: kernel.buffer(view.storage),
         base: kernel.address(view, &env),
@@ -123,8 +127,9 @@ pub(crate) fn product(
         column: kernel.dim(&columns.last().map_or(Size::Known(0), |x| view.stride(*x))),
     };
     let (am, bm, cm) = (matrix(&a, &m, &k), matrix(&b, &k, &n), matrix(home, &m, &n));
+    let is_tiled = [&m, &n, &k].into_iter().any(|run| tile(run).is_some());
     let triangle = match (m.as_slice(), n.as_slice(), k.as_slice()) {
-        (&[m], &[n], &[k]) => frame.triangles.of_product(value, [a_value, b_value], [m, n, k]),
+        (&[m], &[n], &[k]) if !is_tiled => frame.triangles.of_product(value, [a_value, b_value], [m, n, k]),
         _ => None,
     };
     let (m, n, k) = (extent(kernel, &m), extent(kernel, &n), extent(kernel, &k));
@@ -132,13 +137,21 @@ pub(crate) fn product(
 }
 
 /// The longest run of axes whose strides compose in all views, and the other axes.
-fn best_run(cx: &Context<'_>, axes: &[Axis], views: &[&View], table: &AxisTable) -> (Vec<Axis>, Vec<Axis>) {
+fn best_run(
+    cx: &Context<'_>,
+    site: &Site,
+    axes: &[Axis],
+    views: &[&View],
+    table: &AxisTable,
+) -> (Vec<Axis>, Vec<Axis>) {
     let mut runs: Vec<Vec<Axis>> = Vec::new();
     for axis in axes {
         let joins = runs.last().and_then(|run| run.last()).is_some_and(|before| {
-            views
-                .iter()
-                .all(|v| v.stride(*before) == Size::product([v.stride(*axis), table.size(*axis).clone()]))
+            let is_tiled = site.tile(*axis).is_some() || site.tile(*before).is_some();
+            !is_tiled
+                && views
+                    .iter()
+                    .all(|v| v.stride(*before) == Size::product([v.stride(*axis), table.size(*axis).clone()]))
         });
         match runs.last_mut() {
             Some(run) if joins => run.push(*axis),

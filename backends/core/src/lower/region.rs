@@ -19,6 +19,11 @@ pub(crate) fn loaded(region: &mut Region, load: Expr, from: DType, to: DType) ->
     if from == to { value } else { region.push(Expr::Cast { value, from, to }, to) }
 }
 
+/// A value of dtype `from` as it is stored in memory whose elements are `to`.
+pub(crate) fn stored(region: &mut Region, value: ExprId, from: DType, to: DType) -> ExprId {
+    if from == to { value } else { region.push(Expr::Cast { value, from, to }, to) }
+}
+
 /// Makes the region of one statement.
 pub(crate) struct Emitter<'a, 'm> {
     pub(crate) frames: &'a [Frame<'m>],
@@ -67,8 +72,8 @@ impl<'a, 'm> Emitter<'a, 'm> {
                 let outer = self.frames[frame].outer[*index as usize]
                     .expect("states and function inputs are stored, other inputs have a value outside");
                 let mut env = env.clone();
-                if let Some((axis, var)) = outer.along {
-                    set(&mut env, axis, Linear::var(var, crate::kernel::Dim::Known(1)));
+                if let Some((axis, position)) = outer.along {
+                    set(&mut env, axis, position.index());
                 }
                 self.value(self.frames[frame].parent, outer.value, &env, guards)
             }

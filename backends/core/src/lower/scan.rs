@@ -13,7 +13,7 @@ use super::builder::KernelBuilder;
 use super::frame::{Frame, Origin, Outer, Start, is_statement, live, rearranges, view_of};
 use super::settle::{Settling, Unit, dataflow, stable_order, unit_reads, unit_writes};
 use super::statement::{Site, copy, open, value as value_statements};
-use super::view::{View, Whereabouts};
+use super::view::{Position, View, Whereabouts};
 use super::{classify, frame, region};
 use crate::kernel::{Dim, Expr, Extent, Linear, Loop, Region, Statement, Store};
 use carousel_ir::{Axes, Axis, Class, Direction, Graph, Op, Scan, Size, ValueId};
@@ -21,8 +21,8 @@ use petgraph::algo::has_path_connecting;
 use petgraph::graph::NodeIndex;
 use std::collections::HashMap;
 
-/// The axes over which a scan's steps are independent, outermost first.
-pub(crate) fn grid_axes(cx: &Context<'_>, frame: usize, value: ValueId) -> Vec<Axis> {
+/// The axes along which the steps of a scan mix no elements; those of them that an operand of a contraction lacks.
+pub(crate) fn separable(cx: &Context<'_>, frame: usize, value: ValueId) -> (Axes, Axes) {
     let outer = cx.frames[frame].graph;
     let Op::Scan { scan } = &outer[value].op else { panic!("not a scan") };
     let needed = (0..scan.body.outputs.len() as u32)
@@ -36,6 +36,14 @@ pub(crate) fn grid_axes(cx: &Context<'_>, frame: usize, value: ValueId) -> Vec<A
     let mut shared = Axes::none();
     restrict(&scan.body, &mut axes, &mut shared);
     axes = Axes::new(axes.iter().filter(|a| *outer.axes.size(*a) != Size::Known(1)));
+    (axes, shared)
+}
+
+/// The axes over which a scan's steps are independent, outermost first.
+pub(crate) fn grid_axes(cx: &Context<'_>, frame: usize, value: ValueId) -> Vec<Axis> {
+    let outer = cx.frames[frame].graph;
+    let Op::Scan { scan } = &outer[value].op else { panic!("not a scan") };
+    let (axes, shared) = separable(cx, frame, value);
     let separate = axes.without(&shared);
     let chosen = if separate.is_empty() { axes } else { separate };
     let mut chosen: Vec<Axis> = chosen.iter().collect();
@@ -187,7 +195,7 @@ pub(crate) fn scan(
     let outer = cx.frames[site.frame].graph;
     let Op::Scan { scan } = &outer[value].op else { panic!("not a scan") };
     let over = Loop { var: kernel.var(), extent: Extent::Whole(kernel.dim(outer.axes.size(scan.axis))) };
-    let steps = steps(cx, kernel, site, value, over);
+    let steps = steps(cx, kernel, site, value, Position::of(over.var));
     in_loop(cx, kernel, site, steps, over, scan.direction)
 }
 
@@ -207,13 +215,13 @@ pub(crate) fn in_loop(
     before
 }
 
-/// The statements of a scan whose steps are the turns of the loop `time`.
+/// The statements of a scan whose steps are at `time`.
 pub(crate) fn steps(
     cx: &mut Context<'_>,
     kernel: &mut KernelBuilder,
     site: &Site,
     value: ValueId,
-    time: Loop,
+    time: Position,
 ) -> Steps {
     let outer = cx.frames[site.frame].graph;
     let node = &outer[value];
@@ -229,18 +237,19 @@ pub(crate) fn steps(
     let live = live(body, needed.map(|(_, o)| o.value));
     let sequences_end = states + scan.sequences as usize;
     let inputs = node.operands.iter().enumerate().map(|(place, operand)| {
-        let along = (place < sequences_end).then_some((scan.axis, time.var));
+        let along = (place < sequences_end).then_some((scan.axis, time));
         (place >= states).then_some(Outer { value: *operand, along })
     });
     let mut inner = Frame::new(body, site.frame, inputs.collect(), live);
     inner.varies = varying(scan);
     cx.frames.push(inner);
     let at = cx.frames.len() - 1;
-    let body_site = Site { frame: at, grid: site.grid.clone(), tile: None };
+    let body_site = Site { frame: at, ..site.clone() };
     let mut settling = Settling {
         frame: at,
         whereabouts: Whereabouts::Scratch,
         grid: site.grid.iter().map(|(a, _)| *a).collect(),
+        tiles: site.tiles.clone(),
         claims: HashMap::new(),
         units: Vec::new(),
     };
@@ -270,7 +279,7 @@ pub(crate) fn steps(
     settling.run(cx);
     let mut copies = Vec::new();
     for (index, output) in body.outputs.iter().enumerate().skip(states) {
-        let Some(view) = stacked[index].clone().map(|v| v.at(scan.axis, time.var)) else { continue };
+        let Some(view) = stacked[index].clone().map(|v| v.at(scan.axis, time)) else { continue };
         let home = cx.frames[at].home[output.value.index()].as_ref();
         let result = output_result(cx, at, output.value);
         if home != Some(&view) && result.as_ref() != Some(&view) {
@@ -336,7 +345,7 @@ fn claim(
     settling: &mut Settling,
     scan: &Scan,
     stacked: &[Option<View>],
-    time: Loop,
+    time: Position,
     input_values: &[Option<ValueId>],
     states: &mut [State],
 ) {
@@ -349,7 +358,7 @@ fn claim(
             && varies
             && !matches!(op, Op::Input { .. })
         {
-            settling.claims.entry(output.value).or_insert_with(|| view.clone().at(scan.axis, time.var));
+            settling.claims.entry(output.value).or_insert_with(|| view.clone().at(scan.axis, time));
         }
     }
     for place in 0..states.len() {
@@ -399,7 +408,7 @@ fn update_in_place(
     let frame = &cx.frames[at];
     let op = &frame.graph[state.next].op;
     let Some(home) = &frame.home[state.next.index()] else { return };
-    let own_memory = home.strides == state.view.strides && home.moves.is_empty();
+    let own_memory = home.strides == state.view.strides && home.moves == state.view.moves;
     if !own_memory
         || !frame.varies[state.next.index()]
         || is_statement(op)
@@ -456,7 +465,7 @@ fn pointwise(cx: &Context<'_>, at: usize, value: ValueId, old: ValueId) -> bool 
 }
 
 /// What lies under one view copied to another; both are views of values of `like`'s type.
-fn copy_view(
+pub(crate) fn copy_view(
     cx: &Context<'_>,
     kernel: &mut KernelBuilder,
     site: &Site,

@@ -4,9 +4,10 @@ use super::Context;
 use super::frame::{Origin, Start, is_statement, label, leaves, origin, reads, rearranges, view_of};
 use super::layout;
 use super::product::{is_rounded_once, is_worth_it};
-use super::view::{Label, StorageId, View, Whereabouts};
+use super::statement::Tile;
+use super::view::{Label, StorageId, View, Whereabouts, row_major};
 use crate::program::Stored;
-use carousel_ir::{Axis, Op, ValueId};
+use carousel_ir::{Axis, AxisTable, Op, Size, ValueId};
 use petgraph::graph::{DiGraph, NodeIndex};
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
@@ -30,6 +31,8 @@ pub(crate) struct Settling {
     pub(crate) whereabouts: Whereabouts,
     /// Axes of the grid, which storages inside a grid point lack.
     pub(crate) grid: Vec<Axis>,
+    /// Axes of which a grid point has a tile.
+    pub(crate) tiles: Vec<Tile>,
     /// Where certain values are to be stored.
     pub(crate) claims: HashMap<ValueId, View>,
     pub(crate) units: Vec<Unit>,
@@ -40,10 +43,17 @@ impl Settling {
     pub(crate) fn place(&self, cx: &mut Context<'_>, value: ValueId, order: &[Axis]) -> View {
         let graph = cx.frames[self.frame].graph;
         let order: Vec<Axis> = order.iter().copied().filter(|a| !self.grid.contains(a)).collect();
-        let elements = carousel_ir::Size::product(order.iter().map(|a| graph.axes.size(*a).clone()));
+        let sizes: Vec<Size> = order.iter().map(|axis| self.size(&graph.axes, *axis)).collect();
+        let strides = order.into_iter().zip(row_major(&sizes)).collect();
         let label = Label { name: label(graph, value), span: graph[value].span };
-        let storage = cx.storage(graph.ty(value).dtype, elements, self.whereabouts, label);
-        View::whole(storage, &order, &graph.axes)
+        let storage = cx.storage(graph.ty(value).dtype, Size::product(sizes), self.whereabouts, label);
+        View { storage, offset: Size::Known(0), moves: Vec::new(), strides }.of_tiles(&self.tiles)
+    }
+
+    /// How many elements of an axis are in a place.
+    fn size(&self, table: &AxisTable, axis: Axis) -> Size {
+        let tile = self.tiles.iter().find(|tile| tile.axis == axis);
+        tile.map_or_else(|| table.size(axis).clone(), |tile| Size::Known(tile.length))
     }
 
     fn compute(&mut self, cx: &mut Context<'_>, value: ValueId) {

@@ -4,7 +4,7 @@ use super::Context;
 use super::builder::{Env, KernelBuilder};
 use super::frame::{Start, leaves};
 use super::product;
-use super::region::Emitter;
+use super::region::{Emitter, stored};
 use super::view::View;
 use crate::kernel::{Atom, Combine, Dim, Expr, Extent, Linear, Loop, Region, Statement, Store, Update, Var};
 use carousel_ir::{Axes, Axis, DType, Direction, Number, Op, ValueId};
@@ -15,14 +15,46 @@ pub(crate) struct Site {
     pub(crate) frame: usize,
     /// Axes that the grid runs over, with their indices.
     pub(crate) grid: Env,
-    /// An axis of which a grid point has a tile: the grid's variable and the size of the tile.
-    pub(crate) tile: Option<(Axis, Var, u64)>,
+    /// Axes of which a grid point has a tile.
+    pub(crate) tiles: Vec<Tile>,
+}
+
+/// What a grid point, or a turn of a loop, has of an axis.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tile {
+    pub(crate) axis: Axis,
+    /// Which tile.
+    pub(crate) number: Var,
+    /// Elements of a full one.
+    pub(crate) length: u64,
+    /// Whether all are known to be full.
+    pub(crate) is_full: bool,
+}
+
+impl Tile {
+    /// Its extent on an axis of that size.
+    pub(crate) fn extent(self, whole: Dim) -> Extent {
+        match self.is_full {
+            true => Extent::Whole(Dim::Known(self.length)),
+            false => Extent::Tile { whole, tile: self.length, index: self.number },
+        }
+    }
+
+    /// Where it begins.
+    pub(crate) fn start(self) -> Linear {
+        Linear::var(self.number, Dim::Known(self.length))
+    }
 }
 
 impl Site {
     /// A frame without a grid.
     pub(crate) fn whole(frame: usize) -> Site {
-        Site { frame, grid: Vec::new(), tile: None }
+        Site { frame, grid: Vec::new(), tiles: Vec::new() }
+    }
+
+    /// What a grid point has of an axis, if that is a tile.
+    pub(crate) fn tile(&self, axis: Axis) -> Option<Tile> {
+        self.tiles.iter().find(|tile| tile.axis == axis).copied()
     }
 }
 
@@ -44,11 +76,9 @@ pub(crate) fn open(
         let whole = kernel.dim(table.size(*axis));
         let mut index = Linear::var(var, Dim::Known(1));
         let mut extent = Extent::Whole(whole);
-        if let Some((tiled, number, tile)) = site.tile
-            && tiled == *axis
-        {
-            index.add_term(tile as i64, Dim::Known(1), Atom::Var(number));
-            extent = Extent::Tile { whole, tile, index: number };
+        if let Some(tile) = site.tile(*axis) {
+            index.add(&tile.start());
+            extent = tile.extent(whole);
         }
         match extent {
             Extent::Whole(Dim::Known(n)) => kernel.limit(var, n),
@@ -105,7 +135,10 @@ pub(crate) fn copy(
         Start::Definition => emitter.definition(site.frame, value, &env, &[]),
         Start::Value => emitter.value(site.frame, value, &env, &[]),
     };
-    let region = emitter.region;
+    let mut region = emitter.region;
+    let (from, dtype) =
+        (cx.frames[site.frame].graph.ty(value).dtype, cx.storages[to.storage.0 as usize].dtype);
+    let result = stored(&mut region, result, from, dtype);
     let store = Store { buffer: kernel.buffer(to.storage), index: kernel.address(to, &env), value: result };
     Statement::Map { loops, region, stores: vec![store] }
 }

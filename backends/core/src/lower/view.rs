@@ -3,7 +3,8 @@
 //! Invariant: an axis of a value that its view does not list has stride 0 (the value repeats along it). The list is in
 //! layout order, outermost first. Views never move data.
 
-use crate::kernel::Var;
+use super::statement::Tile;
+use crate::kernel::{Atom, Dim, Linear, Var};
 use carousel_ir::{Axis, AxisTable, DType, Op, Size, Span};
 
 /// Memory of a function or of a kernel: an index into the function's list of storages.
@@ -37,6 +38,32 @@ pub(crate) struct Storage {
 pub(crate) struct Label {
     pub(crate) name: String,
     pub(crate) span: Span,
+}
+
+/// A position along an axis.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Position {
+    /// The variable of a loop over the axis, or over a piece of it.
+    pub(crate) var: Var,
+    /// If over a piece, which one, and the elements of each.
+    pub(crate) piece: Option<(Var, u64)>,
+}
+
+impl Position {
+    /// Where the variable of a loop over the whole axis is.
+    pub(crate) fn of(var: Var) -> Position {
+        Position { var, piece: None }
+    }
+
+    /// As an index.
+    pub(crate) fn index(self) -> Linear {
+        let mut index = Linear::var(self.var, Dim::Known(1));
+        if let Some((number, length)) = self.piece {
+            index.add_term(length as i64, Dim::Known(1), Atom::Var(number));
+        }
+        super::builder::canonical(&mut index);
+        index
+    }
 }
 
 /// A strided view of a storage.
@@ -94,11 +121,23 @@ impl View {
         self.strides.iter().map(|(a, _)| *a).collect()
     }
 
-    /// The view at `axis = var`.
-    pub(crate) fn at(mut self, axis: Axis, var: Var) -> View {
+    /// The view at a position of an axis.
+    pub(crate) fn at(mut self, axis: Axis, position: Position) -> View {
         if let Some(place) = self.strides.iter().position(|(a, _)| *a == axis) {
             let (_, stride) = self.strides.remove(place);
-            self.moves.push((var, 1, stride));
+            self.moves.push((position.var, 1, stride.clone()));
+            if let Some((number, length)) = position.piece {
+                self.moves.push((number, length as i64, stride));
+            }
+        }
+        self
+    }
+
+    /// The view of memory that holds tiles of axes: indices count from the start of an axis, memory from that of a tile.
+    pub(crate) fn of_tiles(mut self, tiles: &[Tile]) -> View {
+        for tile in tiles.iter().filter(|tile| self.strides.iter().any(|(axis, _)| *axis == tile.axis)) {
+            let stride = self.stride(tile.axis);
+            self.moves.push((tile.number, -(tile.length as i64), stride));
         }
         self
     }

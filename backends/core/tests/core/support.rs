@@ -22,7 +22,7 @@ pub(crate) fn functions(module: &Module, root: FunctionId) -> Program {
     lower(module, root, &Target::default()).expect("verified modules lower")
 }
 
-/// Asserts that the kernels of a function give the reference's outputs, with usual tiles and with tiny ones.
+/// Asserts that the kernels of a function give the reference's outputs, with usual tiles, with tiny ones and with states apart.
 pub(crate) fn agree(module: &Module, root: FunctionId, inputs: &[Tensor<f64>]) {
     let problems = verify(module);
     assert!(problems.is_empty(), "{problems:?}");
@@ -38,9 +38,12 @@ pub(crate) fn agree(module: &Module, root: FunctionId, inputs: &[Tensor<f64>]) {
         small_contraction: 1,
         group_points: 1,
         sweep_points: 1,
+        factors: DType::F32,
+        state_tile: None,
         inline_operations: 4,
     };
-    for target in [Target::default(), tiny] {
+    let states_apart = Target { sweep_points: u64::MAX, state_tile: Some(4), ..Target::default() };
+    for target in [Target::default(), tiny, states_apart] {
         let program = lower(module, root, &target).expect("verified modules lower");
         let bound = bind(&program, &shapes).expect("the shapes fit");
         let found = interpret(&program, &bound, &values).unwrap_or_else(|e| panic!("{e}\n{program}"));

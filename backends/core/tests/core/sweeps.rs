@@ -3,6 +3,7 @@
 use crate::support::{agree_at, functions, module};
 use carousel_core::kernel::{Place, Statement};
 use carousel_core::program::Program;
+use carousel_core::{Target, lower};
 use carousel_ir::{Axes, Axis, Builder, DType, Direction, FunctionId, Module, Scan, Size, ValueId};
 
 const F: DType = DType::F32;
@@ -172,4 +173,31 @@ fn sweeps_one_after_the_other_hand_on_in_scratch() {
     let arguments = program.kernels[0].buffers.iter().filter(|b| matches!(b.place, Place::Argument(_)));
     assert_eq!(arguments.count(), 4, "there is more in memory than inputs and outputs\n{program}");
     agree_at(&module, root, &["s"], &[[1], [3], [4], [7], [8], [33]]);
+}
+
+/// Where states are apart, tiles of them go through the pieces, and what reads them has a point for each piece.
+#[test]
+fn states_apart_have_a_kernel_of_tiles() {
+    for direction in [Direction::Forward, Direction::Reverse] {
+        let (module, root) = memory(4, direction, Reader::Own);
+        let target = Target { sweep_points: u64::MAX, state_tile: Some(4), ..Target::default() };
+        let program = lower(&module, root, &target).expect("verified modules lower");
+        let [states, readers] = program.kernels.as_slice() else { panic!("{program}") };
+        // Heads, two tiles of 5 rows, two of 6 columns; heads and pieces.
+        assert_eq!((states.grid.len(), readers.grid.len()), (3, 2), "{program}");
+        assert_eq!(sweeps(&program), 1, "{program}");
+        // Keys, values, gates; the states before the pieces, and that at the end.
+        let arguments = states.buffers.iter().filter(|b| matches!(b.place, Place::Argument(_)));
+        assert_eq!(arguments.count(), 5, "{program}");
+    }
+}
+
+/// Two memories, one of which is written what was read of the other: the states of each have a kernel of their own.
+#[test]
+fn states_that_wait_for_others_come_after_them() {
+    let (module, root) = there_and_back();
+    let target = Target { sweep_points: u64::MAX, state_tile: Some(4), ..Target::default() };
+    let program = lower(&module, root, &target).expect("verified modules lower");
+    let scans = program.kernels.iter().map(|kernel| kernel.name.contains("scan"));
+    assert_eq!(scans.collect::<Vec<_>>(), [true, false, true, false], "{program}");
 }

@@ -3,7 +3,7 @@
 //! Invariant: between a write to memory and any other access to it by another statement (or the same one, in another
 //! round of a loop) there is a barrier, unless each thread touches only elements of its own in both. Buffers in the same
 //! place are the same memory: scratch is taken over when what was in it is not needed any more. No barrier could be left
-//! out: each was tried. What the functions that statements call wait for among themselves is not counted on.
+//! out, or be before a loop in place of in it: each was tried. What the functions that statements call wait for among themselves is not counted on.
 
 use super::statement::map_run;
 use carousel_core::kernel::{BufferId, Dim, Expr, Kernel, Linear, Loop, Place, Statement, Var};
@@ -29,6 +29,8 @@ impl Plan {
 enum Elements {
     /// Those of its own runs: of so many bytes each, so many at a time, in turns with the other threads.
     Own { bytes: u64, width: u64 },
+    /// Those of the one point of a nest without loops, which is the first thread's.
+    First,
     /// Any.
     Any,
 }
@@ -60,7 +62,12 @@ impl Pending {
                 let is_own =
                     only_variable(loops).is_some_and(|var| *index == Linear::var(var, Dim::Known(1)));
                 let bytes = element_bytes(buffer(id).dtype);
-                (buffer(id).place, if is_own { Elements::Own { bytes, width } } else { Elements::Any })
+                let elements = match loops.is_empty() {
+                    true => Elements::First,
+                    false if is_own => Elements::Own { bytes, width },
+                    false => Elements::Any,
+                };
+                (buffer(id).place, elements)
             };
             for expr in &region.exprs {
                 if let Expr::Load { buffer, index, .. } = expr {
@@ -138,11 +145,35 @@ pub(super) fn plan(kernel: &Kernel) -> Plan {
     // One that was put early may have become needless by a later one.
     for statement in found {
         plan.before.remove(&statement);
-        if !is_enough(&plan) {
-            plan.before.insert(statement);
+        if is_enough(&plan) {
+            continue;
+        }
+        plan.before.insert(statement);
+        // The loop itself, if that is enough, needs one for all its rounds.
+        let mut inside = statement;
+        while let Some(around) = enclosing(&kernel.body, inside) {
+            plan.before.remove(&inside);
+            let is_new = plan.before.insert(around);
+            if !is_enough(&plan) {
+                if is_new {
+                    plan.before.remove(&around);
+                }
+                plan.before.insert(inside);
+                break;
+            }
+            inside = around;
         }
     }
     plan
+}
+
+/// The loop whose body a statement is part of.
+fn enclosing(statements: &[Statement], wanted: *const Statement) -> Option<*const Statement> {
+    statements.iter().find_map(|statement| {
+        let Statement::Loop { body, .. } = statement else { return None };
+        let is_here = body.iter().any(|inner| std::ptr::from_ref(inner) == wanted);
+        if is_here { Some(std::ptr::from_ref(statement)) } else { enclosing(body, wanted) }
+    })
 }
 
 impl Walk<'_> {
@@ -172,6 +203,9 @@ impl Walk<'_> {
     fn sequence(&mut self, statements: &[Statement], pending: &mut Pending) {
         for statement in statements {
             if let Statement::Loop { body, .. } = statement {
+                if self.plan.before(statement) {
+                    *pending = Pending::default();
+                }
                 self.rounds(body, pending, |after| after);
                 continue;
             }

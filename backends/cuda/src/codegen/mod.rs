@@ -12,10 +12,12 @@ mod names;
 mod reduce;
 mod runs;
 mod runtime;
+mod scratch;
 mod statement;
 mod team;
 
 pub(crate) use names::function_name;
+pub(crate) use scratch::scratch;
 pub(crate) use team::{is_for_teams, useful_blocks};
 
 use carousel_core::kernel::{BufferId, Dim, Extent, Kernel, Loop, Place, Statement};
@@ -30,14 +32,6 @@ pub(crate) const THREADS: u32 = 256;
 pub(crate) const STATUS_INDEX: u32 = 1;
 /// The bit of the status word for an integer division by zero.
 pub(crate) const STATUS_DIVISION: u32 = 2;
-/// Up to so many bytes, the memory of a grid point is shared memory.
-const SHARED_SCRATCH: u64 = 24 << 10;
-
-/// Whether the memory of a grid point is shared memory of its block.
-pub(crate) fn scratch_is_shared(kernel: &Kernel) -> bool {
-    matches!(kernel.scratch_bytes, Dim::Known(bytes) if bytes <= SHARED_SCRATCH) && !is_for_teams(kernel)
-}
-
 /// Text that is built line by line.
 pub(crate) struct Writer {
     text: String,
@@ -180,18 +174,25 @@ impl Context<'_> {
         if places.is_empty() {
             return;
         }
-        if scratch_is_shared(kernel) {
+        let scratch = scratch(kernel);
+        if scratch.shared_bytes > 0 {
             self.out.line("extern __shared__ __align__(16) u8 own[]; // the memory of a point");
-        } else {
+        }
+        if !scratch.is_all_shared {
             let number = if self.workers == Point::Team { "team" } else { "blockIdx.x" };
-            self.out
-                .line(format!("u8* own = scratch + (i64){number} * scratch_bytes; // the memory of a point"));
+            let line =
+                format!("u8* far = scratch + (i64){number} * scratch_bytes; // what is not shared memory");
+            self.out.line(line);
         }
         for (number, offset) in places {
             let buffer = &kernel.buffers[number];
             let (ty, name) = (memory_type(buffer.dtype), &self.names.buffers[number]);
-            let (offset, elements) = (linear::dim(offset), linear::dim(buffer.elements));
-            let line = format!("{ty}* const {name} = ({ty}*)(own + {offset}); // {elements} elements");
+            let (memory, offset) = match scratch.shared(offset) {
+                Some(offset) => ("own", offset.to_string()),
+                None => ("far", linear::dim(offset)),
+            };
+            let elements = linear::dim(buffer.elements);
+            let line = format!("{ty}* const {name} = ({ty}*)({memory} + {offset}); // {elements} elements");
             self.out.line(line);
         }
     }

@@ -34,6 +34,13 @@ fn products<'k>(statements: &'k [Statement], see: &mut impl FnMut([&'k Extent; 3
     }
 }
 
+/// Whether a kernel has products in loops.
+pub(super) fn multiplies_in_a_loop(kernel: &Kernel) -> bool {
+    let mut multiplies = false;
+    looped(kernel, &mut |_| multiplies = true);
+    multiplies
+}
+
 /// Whether the points of a kernel are done by teams.
 pub(crate) fn is_for_teams(kernel: &Kernel) -> bool {
     let mut is_worth_it = false;

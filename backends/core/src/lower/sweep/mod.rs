@@ -8,8 +8,10 @@
 //! common; states at the end are read by others. Results do not change, as every element is computed as before.
 
 mod kernel;
+mod states;
 
 pub(crate) use kernel::kernel;
+pub(crate) use states::apart;
 
 use super::Context;
 use super::cut::{self, Cut};
@@ -192,17 +194,19 @@ impl Sweeping<'_, '_> {
         let common = Common { axes: &axes, cuts: &cuts, along: &axes };
         let is_own = units.iter().all(|unit| self.is_own(&common, *unit, &units));
         let sweeps = vec![Sweep { direction, units: units.clone() }];
-        is_own.then_some(Group { units, axes, cuts, sweeps })
+        is_own.then_some(Group { units, axes, cuts, sweeps, tiled: None })
     }
 
     /// An earlier group of sweeps, by its place, where both can be, counted without them, and both as one: a grid point goes
     /// through the pieces several times, and keeps what one sweep makes for the next.
     fn chained(&self, done: &[Group], at: usize) -> Option<(usize, usize, Group)> {
         let group = &done[at];
-        let (_, outer) = group.axes.split_last().filter(|_| !group.sweeps.is_empty())?;
+        let is_sweep = !group.sweeps.is_empty() && group.tiled.is_none();
+        let (_, outer) = group.axes.split_last().filter(|_| is_sweep)?;
         (0..at).rev().find_map(|before| {
             let first = &done[before];
             if first.sweeps.is_empty()
+                || first.tiled.is_some()
                 || first.axes != group.axes
                 || first.units.len() + group.units.len() > MOST_UNITS
                 || !self.uses(group, first)
@@ -216,7 +220,7 @@ impl Sweeping<'_, '_> {
             group.units.iter().all(|unit| self.is_own(&common, *unit, &first.units)).then(|| {
                 let units = both.iter().flat_map(|g| g.units.iter().copied()).collect();
                 let sweeps = both.iter().flat_map(|g| g.sweeps.iter().cloned()).collect();
-                (before, place, Group { units, axes: group.axes.clone(), cuts, sweeps })
+                (before, place, Group { units, axes: group.axes.clone(), cuts, sweeps, tiled: None })
             })
         })
     }
@@ -277,7 +281,7 @@ fn all_cuts(groups: &[&Group]) -> Vec<Cut> {
 }
 
 /// Whether a view of what was made belongs to the same place of each common axis.
-fn moves_along(view: &View, made: &View, common: &Common<'_>) -> bool {
+pub(crate) fn moves_along(view: &View, made: &View, common: &Common<'_>) -> bool {
     let stride = |axis: Axis| {
         let long = common.cuts.iter().find(|c| axis == c.piece && made.order().contains(&c.long));
         long.map_or_else(

@@ -62,6 +62,8 @@ pub(crate) struct Facts {
     pub(crate) chunks: BTreeMap<Axis, u64>,
     /// Where inputs lie, by number, as far as that is known.
     pub(crate) input_ranges: Vec<Interval>,
+    /// The classes that were added, became one with another, or of which more is known; whoever asks forgets them.
+    pub(crate) changed: Vec<Id>,
     /// How often two terms were made equal whose ranges or constants exclude each other: a rule is unsound.
     pub(crate) alarms: usize,
     /// The rules that were applied, where someone wants to know.
@@ -79,6 +81,7 @@ impl Facts {
             fine: Axes::none(),
             chunks: BTreeMap::new(),
             input_ranges: Vec::new(),
+            changed: Vec::new(),
             alarms: 0,
             instances: None,
         }
@@ -86,7 +89,7 @@ impl Facts {
 
     /// What is known beside terms, for another e-graph with the same opaque operations.
     pub(crate) fn without_terms(&self) -> Facts {
-        Facts { alarms: 0, instances: None, ..self.clone() }
+        Facts { changed: Vec::new(), alarms: 0, instances: None, ..self.clone() }
     }
 
     /// The opaque operations by number.
@@ -263,6 +266,7 @@ impl egg::Analysis<Term> for Facts {
     }
 
     fn modify(terms: &mut Terms, id: Id) {
+        terms.analysis.changed.push(id);
         let fact = &terms[id].data;
         if let (Some(number), Some(ty)) = (fact.constant, fact.ty().cloned()) {
             let scalar = add_constant(terms, number, ty.dtype);

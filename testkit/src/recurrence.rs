@@ -31,7 +31,7 @@ pub struct Recurrence {
     written: (Module, FunctionId),
     /// Its derivation without gradient.
     pub derived: Derived,
-    /// With its gradient, before forms are chosen.
+    /// With its gradient, in canonical form, before forms are chosen.
     backward: (Module, FunctionId),
     forms: RefCell<BTreeMap<Way, Rc<Formed>>>,
 }
@@ -77,11 +77,11 @@ impl Recurrence {
     /// If one of them has no gradient.
     pub fn with_law(module: &Module, root: FunctionId, law: &Module) -> Result<Recurrence, Error> {
         let derived = derived_with_reports(&simplified(module));
-        let backward = differentiated(&derived.module, root)?;
+        let (backward, backward_root) = differentiated(&derived.module, root)?;
         Ok(Recurrence {
             written: differentiated(law, root)?,
             derived,
-            backward,
+            backward: (simplified(&backward), backward_root),
             forms: RefCell::new(BTreeMap::new()),
         })
     }
@@ -89,7 +89,7 @@ impl Recurrence {
     /// A function of a module as it is, without gradients.
     pub fn without_gradients(module: &Module, root: FunctionId) -> Recurrence {
         let derived = derived_with_reports(&simplified(module));
-        let backward = (derived.module.clone(), root);
+        let backward = (simplified(&derived.module), root);
         Recurrence {
             written: (module.clone(), root),
             derived,

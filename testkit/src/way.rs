@@ -58,18 +58,18 @@ impl Way {
         })
     }
 
-    /// The module in this form, in canonical form, and a line for each group of scans that says which and by which rules.
+    /// A module that is in canonical form in this form, and again in canonical form; with a line for each group of scans that
+    /// says which and by which rules.
     pub(crate) fn apply(self, module: &Module) -> (Module, String) {
-        let module = simplified(module);
         let (expanded, said) = match self.form() {
             Some(form) => {
-                let (module, scans) = expand(&module, &form);
+                let (module, scans) = expand(module, &form);
                 let lines = scans.iter().map(|s| line(&s.function, s.operation, &s.form, &s.rules));
                 (module, lines.collect::<BTreeSet<String>>())
             }
             None => {
                 let all: Vec<FunctionId> = module.iter().map(|(id, _)| id).collect();
-                let (module, report) = in_forms_with_report(&module, &all, &FormOptions::default());
+                let (module, report) = in_forms_with_report(module, &all, &FormOptions::default());
                 let group = |g: &carousel_passes::forms::GroupReport| {
                     line(
                         &g.function,

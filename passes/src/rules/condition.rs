@@ -63,6 +63,8 @@ tests! {
     Zero = "zero" / 1;
     /// Not known to be 0 in every element.
     NotZero = "not_zero" / 1;
+    /// Not known to be 0 wherever it is defined; saves terms, nothing depends on it.
+    Live = "live" / 1;
     /// Its exponential may overflow.
     Risky = "risky" / 1;
     /// Its exponential cannot overflow.
@@ -140,6 +142,7 @@ impl Condition {
             Test::Signed => !range.positive && range.low <= 0.0,
             Test::Zero => fact(0).constant.is_some_and(|c| c.get() == 0.0),
             Test::NotZero => fact(0).constant.is_none_or(|c| c.get() != 0.0),
+            Test::Live => range.low < 0.0 || range.high > 0.0,
             Test::Risky => exponential_overflows(range),
             Test::Bounded => !exponential_overflows(range),
             Test::Unscaled => fact(0).growth.size != Reach::Scaled,

@@ -99,6 +99,8 @@ pub struct Rule {
     /// The left-hand side as written, and compiled: one pattern for each order of commutative operands.
     pub(crate) left: Expr,
     pub(crate) patterns: Vec<Pattern<Term>>,
+    /// How many edges the left-hand side goes down.
+    pub(crate) height: usize,
     pub(crate) right: Expr,
     pub(crate) conditions: Vec<Condition>,
 }

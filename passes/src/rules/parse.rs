@@ -116,9 +116,9 @@ fn rule(line: &str, definitions: &Definitions, names: &mut HashSet<String>) -> R
     if name.is_empty() || !names.insert(name.clone()) {
         return Err(problem(format!("there is another rule called `{name}`")));
     }
-    let patterns = left.compile();
+    let (patterns, height) = (left.compile(), left.height());
     let (text, span, sets) = (text.trim().to_string(), Span::default(), Vec::new());
-    Ok(Rule { name, tag, text, span, sets, left, patterns, right, conditions })
+    Ok(Rule { name, tag, text, span, sets, left, patterns, height, right, conditions })
 }
 
 fn condition(text: &str) -> Result<Condition, Diagnostic> {

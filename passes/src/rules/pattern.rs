@@ -143,6 +143,23 @@ impl Expr {
             }
     }
 
+    /// How many edges it goes down.
+    pub(crate) fn height(&self) -> usize {
+        match self {
+            Expr::Op(_, children) | Expr::Virtual(_, children) => {
+                children.iter().map(|c| c.height() + 1).max().unwrap_or(0)
+            }
+            // Its number and its dtype.
+            Expr::Number(_) | Expr::Truth(_) => 1,
+            Expr::Variable(_)
+            | Expr::Axes(..)
+            | Expr::Line(..)
+            | Expr::Function(..)
+            | Expr::Count(_)
+            | Expr::Leaf(_) => 0,
+        }
+    }
+
     /// This pattern with the operands of commutative operations in every order.
     fn orders(&self) -> Vec<Expr> {
         let (head, children) = match self {

@@ -31,10 +31,14 @@ pub(crate) fn varied(graph: &Graph, inputs: &[bool]) -> Vec<bool> {
 
 /// The values that can be felt in some of the chosen outputs.
 pub(crate) fn useful(graph: &Graph, outputs: &[bool]) -> Vec<bool> {
+    let chosen = graph.outputs.iter().zip(outputs).filter(|(_, chosen)| **chosen);
+    felt_in(graph, chosen.map(|(output, _)| output.value))
+}
+
+/// The values that can be felt in some of those.
+pub(crate) fn felt_in(graph: &Graph, results: impl Iterator<Item = ValueId>) -> Vec<bool> {
     let mut useful = vec![false; graph.nodes.len()];
-    for (output, _) in graph.outputs.iter().zip(outputs).filter(|(_, chosen)| **chosen) {
-        useful[output.value.index()] = is_float(graph, output.value);
-    }
+    results.for_each(|value| useful[value.index()] = is_float(graph, value));
     for (value, node) in graph.iter().rev() {
         if useful[value.index()] && passes(node) {
             node.operands.iter().filter(|o| is_float(graph, **o)).for_each(|o| useful[o.index()] = true);

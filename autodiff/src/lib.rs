@@ -7,7 +7,8 @@
 //!
 //! Map: `joint` copies a graph and sweeps it backwards on one tape; `sweep` is that sweep; `rules` are the
 //! derivatives, written with `expr`; `loops` reverses scans, `linear` linear scans, `checkpoint` splits them first; `calls` derives called
-//! functions and decides what they save; `flow` says where gradients go at all.
+//! functions and decides what they save; `flow` says where gradients go at all, `scale` which factors
+//! a later norm hides.
 //!
 //! ```
 //! use carousel_autodiff::{Options, gradient};
@@ -31,6 +32,7 @@ mod joint;
 mod linear;
 mod loops;
 mod rules;
+mod scale;
 mod sweep;
 
 use calls::Context;

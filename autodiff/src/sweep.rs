@@ -8,6 +8,7 @@ use crate::expr::{Expr, Tape};
 use crate::linear;
 use crate::loops;
 use crate::rules::{self, Vjp};
+use crate::scale;
 use carousel_ir::{Axes, DType, Graph, Line, Op, Scan, Type, ValueId};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -122,11 +123,12 @@ pub(crate) fn sweep(
     calls: &DerivedCalls,
     seeds: &[(ValueId, ValueId)],
 ) -> Vec<Vec<ValueId>> {
+    let unfelt = scale::unfelt(graph, varied, seeds.iter().map(|(value, _)| *value));
     let mut cotangents: Vec<Vec<ValueId>> = vec![Vec::new(); graph.nodes.len()];
     seeds.iter().for_each(|(value, cotangent)| cotangents[value.index()].push(*cotangent));
     let mut of_results: HashMap<ValueId, Vec<Vec<ValueId>>> = HashMap::new();
     let mut of_inputs = vec![Vec::new(); graph.inputs.len()];
-    for (value, node) in graph.iter().rev().filter(|(v, _)| varied[v.index()]) {
+    for (value, node) in graph.iter().rev().filter(|(v, _)| varied[v.index()] && !unfelt.contains(v)) {
         let contributions = std::mem::take(&mut cotangents[value.index()]);
         tape.borrow_mut().span = node.span;
         let operands = || node.operands.iter().map(|o| forward.at(*o)).collect::<Vec<_>>();

@@ -4,7 +4,7 @@
 //! callers; within one graph an axis name has one size; a scan's body is closed, its captures stand in the order of
 //! their first use.
 
-use crate::{Axes, Axis, Init, Name, Op, Size, Span, Type};
+use crate::{Axes, Axis, Init, Name, Op, OpKind, Size, Span, Type};
 use indexmap::IndexMap;
 use smallvec::SmallVec;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -231,6 +231,16 @@ impl Graph {
             }
         }
         found
+    }
+
+    /// Whether every element of a value is known to be 0.
+    pub fn is_zero(&self, value: ValueId) -> bool {
+        let node = &self[value];
+        if let Op::Const { value, dtype: _ } = node.op {
+            return value.get() == 0.0;
+        }
+        let keeps_zero = [OpKind::Broadcast, OpKind::Rename, OpKind::Detach, OpKind::Neg];
+        keeps_zero.contains(&node.op.kind()) && self.is_zero(node.operands[0])
     }
 }
 

@@ -3,7 +3,7 @@
 
 use carousel_autodiff::{Options as GradientOptions, gradient};
 use carousel_ir::text::{Options, elaborate, parse_program};
-use carousel_ir::{FunctionId, Module, philox};
+use carousel_ir::{FunctionId, Module, OpKind, philox};
 use carousel_models::compile::{derived_with_reports, simplified};
 use carousel_models::library::bundled;
 use carousel_passes::forms::{Form, expand};
@@ -14,13 +14,28 @@ const FORMS: [Form; 3] = [Form::Recurrent, Form::Parallel, Form::Chunkwise(16)];
 
 /// The cell, mapped over batch and heads, as written.
 fn cell() -> (Module, FunctionId) {
-    let path = "cells/mlstm.xl";
-    let text = bundled(path).expect("the cells are built in");
-    let program = parse_program(path, text, &|p| Err(format!("no file `{p}`"))).unwrap();
+    elaborated(bundled("cells/mlstm.xl").expect("the cells are built in"), "mlstm")
+}
+
+/// The same before a norm.
+fn normed_cell(eps: f64) -> (Module, FunctionId) {
+    let text = format!(
+        "use \"cells/mlstm.xl\"\nuse \"layers/norm.xl\"\n
+         fn normed(q: [s, dk], k: [s, dk], v: [s, dv], i: [s], f: [s]) -> (y: [s, dv]) {{
+           let y = standardized<c = dv, eps = {eps}>(mlstm(q, k, v, i, f))
+         }}"
+    );
+    elaborated(&text, "normed")
+}
+
+fn elaborated(text: &str, function: &str) -> (Module, FunctionId) {
+    let load = |path: &str| bundled(path).map(str::to_string).ok_or(format!("no file `{path}`"));
+    let program = parse_program("cell.xl", text, &load).unwrap();
     let map =
         ["q", "k", "v", "i", "f"].map(|input| (input.to_string(), vec!["b".to_string(), "h".to_string()]));
-    let module = elaborate(&program, &["mlstm"], &Options { map: map.into(), ..Options::default() }).unwrap();
-    let root = module.find("mlstm").unwrap();
+    let module =
+        elaborate(&program, &[function], &Options { map: map.into(), ..Options::default() }).unwrap();
+    let root = module.find(function).unwrap();
     (module, root)
 }
 
@@ -64,10 +79,26 @@ fn single_precision(reference: f64) -> f64 {
 
 #[test]
 fn every_form_is_the_paper_s_equations() {
-    let (module, root) = cell();
+    every_form_is(cell(), &[(1, 2.0), (2, 20.0), (7, 1000.0), (33, 2.0), (33, 1000.0), (64, 60.0)]);
+}
+
+#[test]
+fn a_normaliser_before_a_norm_without_an_epsilon_has_no_gradient() {
+    // Gates at which what is divided by is a number of f64.
+    every_form_is(normed_cell(0.0), &[(1, 2.0), (2, 20.0), (33, 2.0), (64, 20.0)]);
+    let scans = |eps: f64| {
+        let (module, root) = normed_cell(eps);
+        let (derived, root) = derivation(&module, root);
+        let nodes = &simplified(&derived)[root].graph.nodes;
+        nodes.iter().filter(|n| n.op.kind() == OpKind::LinRead).count()
+    };
+    assert_eq!(scans(1e-6) - scans(0.0), 2, "neither queries nor keys get anything of the normaliser");
+}
+
+fn every_form_is((module, root): (Module, FunctionId), cases: &[(usize, f64)]) {
     let (written, written_root) = gradient(&module, root, &GradientOptions::default()).unwrap();
     let (derived, derived_root) = derivation(&module, root);
-    for (steps, gates) in [(1, 2.0), (2, 20.0), (7, 1000.0), (33, 2.0), (33, 1000.0), (64, 60.0)] {
+    for &(steps, gates) in cases {
         let wanted = evaluate::<Extended>(&written, written_root, &inputs(steps, gates)).unwrap();
         for form in FORMS {
             let (expanded, _) = expand(&derived, &form);

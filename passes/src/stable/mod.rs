@@ -205,7 +205,7 @@ fn given(graph: &Graph, scan: &Scan, operands: &[ValueId]) -> Given {
         if place < states { Interval::ANY } else { range(graph, *operand, &mut known) }
     };
     let ranges = operands.iter().enumerate().map(bounds).collect();
-    Given { ranges, zero: operands[..states].iter().map(|v| outer::is_zero(graph, *v)).collect() }
+    Given { ranges, zero: operands[..states].iter().map(|v| graph.is_zero(*v)).collect() }
 }
 
 /// Which results of loops are taken, by the loop.

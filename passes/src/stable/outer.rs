@@ -5,7 +5,7 @@
 use super::derive::Derivation;
 use super::emit::LOWEST;
 use super::start;
-use carousel_ir::{Axes, Builder, DType, Graph, Op, OpKind, Scan, ValueId};
+use carousel_ir::{Axes, Builder, DType, Scan, ValueId};
 
 /// Over how many factors the exponential of a final scale is spread, so that none of them is infinite where the
 /// product is not, and zero stays zero.
@@ -28,7 +28,7 @@ pub(super) fn add(
     };
     let (states, groups) = (scan.states as usize, &derivation.groups);
     let scan = Scan { states: (states + groups.len()) as u32, body, ..scan.clone() };
-    let given = start::given(builder, operands, groups, &|b, v| is_zero(b.graph(), v));
+    let given = start::given(builder, operands, groups, &|b, v| b.graph().is_zero(v));
     let mut starts = Vec::new();
     for (place, group) in groups.iter().enumerate() {
         let dtype = builder.ty(operands[group.states[0]]).dtype;
@@ -70,16 +70,6 @@ pub(super) fn add(
         }
     });
     old.collect()
-}
-
-/// Whether every element is known to be 0.
-pub(super) fn is_zero(graph: &Graph, value: ValueId) -> bool {
-    let node = &graph[value];
-    if let Op::Const { value, dtype: _ } = node.op {
-        return value.get() == 0.0;
-    }
-    let keeps_zero = [OpKind::Broadcast, OpKind::Rename, OpKind::Detach, OpKind::Neg];
-    keeps_zero.contains(&node.op.kind()) && is_zero(graph, node.operands[0])
 }
 
 /// `state * exp(M)`, where M is the next whole number of the scale.

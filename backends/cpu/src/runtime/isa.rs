@@ -10,6 +10,9 @@ use std::sync::OnceLock;
 pub(crate) enum Isa {
     /// What the target triple guarantees.
     Portable,
+    /// 128-bit vectors with fused multiply-add, which every such processor has.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     /// 256-bit vectors with fused multiply-add, and conversions from f16.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -50,7 +53,12 @@ fn detect() -> Vec<Isa> {
     found
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+fn detect() -> Vec<Isa> {
+    vec![Isa::Portable, Isa::Neon]
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn detect() -> Vec<Isa> {
     vec![Isa::Portable]
 }
@@ -77,6 +85,12 @@ macro_rules! for_every_isa {
                 unsafe { $body::<$($type,)* simd::PortableRegisters>($($argument),*) }
             }
 
+            #[cfg(target_arch = "aarch64")]
+            unsafe extern "C" fn neon($($argument: $kind),*) $(-> $result)? {
+                // SAFETY: the caller keeps the contract of the body.
+                unsafe { $body::<$($type,)* simd::NeonRegisters>($($argument),*) }
+            }
+
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
             unsafe extern "C" fn avx2($($argument: $kind),*) $(-> $result)? {
@@ -95,6 +109,8 @@ macro_rules! for_every_isa {
             pub(crate) fn function(isa: Isa) -> Function {
                 match isa {
                     Isa::Portable => portable,
+                    #[cfg(target_arch = "aarch64")]
+                    Isa::Neon => neon,
                     #[cfg(target_arch = "x86_64")]
                     Isa::Avx2 => avx2,
                     #[cfg(target_arch = "x86_64")]

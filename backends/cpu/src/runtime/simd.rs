@@ -213,85 +213,87 @@ impl<V: Vector> Vector for Pair<V> {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::{Bf16, F16, Vector};
-    use std::arch::x86_64::*;
+/// A register in memory at any address. Reading it this way is one instruction under debug assertions too, where the
+/// intrinsics for unaligned loads check that source and destination do not overlap, through a copy on the stack.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[repr(C, packed)]
+struct Unaligned<V>(V);
 
-    /// A register in memory at any address. Reading it this way is one instruction under debug assertions too, where the
-    /// intrinsics for unaligned loads check that source and destination do not overlap, through a copy on the stack.
-    #[repr(C, packed)]
-    struct Unaligned<V>(V);
-
-    macro_rules! register {
-        (
-            $name:ident, $lanes:literal, $splat:ident, $add:ident, $mul:ident, $fma:ident,
-            |$a:ident, $b:ident| $max:expr, |$v:ident| $sum:expr,
-            |$halves:ident: $half:ty| [$bf16:expr, $f16:expr]
-        ) => {
-            impl Vector for $name {
-                const LANES: usize = $lanes;
-                #[inline(always)]
-                fn splat(x: f32) -> Self {
-                    // SAFETY: the module's rule.
-                    unsafe { $splat(x) }
-                }
-                #[inline(always)]
-                unsafe fn load(from: *const f32) -> Self {
-                    // SAFETY: the caller's.
-                    unsafe { (*from.cast::<Unaligned<$name>>()).0 }
-                }
-                #[inline(always)]
-                unsafe fn load_bf16(from: *const Bf16) -> Self {
-                    // SAFETY: the caller's.
-                    unsafe {
-                        let $halves = (*from.cast::<Unaligned<$half>>()).0;
-                        $bf16
-                    }
-                }
-                #[inline(always)]
-                unsafe fn load_f16(from: *const F16) -> Self {
-                    // SAFETY: the caller's.
-                    unsafe {
-                        let $halves = (*from.cast::<Unaligned<$half>>()).0;
-                        $f16
-                    }
-                }
-                #[inline(always)]
-                unsafe fn store(self, to: *mut f32) {
-                    // SAFETY: the caller's.
-                    unsafe { *to.cast::<Unaligned<$name>>() = Unaligned(self) }
-                }
-                #[inline(always)]
-                fn add(self, other: Self) -> Self {
-                    // SAFETY: the module's rule.
-                    unsafe { $add(self, other) }
-                }
-                #[inline(always)]
-                fn mul(self, other: Self) -> Self {
-                    // SAFETY: the module's rule.
-                    unsafe { $mul(self, other) }
-                }
-                #[inline(always)]
-                fn fma(self, factor: Self, summand: Self) -> Self {
-                    // SAFETY: the module's rule.
-                    unsafe { $fma(self, factor, summand) }
-                }
-                #[inline(always)]
-                fn max(self, other: Self) -> Self {
-                    let ($a, $b) = (self, other);
-                    // SAFETY: the module's rule.
-                    unsafe { $max }
-                }
-                #[inline(always)]
-                fn sum(self) -> f32 {
-                    let $v = self;
-                    // SAFETY: the module's rule.
-                    unsafe { $sum }
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! register {
+    (
+        $name:ident, $lanes:literal, $splat:ident, $add:ident, $mul:ident, $fma:ident,
+        |$a:ident, $b:ident| $max:expr, |$v:ident| $sum:expr,
+        |$halves:ident: $half:ty| [$bf16:expr, $f16:expr]
+    ) => {
+        impl Vector for $name {
+            const LANES: usize = $lanes;
+            #[inline(always)]
+            fn splat(x: f32) -> Self {
+                // SAFETY: the module's rule.
+                unsafe { $splat(x) }
+            }
+            #[inline(always)]
+            unsafe fn load(from: *const f32) -> Self {
+                // SAFETY: the caller's.
+                unsafe { (*from.cast::<Unaligned<$name>>()).0 }
+            }
+            #[inline(always)]
+            unsafe fn load_bf16(from: *const Bf16) -> Self {
+                // SAFETY: the caller's.
+                unsafe {
+                    let $halves = (*from.cast::<Unaligned<$half>>()).0;
+                    $bf16
                 }
             }
-        };
-    }
+            #[inline(always)]
+            unsafe fn load_f16(from: *const F16) -> Self {
+                // SAFETY: the caller's.
+                unsafe {
+                    let $halves = (*from.cast::<Unaligned<$half>>()).0;
+                    $f16
+                }
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut f32) {
+                // SAFETY: the caller's.
+                unsafe { *to.cast::<Unaligned<$name>>() = Unaligned(self) }
+            }
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                // SAFETY: the module's rule.
+                unsafe { $add(self, other) }
+            }
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self {
+                // SAFETY: the module's rule.
+                unsafe { $mul(self, other) }
+            }
+            #[inline(always)]
+            fn fma(self, factor: Self, summand: Self) -> Self {
+                // SAFETY: the module's rule.
+                unsafe { $fma(self, factor, summand) }
+            }
+            #[inline(always)]
+            fn max(self, other: Self) -> Self {
+                let ($a, $b) = (self, other);
+                // SAFETY: the module's rule.
+                unsafe { $max }
+            }
+            #[inline(always)]
+            fn sum(self) -> f32 {
+                let $v = self;
+                // SAFETY: the module's rule.
+                unsafe { $sum }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Bf16, F16, Unaligned, Vector};
+    use std::arch::x86_64::*;
 
     // maxps gives its second operand where one is NaN: a NaN in b survives by itself, one in a is put back.
     register!(
@@ -339,6 +341,46 @@ mod x86 {
             _mm512_cvtph_ps(x)
         ]
     );
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::{Bf16, F16, Unaligned, Vector};
+    use std::arch::aarch64::*;
+    use std::arch::asm;
+
+    register!(
+        float32x4_t,
+        4,
+        vdupq_n_f32,
+        vaddq_f32,
+        vmulq_f32,
+        multiply_add,
+        |a, b| vmaxq_f32(a, b),
+        |v| {
+            let v = vadd_f32(vget_low_f32(v), vget_high_f32(v));
+            vget_lane_f32::<0>(v) + vget_lane_f32::<1>(v)
+        },
+        |x: uint16x4_t| [vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(x))), widened(x)]
+    );
+
+    /// `a * b + c`.
+    #[inline(always)]
+    fn multiply_add(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        // SAFETY: every such processor has it.
+        unsafe { vfmaq_f32(c, a, b) }
+    }
+
+    /// Four f16, exactly. The intrinsic takes a type that is not stable.
+    #[inline(always)]
+    fn widened(halves: uint16x4_t) -> float32x4_t {
+        let wide;
+        // SAFETY: it reads and writes these registers alone.
+        unsafe {
+            asm!("fcvtl {0:v}.4s, {1:v}.4h", out(vreg) wide, in(vreg) halves, options(pure, nomem, nostack))
+        };
+        wide
+    }
 }
 
 /// The registers of an instruction set.
@@ -394,6 +436,20 @@ impl Registers for PortableRegisters {
     type Scalars = PortableScalars;
     type One = Single<PortableScalars>;
     type Four = Pair<Pair<Self::One>>;
+    type Eight = Pair<Self::Four>;
+    type Sixteen = Pair<Self::Eight>;
+    const WIDE_SUMS: usize = 2;
+}
+
+/// NEON.
+#[cfg(target_arch = "aarch64")]
+pub(super) struct NeonRegisters;
+#[cfg(target_arch = "aarch64")]
+impl Registers for NeonRegisters {
+    const ISA: Isa = Isa::Neon;
+    type Scalars = super::math::Fused;
+    type One = Single<super::math::Fused>;
+    type Four = std::arch::aarch64::float32x4_t;
     type Eight = Pair<Self::Four>;
     type Sixteen = Pair<Self::Eight>;
     const WIDE_SUMS: usize = 2;

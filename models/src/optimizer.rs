@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
 use carousel_core::resident::{Input, Output, Resident};
+use carousel_cpu::in_large_pages;
 use carousel_ir::DType;
 use carousel_ir::text::{Options, elaborate, parse_program};
 
@@ -60,12 +61,12 @@ impl Optimizer {
             let function = module.find(name).expect("elaborated functions are there");
             engine.compile(&module, function).unwrap_or_else(|problems| panic!("{OPTIMIZER}: {problems:?}"))
         };
-        let zeros = vec![0.0; values.len()];
+        let zeros = || in_large_pages(vec![0.0; values.len()]);
         Optimizer {
             update: compile("adamw"),
             sum_squares: compile("sum_squares"),
-            moments: [zeros.clone(), zeros.clone()],
-            next: [zeros.clone(), zeros.clone(), zeros],
+            moments: [zeros(), zeros()],
+            next: [zeros(), zeros(), zeros()],
             there: None,
             values,
         }

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use carousel_core::program::Port;
+use carousel_cpu::in_large_pages;
 use carousel_ir::{Axis, Decay, Diagnostic, Graph, Init, Input, Name, Role, Span};
 
 use crate::checkpoint::{TensorRef, TensorSpec};
@@ -104,7 +105,7 @@ impl Layout {
 
     /// The arena as training starts.
     pub fn initial(&self, seed: u64) -> Result<Vec<f32>, InitError> {
-        let mut arena = Vec::with_capacity(self.elements);
+        let mut arena = in_large_pages(Vec::with_capacity(self.elements));
         for p in &self.parameters {
             let axes =
                 p.axes.iter().zip(&p.shape).map(|(name, size)| AxisSize { name: name.clone(), size: *size });

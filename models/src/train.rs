@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use carousel_cpu::in_large_pages;
 use carousel_ir::Module;
 
 use crate::batch::{Batch, Extent};
@@ -165,7 +166,7 @@ impl Trainer {
         Ok(Trainer {
             gradient,
             test,
-            gradients: vec![0.0; elements],
+            gradients: in_large_pages(vec![0.0; elements]),
             partial: vec![0.0; if config.accumulate > 1 { elements } else { 0 }],
             prepared: engine.prepared(&model.training_module()?),
             config,

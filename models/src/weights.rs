@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use carousel_core::backend::Data;
 use carousel_core::program::{Stored, element_bytes, places};
+use carousel_cpu::in_large_pages;
 use carousel_ir::{DType, Name};
 use half::{bf16, f16};
 
@@ -181,10 +182,11 @@ impl<'a> Weights<'a> {
             Half::Bf16 => bf16::from_f32(*x).to_bits(),
             Half::F16 => f16::from_f32(*x).to_bits(),
         };
-        let parts = layout
-            .parameters()
-            .iter()
-            .map(|p| Part::Halves(to, arena[p.range.clone()].iter().map(round).collect()));
+        let parts = layout.parameters().iter().map(|p| {
+            let mut bits = in_large_pages(Vec::with_capacity(p.range.len()));
+            bits.extend(arena[p.range.clone()].iter().map(round));
+            Part::Halves(to, bits)
+        });
         Weights { arena: Cow::Borrowed(&[]), parts: parts.collect(), identity: Identity::new() }
     }
 
@@ -218,7 +220,7 @@ impl<'a> Weights<'a> {
 
     /// All of them as f32, in an arena as the layout says.
     pub fn widened(&self, layout: &Layout) -> Vec<f32> {
-        let mut arena = vec![0.0; layout.elements()];
+        let mut arena = in_large_pages(vec![0.0; layout.elements()]);
         for (at, parameter) in layout.parameters().iter().enumerate() {
             let into = arena[parameter.range.clone()].iter_mut();
             let axes = self.axes(at);

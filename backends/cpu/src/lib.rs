@@ -13,3 +13,4 @@ mod runtime;
 
 pub use executable::{CpuBackend, CpuExecutable, KernelProfile};
 pub use jit::{assembly, clif};
+pub use memory::in_large_pages;

@@ -19,6 +19,46 @@ pub(crate) extern "C" fn prefetch(start: *const u8, rows: usize, stride: isize, 
     }
 }
 
+/// Pieces of memory that will be wanted next, asked for a few lines at a time while there is other work: all at once they
+/// would keep it waiting.
+pub(super) struct Soon {
+    start: *const u8,
+    pieces: usize,
+    stride: isize,
+    bytes: usize,
+    /// Bytes of the first piece that were asked for.
+    at: usize,
+    /// Lines at a time.
+    share: usize,
+}
+
+impl Soon {
+    /// So many pieces of `bytes` bytes, `stride` bytes apart, in that many turns.
+    pub(super) fn new(start: *const u8, pieces: usize, stride: isize, bytes: usize, turns: usize) -> Soon {
+        let lines = pieces.saturating_mul(bytes.div_ceil(LINE));
+        Soon { start, pieces, stride, bytes, at: 0, share: lines.div_ceil(turns.max(1)) }
+    }
+
+    /// Nothing.
+    pub(super) fn nothing() -> Soon {
+        Soon::new(std::ptr::null(), 0, 0, 0, 1)
+    }
+
+    /// One turn.
+    #[inline(always)]
+    pub(super) fn turn(&mut self) {
+        for _ in 0..if self.pieces > 0 { self.share } else { 0 } {
+            line(self.start.wrapping_add(self.at));
+            self.at += LINE;
+            if self.at >= self.bytes {
+                self.at = 0;
+                self.start = self.start.wrapping_offset(self.stride);
+                self.pieces = self.pieces.saturating_sub(1);
+            }
+        }
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(super) fn line(at: *const u8) {

@@ -491,7 +491,7 @@ impl Registers for Avx512Registers {
         unsafe {
             let mut rows = [_mm512_setzero_ps(); 16];
             for j in 0..16 {
-                rows[j] = _mm512_loadu_ps(from.wrapping_offset(j as isize * from_rows));
+                rows[j] = <__m512 as Vector>::load(from.wrapping_offset(j as isize * from_rows));
             }
             let mut pairs = rows;
             for i in 0..8 {
@@ -520,7 +520,7 @@ impl Registers for Avx512Registers {
                 ];
                 for l in 0..4 {
                     let row = to.wrapping_offset((4 * l + q) as isize * to_rows);
-                    _mm512_storeu_ps(row, _mm512_castpd_ps(columns[l]));
+                    _mm512_castpd_ps(columns[l]).store(row);
                 }
             }
         }

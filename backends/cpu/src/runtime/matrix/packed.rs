@@ -6,6 +6,7 @@
 
 use super::{Product, View, resident};
 use crate::runtime::isa::for_every_isa;
+use crate::runtime::prefetch::Soon;
 use crate::runtime::simd::Registers;
 use std::cell::RefCell;
 
@@ -52,10 +53,14 @@ unsafe fn multiply<R: Registers>(p: *const Product) {
                 part: p.part.from(column, inner),
                 ..*p
             };
+            // What the next panel is made of, as it lies where panels, and whole products, go on along the columns.
+            let next = b.wrapping_offset(PANEL[0] as isize * p.b.columns);
+            let apart = p.b.columns.wrapping_mul(size_of::<f32>() as isize);
+            let soon = Soon::new(next.cast(), n, apart, k * size_of::<f32>(), p.m / resident::ROWS);
             // SAFETY: parts of the caller's matrices, and a panel that has room for n columns of k elements.
             unsafe {
                 transpose::<R>(b, p.b.columns, panel, n, k);
-                resident::multiply::<R>(&part);
+                resident::multiply::<R>(&part, soon);
             }
         }
     }

@@ -6,10 +6,14 @@
 
 use super::Product;
 use crate::runtime::isa::for_every_isa;
+use crate::runtime::prefetch::Soon;
 use crate::runtime::simd::{Registers, Vector};
+use std::sync::atomic::{Ordering, compiler_fence};
 
 /// With more rows than this, packing pays.
 const MOST_ROWS: usize = 256;
+/// Rows of a tile, whose sums stay in registers.
+pub(super) const ROWS: usize = 6;
 /// Elements of the largest matrix for which this is the way: half of a second-level cache.
 const LARGEST: usize = 128 << 10;
 
@@ -26,13 +30,20 @@ pub(super) fn suits(p: &Product) -> bool {
 
 for_every_isa!(
     /// The whole product.
-    kernel(product: *const Product) = multiply[]
+    kernel(product: *const Product) = whole[]
 );
 
-/// Blocks of up to 64 columns; in each, tiles of up to 6 rows.
 #[inline(always)]
 // SAFETY (for callers): `p` points to a product that keeps the contract at the top of `matrix`.
-pub(super) unsafe fn multiply<R: Registers>(p: *const Product) {
+unsafe fn whole<R: Registers>(p: *const Product) {
+    // SAFETY: the caller's.
+    unsafe { multiply::<R>(p, Soon::nothing()) }
+}
+
+/// Blocks of up to 64 columns; in each, tiles of up to [`ROWS`] rows, a turn of `soon` after each.
+#[inline(always)]
+// SAFETY (for callers): `p` points to a product that keeps the contract at the top of `matrix`.
+pub(super) unsafe fn multiply<R: Registers>(p: *const Product, mut soon: Soon) {
     // SAFETY: the caller gives a product of his own.
     let p = unsafe { &*p };
     let mut column = 0;
@@ -40,27 +51,27 @@ pub(super) unsafe fn multiply<R: Registers>(p: *const Product) {
     unsafe {
         // Narrower blocks follow the edge of a triangle more closely.
         while R::WIDE_SUMS >= 4 && p.n - column >= 64 && !p.part.is_of_c() {
-            rows::<R::Sixteen, 4>(p, column as isize);
+            rows::<R::Sixteen, 4>(p, column as isize, &mut soon);
             column += 64;
         }
         while R::WIDE_SUMS >= 4 && p.n - column >= 32 {
-            rows::<R::Sixteen, 2>(p, column as isize);
+            rows::<R::Sixteen, 2>(p, column as isize, &mut soon);
             column += 32;
         }
         while p.n - column >= 16 {
-            rows::<R::Eight, 2>(p, column as isize);
+            rows::<R::Eight, 2>(p, column as isize, &mut soon);
             column += 16;
         }
         if p.n - column >= 8 {
-            rows::<R::Eight, 1>(p, column as isize);
+            rows::<R::Eight, 1>(p, column as isize, &mut soon);
             column += 8;
         }
         if p.n - column >= 4 {
-            rows::<R::Four, 1>(p, column as isize);
+            rows::<R::Four, 1>(p, column as isize, &mut soon);
             column += 4;
         }
         while column < p.n {
-            rows::<R::One, 1>(p, column as isize);
+            rows::<R::One, 1>(p, column as isize, &mut soon);
             column += 1;
         }
     }
@@ -68,16 +79,17 @@ pub(super) unsafe fn multiply<R: Registers>(p: *const Product) {
 
 #[inline(always)]
 // SAFETY (for callers): as for the whole product; the part that is asked for must lie inside it.
-unsafe fn rows<V: Vector, const VECTORS: usize>(p: &Product, column: isize) {
+unsafe fn rows<V: Vector, const VECTORS: usize>(p: &Product, column: isize, soon: &mut Soon) {
     let mut row = 0;
     // SAFETY: each call stays within m rows.
     unsafe {
         if p.m == 1 {
             return tile::<V, 1, VECTORS, 2>(p, 0, column);
         }
-        while p.m - row >= 6 {
-            tile::<V, 6, VECTORS, 1>(p, row as isize, column);
-            row += 6;
+        while p.m - row >= ROWS {
+            tile::<V, ROWS, VECTORS, 1>(p, row as isize, column);
+            row += ROWS;
+            soon.turn();
         }
         if p.m - row >= 4 {
             tile::<V, 4, VECTORS, 1>(p, row as isize, column);
@@ -144,6 +156,8 @@ unsafe fn step<V: Vector, const ROWS: usize, const VECTORS: usize>(
         y[v] = unsafe { V::load(b.wrapping_add(v * V::LANES)) };
     }
     for r in 0..ROWS {
+        // One element at a time: taken all at once, as the compiler would have it, they push sums out of the registers.
+        compiler_fence(Ordering::SeqCst);
         // SAFETY: the caller's.
         let x = V::splat(unsafe { *a.wrapping_offset((r as isize).wrapping_mul(a_rows)) });
         for v in 0..VECTORS {

@@ -10,9 +10,11 @@ pub(super) const LINE: usize = 64;
 pub(crate) extern "C" fn prefetch(start: *const u8, rows: usize, stride: isize, bytes: usize) {
     let mut row = start;
     for _ in 0..rows {
+        // From the start of a line on, or the last one would be left out where a row begins inside of one.
+        let before = row.addr() % LINE;
         let mut at = 0usize;
-        while at < bytes {
-            line(row.wrapping_add(at));
+        while at < bytes.wrapping_add(before) {
+            line(row.wrapping_sub(before).wrapping_add(at));
             at = at.wrapping_add(LINE);
         }
         row = row.wrapping_offset(stride);

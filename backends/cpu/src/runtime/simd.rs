@@ -366,14 +366,16 @@ mod arm {
 
     /// `a * b + c`.
     #[inline(always)]
-    fn multiply_add(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
-        // SAFETY: every such processor has it.
+    // SAFETY (for callers): every such processor has it.
+    unsafe fn multiply_add(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        // SAFETY: the caller's.
         unsafe { vfmaq_f32(c, a, b) }
     }
 
     /// Four f16, exactly. The intrinsic takes a type that is not stable.
     #[inline(always)]
-    fn widened(halves: uint16x4_t) -> float32x4_t {
+    // SAFETY (for callers): every such processor has it.
+    unsafe fn widened(halves: uint16x4_t) -> float32x4_t {
         let wide;
         // SAFETY: it reads and writes these registers alone.
         unsafe {

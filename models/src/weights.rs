@@ -21,6 +21,7 @@ use crate::parameters::Layout;
 #[derive(Clone, Debug)]
 pub struct Weights<'a> {
     arena: Cow<'a, [f32]>,
+    halves: Vec<u16>,
     parts: Vec<Part>,
     identity: Identity,
 }
@@ -40,8 +41,8 @@ impl Identity {
 enum Part {
     /// Elements of the arena.
     Arena(Range<usize>),
-    /// 16 bits a number in memory.
-    Halves(Half, Vec<u16>),
+    /// Numbers of 16 bits in memory.
+    Halves(Half, Range<usize>),
     /// Bytes of a file.
     File(Mapped),
 }
@@ -74,7 +75,7 @@ impl<'a> Weights<'a> {
         let arena = arena.into();
         assert_eq!(arena.len(), layout.elements(), "an arena of the layout's length");
         let parts = layout.parameters().iter().map(|p| Part::Arena(p.range.clone())).collect();
-        Weights { arena, parts, identity: Identity::new() }
+        Weights { arena, parts, ..Weights::none() }
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -88,7 +89,8 @@ impl<'a> Weights<'a> {
 
     /// None yet.
     pub(crate) fn none() -> Weights<'static> {
-        Weights { arena: Cow::Borrowed(&[]), parts: Vec::new(), identity: Identity::new() }
+        let (halves, parts) = (Vec::new(), Vec::new());
+        Weights { arena: Cow::Borrowed(&[]), halves, parts, identity: Identity::new() }
     }
 
     /// The next parameter: bytes of a file, if they are such that they can be used where they lie. Whether they were.
@@ -126,8 +128,8 @@ impl<'a> Weights<'a> {
     fn elements_of<'s>(&'s self, part: &'s Part) -> Option<Data<'s>> {
         let Mapped { file, bytes, dtype, .. } = match part {
             Part::Arena(range) => return Some(Data::F32(&self.arena[range.clone()])),
-            Part::Halves(Half::Bf16, bits) => return Some(Data::Bf16(bits)),
-            Part::Halves(Half::F16, bits) => return Some(Data::F16(bits)),
+            Part::Halves(Half::Bf16, range) => return Some(Data::Bf16(&self.halves[range.clone()])),
+            Part::Halves(Half::F16, range) => return Some(Data::F16(&self.halves[range.clone()])),
             Part::File(mapped) => mapped,
         };
         let bytes = file.bytes().get(bytes.clone())?;
@@ -182,12 +184,10 @@ impl<'a> Weights<'a> {
             Half::Bf16 => bf16::from_f32(*x).to_bits(),
             Half::F16 => f16::from_f32(*x).to_bits(),
         };
-        let parts = layout.parameters().iter().map(|p| {
-            let mut bits = in_large_pages(Vec::with_capacity(p.range.len()));
-            bits.extend(arena[p.range.clone()].iter().map(round));
-            Part::Halves(to, bits)
-        });
-        Weights { arena: Cow::Borrowed(&[]), parts: parts.collect(), identity: Identity::new() }
+        let mut halves = in_large_pages(Vec::with_capacity(arena.len()));
+        halves.extend(arena.iter().map(round));
+        let parts = layout.parameters().iter().map(|p| Part::Halves(to, p.range.clone())).collect();
+        Weights { halves, parts, ..Weights::none() }
     }
 
     /// The bits of each number, as it is stored.

@@ -7,7 +7,7 @@
 use super::Product;
 use crate::runtime::isa::for_every_isa;
 use crate::runtime::prefetch::Soon;
-use crate::runtime::simd::{Registers, Vector};
+use crate::runtime::simd::{Registers, Vector, behind};
 use std::sync::atomic::{Ordering, compiler_fence};
 
 /// With more rows than this, packing pays.
@@ -159,7 +159,7 @@ unsafe fn step<V: Vector, const ROWS: usize, const VECTORS: usize>(
         // One element at a time: taken all at once, as the compiler would have it, they push sums out of the registers.
         compiler_fence(Ordering::SeqCst);
         // SAFETY: the caller's.
-        let x = V::splat(unsafe { *a.wrapping_offset((r as isize).wrapping_mul(a_rows)) });
+        let x = V::splat(unsafe { *behind(a.wrapping_offset((r as isize).wrapping_mul(a_rows))) });
         for v in 0..VECTORS {
             sums[r][v] = x.fma(y[v], sums[r][v]);
         }

@@ -140,6 +140,13 @@ impl<'m> Builder<'m> {
         }
     }
 
+    /// Adds what a node of another graph computes, from values of the same types: they are not inferred again.
+    pub fn push_as(&mut self, like: &Node, op: Op, operands: &[ValueId]) -> ValueId {
+        let types = like.types.clone();
+        self.graph.nodes.push(Node { op, operands: operands.into(), types, span: self.span, name: None });
+        ValueId(self.graph.nodes.len() as u32 - 1)
+    }
+
     /// Notes a type error at the current span.
     pub fn problem(&mut self, error: TypeError) {
         let diagnostic = Diagnostic::error(error.code, self.span, error.message);

@@ -519,17 +519,13 @@ fn call_types(context: Context<'_>, function: FunctionId, types: &[&Type]) -> In
         expect(ty, &input.ty, input.name.as_str())?;
     }
     let sizes = callee_sizes(context.axes, graph)?;
-    graph
-        .outputs
-        .iter()
-        .map(|output| {
-            for axis in output.axes.iter() {
-                let size = graph.axes.size(axis).substitute(&|name| sizes.get(&name).cloned());
-                equal_sizes(axis, declared(context, axis)?, axis, &size)?;
-            }
-            Ok(Type { dtype: graph.ty(output.value).dtype, axes: output.axes.clone() })
-        })
-        .collect()
+    let axes: Axes = graph.outputs.iter().flat_map(|output| output.axes.iter()).collect();
+    for axis in axes.iter() {
+        let size = graph.axes.size(axis).substitute(&|name| sizes.get(&name).cloned());
+        equal_sizes(axis, declared(context, axis)?, axis, &size)?;
+    }
+    let types = graph.outputs.iter();
+    Ok(types.map(|o| Type { dtype: graph.ty(o.value).dtype, axes: o.axes.clone() }).collect())
 }
 
 /// What the symbols of a callee's sizes are in the caller: axes have the same names on both sides of a call.

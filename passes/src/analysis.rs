@@ -13,9 +13,10 @@ use crate::proof::Instance;
 use carousel_ir::infer::{Context, infer};
 use carousel_ir::{Axes, Axis, AxisTable, DType, Node, Number, Op, OpKind, Span, Type, Types};
 use egg::{DidMerge, Id};
+use rustc_hash::FxHashMap;
 use smallvec::smallvec;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The e-graph of this crate.
 pub(crate) type Terms = egg::EGraph<Term, Facts>;
@@ -53,7 +54,7 @@ pub(crate) struct Facts {
     /// Operations that rules do not look into, with their types.
     opaque: Vec<(Op, Types)>,
     /// Their numbers by operation.
-    opaque_numbers: HashMap<Op, Vec<u32>>,
+    opaque_numbers: FxHashMap<Op, Vec<u32>>,
     /// The opaque operations that are scales carried by a loop.
     pub(crate) scales: BTreeSet<u32>,
     /// The axes along which what is small beside the rest matters too.
@@ -76,7 +77,7 @@ impl Facts {
         Facts {
             axes,
             opaque: Vec::new(),
-            opaque_numbers: HashMap::new(),
+            opaque_numbers: FxHashMap::default(),
             scales: BTreeSet::new(),
             fine: Axes::none(),
             chunks: BTreeMap::new(),

@@ -7,7 +7,8 @@
 use crate::analysis::Terms;
 use crate::language::{Head, Term};
 use egg::Id;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The chosen term of every class that the roots need.
 pub(crate) type Selection = BTreeMap<Id, Term>;
@@ -30,7 +31,7 @@ pub(crate) fn extract(
     cost: &dyn Fn(Id, &Term) -> f64,
 ) -> Option<(Selection, f64)> {
     let reachable = reach(terms, roots);
-    let index: HashMap<Id, usize> = reachable.iter().enumerate().map(|(i, id)| (*id, i)).collect();
+    let index: FxHashMap<Id, usize> = reachable.iter().enumerate().map(|(i, id)| (*id, i)).collect();
     let words = reachable.len().div_ceil(64);
     let mut users: Vec<Vec<usize>> = vec![Vec::new(); reachable.len()];
     let mut costs: Vec<Vec<f64>> = Vec::with_capacity(reachable.len());
@@ -73,7 +74,7 @@ fn improve(
     terms: &Terms,
     class: Id,
     place: usize,
-    index: &HashMap<Id, usize>,
+    index: &FxHashMap<Id, usize>,
     costs: &[f64],
     words: usize,
     best: &mut [Option<Best>],
@@ -144,7 +145,7 @@ fn reach(terms: &Terms, roots: &[Id]) -> Vec<Id> {
 fn select(
     terms: &Terms,
     roots: &[Id],
-    index: &HashMap<Id, usize>,
+    index: &FxHashMap<Id, usize>,
     best: &[Option<Best>],
 ) -> Option<(Selection, f64)> {
     let (mut selection, mut total) = (Selection::new(), 0.0);

@@ -7,7 +7,8 @@ use crate::language::{is_commutative, same_op};
 use crate::loops::{Pruned, prune};
 use crate::{sums, twins};
 use carousel_ir::{Builder, Graph, Module, Op, OpKind, Scan, ValueId};
-use std::collections::{BTreeMap, HashMap};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 
 /// Removes operations, yields and states that no output needs.
 pub fn dead_code(module: &mut Module) {
@@ -68,7 +69,7 @@ pub(crate) fn live_with_inputs(module: &Module, graph: &Graph) -> Graph {
 fn sweep(module: &Module, graph: &Graph, keep: impl Fn(&Op) -> bool) -> Graph {
     let mut needed = vec![false; graph.nodes.len()];
     let mut results: Vec<Vec<u32>> = vec![Vec::new(); graph.nodes.len()];
-    let mut pruned: HashMap<usize, Pruned> = HashMap::new();
+    let mut pruned: FxHashMap<usize, Pruned> = FxHashMap::default();
     graph.outputs.iter().for_each(|o| needed[o.value.index()] = true);
     for (value, node) in graph.iter().rev() {
         if !needed[value.index()] {
@@ -104,9 +105,11 @@ fn sweep(module: &Module, graph: &Graph, keep: impl Fn(&Op) -> bool) -> Graph {
                 let tuple = node.operands[0].index();
                 let is_scan = matches!(graph.nodes[tuple].op, Op::Scan { .. });
                 let index = if is_scan { results[tuple][*index as usize] } else { *index };
-                builder.push(Op::Proj { index }, &[moved(&node.operands[0])])
+                builder.push_as(node, Op::Proj { index }, &[moved(&node.operands[0])])
             }
-            (op, _) => builder.push(op.clone(), &node.operands.iter().map(moved).collect::<Vec<_>>()),
+            (op, _) => {
+                builder.push_as(node, op.clone(), &node.operands.iter().map(moved).collect::<Vec<_>>())
+            }
         };
         if let Some(name) = node.name {
             builder.name(new, name);
@@ -126,7 +129,7 @@ fn renumber(results: &mut Vec<u32>, new: BTreeMap<u32, u32>) {
 pub(crate) fn shared(module: &Module, graph: &Graph) -> Graph {
     let mut builder = like(module, graph);
     let mut made: Vec<ValueId> = Vec::with_capacity(graph.nodes.len());
-    let mut known: HashMap<(OpKind, u32, Vec<ValueId>), Vec<ValueId>> = HashMap::new();
+    let mut known: FxHashMap<(OpKind, u32, Vec<ValueId>), Vec<ValueId>> = FxHashMap::default();
     for (_, node) in graph.iter() {
         let mut operands: Vec<ValueId> = node.operands.iter().map(|v| made[v.index()]).collect();
         let mut op = node.op.clone();
@@ -150,7 +153,7 @@ pub(crate) fn shared(module: &Module, graph: &Graph) -> Graph {
             continue;
         }
         builder.span = node.span;
-        let new = builder.push(op, &operands);
+        let new = builder.push_as(node, op, &operands);
         if let Some(name) = node.name {
             builder.name(new, name);
         }

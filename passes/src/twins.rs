@@ -10,7 +10,7 @@
 use crate::language::{is_commutative, same_op};
 use carousel_ir::transform::rename_in_op;
 use carousel_ir::{Axis, Builder, Class, Graph, Module, Op, OpKind, ValueId};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// The graph with such values computed once; it must not compute equal values twice.
 pub(crate) fn exchanged(module: &Module, graph: &Graph) -> Graph {
@@ -33,12 +33,12 @@ fn pairs(graph: &Graph) -> Vec<[Axis; 2]> {
 /// The values of a graph by what they compute.
 struct Known<'a> {
     graph: &'a Graph,
-    by_operands: HashMap<(OpKind, Vec<ValueId>), Vec<ValueId>>,
+    by_operands: FxHashMap<(OpKind, Vec<ValueId>), Vec<ValueId>>,
 }
 
 impl Known<'_> {
     fn new(graph: &Graph) -> Known<'_> {
-        let mut by_operands: HashMap<_, Vec<ValueId>> = HashMap::new();
+        let mut by_operands: FxHashMap<_, Vec<ValueId>> = FxHashMap::default();
         for (value, node) in graph.iter() {
             by_operands.entry(key(&node.op, node.operands.to_vec())).or_default().push(value);
         }

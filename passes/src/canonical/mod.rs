@@ -23,7 +23,7 @@ use crate::saturate::{Limits, saturate};
 use crate::trace::{self, GraphTrace, Trace, Tracing};
 use carousel_ir::{Function, Graph, Module, Op, Scan, Type};
 use egg::Id;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 pub(crate) use insert::{Inserted, insert, insert_replacing};
 
@@ -87,7 +87,7 @@ struct Log {
     tracing: Tracing,
     trace: Trace,
     /// By graph: those that compute the same, with what became of each.
-    known: HashMap<Graph, Vec<Known>>,
+    known: FxHashMap<Graph, Vec<Known>>,
 }
 
 struct Known {
@@ -99,7 +99,7 @@ struct Known {
 
 impl Log {
     fn new(tracing: Tracing) -> Log {
-        Log { report: Report::default(), tracing, trace: Trace::default(), known: HashMap::new() }
+        Log { report: Report::default(), tracing, trace: Trace::default(), known: FxHashMap::default() }
     }
 
     /// What became of the same graph before: the same to the last name and span, for these stay in the result.

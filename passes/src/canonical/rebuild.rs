@@ -10,7 +10,7 @@ use crate::extract::Selection;
 use crate::plain;
 use carousel_ir::{Axes, Axis, AxisTable, Builder, Graph, Module, Name, Op, Span, ValueId};
 use egg::Id;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// Where a class came from in the source.
 #[derive(Clone, Copy, Default)]
@@ -28,7 +28,7 @@ pub(super) fn rebuild(
     selection: &Selection,
     inputs: Inputs,
 ) -> Graph {
-    let mut origins: HashMap<Id, Origin> = HashMap::new();
+    let mut origins: FxHashMap<Id, Origin> = FxHashMap::default();
     for ((_, node), value) in graph.iter().zip(inserted) {
         let Some(value) = value else { continue };
         let origin = origins.entry(terms.find(value.class)).or_insert(Origin { span: node.span, name: None });
@@ -39,7 +39,7 @@ pub(super) fn rebuild(
     }
     let empty = Graph { axes: graph.axes.clone(), inputs: graph.inputs.clone(), ..Graph::default() };
     let mut builder = Builder::resume(module, empty);
-    let mut made: HashMap<Id, ValueId> = HashMap::new();
+    let mut made: FxHashMap<Id, ValueId> = FxHashMap::default();
     for (value, node) in graph.iter() {
         let Some(inserted) = &inserted[value.index()] else { continue };
         let class = terms.find(inserted.class);
@@ -80,8 +80,8 @@ fn emit(
     builder: &mut Builder<'_>,
     terms: &Terms,
     selection: &Selection,
-    origins: &HashMap<Id, Origin>,
-    made: &mut HashMap<Id, ValueId>,
+    origins: &FxHashMap<Id, Origin>,
+    made: &mut FxHashMap<Id, ValueId>,
     class: Id,
     span: Span,
 ) {

@@ -24,7 +24,8 @@ use carousel_ir::{
     ValueId,
 };
 use egg::Id;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// How far saturation goes; many times what a linear scan on three levels needs.
 const LIMITS: Limits = Limits { nodes: 60_000, rounds: 12 };
@@ -95,7 +96,8 @@ impl Scan {
                 let Type { dtype, axes } = b.ty(*v);
                 let constant = constant(b.graph(), *v);
                 let is_decay = place == DECAY;
-                let range = if is_decay { range(b.graph(), *v, &mut HashMap::new()) } else { Interval::ANY };
+                let range =
+                    if is_decay { range(b.graph(), *v, &mut Default::default()) } else { Interval::ANY };
                 Operand { dtype: *dtype, axes: axes.iter().collect(), constant, range }
             })
             .collect();
@@ -180,7 +182,7 @@ pub(super) struct Candidate {
 pub(super) struct Candidates<'r> {
     rules: &'r Rules,
     tracing: Tracing,
-    known: HashMap<(Scan, Form), Candidate>,
+    known: FxHashMap<(Scan, Form), Candidate>,
     /// The e-graphs with proofs of what was taken from them, if they are wanted.
     pub(super) trace: Trace,
 }
@@ -188,7 +190,7 @@ pub(super) struct Candidates<'r> {
 impl<'r> Candidates<'r> {
     /// None yet.
     pub(super) fn new(rules: &'r Rules, tracing: Tracing) -> Candidates<'r> {
-        Candidates { rules, tracing, known: HashMap::new(), trace: Trace::default() }
+        Candidates { rules, tracing, known: FxHashMap::default(), trace: Trace::default() }
     }
 
     /// The scan in that form; `function` is where it was met.
@@ -330,20 +332,20 @@ struct Space<'a> {
     terms: &'a Terms,
     plan: &'a Plan,
     /// The classes that are results of linear scans.
-    scans: HashMap<Id, Scanned>,
+    scans: FxHashMap<Id, Scanned>,
     /// The rules that made a term.
-    origins: HashMap<Term, Vec<&'a str>>,
+    origins: FxHashMap<Term, Vec<&'a str>>,
 }
 
 impl<'a> Space<'a> {
     fn new(terms: &'a Terms, plan: &'a Plan, rules: &'a Rules) -> Space<'a> {
-        let mut scans = HashMap::new();
+        let mut scans = FxHashMap::default();
         for class in terms.classes() {
             if let Some(scan) = class.nodes.iter().find_map(|term| scanned(terms, term)) {
                 scans.insert(class.id, scan);
             }
         }
-        let mut origins: HashMap<Term, Vec<&str>> = HashMap::new();
+        let mut origins: FxHashMap<Term, Vec<&str>> = FxHashMap::default();
         for instance in terms.analysis.instances.iter().flatten() {
             for term in &instance.made {
                 origins.entry(settled(terms, term)).or_default().push(rules.get(instance.rule).name());

@@ -12,7 +12,8 @@ use super::sites::{Group, groups};
 use crate::rules::Rules;
 use crate::trace::Tracing;
 use carousel_ir::{FunctionId, Graph, Line, Module, Name, Op, Size};
-use std::collections::{BTreeSet, HashMap};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
 
 /// What a program takes.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -58,7 +59,7 @@ pub trait PriceForms {
 }
 
 /// Bytes by function.
-pub type Held = HashMap<Name, u64>;
+pub type Held = std::collections::HashMap<Name, u64>;
 
 /// What is searched.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +87,7 @@ const SCANNED: [u64; 2] = [16, 64];
 /// The forms that were chosen, as a policy.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Chosen {
-    forms: HashMap<(Name, usize), Form>,
+    forms: FxHashMap<(Name, usize), Form>,
 }
 
 impl ChooseForm for Chosen {
@@ -127,7 +128,7 @@ fn search(
 ) -> (Chosen, FormReport) {
     let mut chosen = Chosen::default();
     let mut report = FormReport::default();
-    let mut searched: HashMap<&Graph, (Name, usize)> = HashMap::new();
+    let mut searched: FxHashMap<&Graph, (Name, usize)> = FxHashMap::default();
     let held = match options.memory_limit {
         Some(_) => held(module, roots, pricer, derived),
         None => Held::new(),

@@ -53,8 +53,8 @@ fn vanishes(graph: &Graph, users: &[Vec<ValueId>], seeds: &HashSet<ValueId>, sta
     true
 }
 
-#[rustfmt::skip]
 /// The degree of a result; `None` where scaled operands do not scale it.
+#[rustfmt::skip]
 fn degree(graph: &Graph, node: &Node, degrees: &HashMap<ValueId, f64>, scaled: &Axes) -> Option<f64> {
     let of = |place: usize| degrees.get(&node.operands[place]).copied().unwrap_or(0.0);
     let zero = |place: usize| graph.is_zero(node.operands[place]);

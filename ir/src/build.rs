@@ -140,9 +140,18 @@ impl<'m> Builder<'m> {
         }
     }
 
-    /// Adds what a node of another graph computes, from values of the same types: they are not inferred again.
-    pub fn push_as(&mut self, like: &Node, op: Op, operands: &[ValueId]) -> ValueId {
-        let types = like.types.clone();
+    /// Adds what a node of `graph` computes. Its types are inferred again only where the axes of an operand lie in another
+    /// order than there.
+    pub fn push_copy(&mut self, graph: &Graph, node: &Node, op: Op, operands: &[ValueId]) -> ValueId {
+        let alike = |a: &Type, b: &Type| a.dtype == b.dtype && a.axes.same_order(&b.axes);
+        let as_there = node.operands.iter().zip(operands).all(|(there, here)| {
+            let (there, here) = (&graph[*there].types, &self.graph[*here].types);
+            there.len() == here.len() && there.iter().zip(here).all(|(a, b)| alike(a, b))
+        });
+        if !as_there || node.operands.len() != operands.len() {
+            return self.push(op, operands);
+        }
+        let types = node.types.clone();
         self.graph.nodes.push(Node { op, operands: operands.into(), types, span: self.span, name: None });
         ValueId(self.graph.nodes.len() as u32 - 1)
     }

@@ -105,11 +105,14 @@ fn sweep(module: &Module, graph: &Graph, keep: impl Fn(&Op) -> bool) -> Graph {
                 let tuple = node.operands[0].index();
                 let is_scan = matches!(graph.nodes[tuple].op, Op::Scan { .. });
                 let index = if is_scan { results[tuple][*index as usize] } else { *index };
-                builder.push_as(node, Op::Proj { index }, &[moved(&node.operands[0])])
+                builder.push_copy(graph, node, Op::Proj { index }, &[moved(&node.operands[0])])
             }
-            (op, _) => {
-                builder.push_as(node, op.clone(), &node.operands.iter().map(moved).collect::<Vec<_>>())
-            }
+            (op, _) => builder.push_copy(
+                graph,
+                node,
+                op.clone(),
+                &node.operands.iter().map(moved).collect::<Vec<_>>(),
+            ),
         };
         if let Some(name) = node.name {
             builder.name(new, name);
@@ -153,7 +156,7 @@ pub(crate) fn shared(module: &Module, graph: &Graph) -> Graph {
             continue;
         }
         builder.span = node.span;
-        let new = builder.push_as(node, op, &operands);
+        let new = builder.push_copy(graph, node, op, &operands);
         if let Some(name) = node.name {
             builder.name(new, name);
         }

@@ -141,14 +141,17 @@ impl<'m> Builder<'m> {
     }
 
     /// Adds what a node of `graph` computes. Its types are inferred again only where the axes of an operand lie in another
-    /// order than there.
+    /// order than there, or where that is to look one up: a tuple has as many results as a model has parameters.
     pub fn push_copy(&mut self, graph: &Graph, node: &Node, op: Op, operands: &[ValueId]) -> ValueId {
         let alike = |a: &Type, b: &Type| a.dtype == b.dtype && a.axes.same_order(&b.axes);
-        let as_there = node.operands.iter().zip(operands).all(|(there, here)| {
-            let (there, here) = (&graph[*there].types, &self.graph[*here].types);
-            there.len() == here.len() && there.iter().zip(here).all(|(a, b)| alike(a, b))
-        });
-        if !as_there || node.operands.len() != operands.len() {
+        let operands_alike = || {
+            node.operands
+                .iter()
+                .zip(operands)
+                .all(|(there, here)| alike(graph.ty(*there), self.graph.ty(*here)))
+        };
+        let is_looked_up = matches!(op, Op::Proj { .. });
+        if is_looked_up || node.operands.len() != operands.len() || !operands_alike() {
             return self.push(op, operands);
         }
         let types = node.types.clone();

@@ -28,11 +28,11 @@ pub(crate) fn apart(cx: &Context<'_>, units: &mut Vec<Unit>, flow: &mut DiGraph<
     for scans in together(cx, units, flow, &cuts) {
         let all = Apart { cx, units, flow, cuts: &cuts, tile }.group(&scans);
         match all {
-            Some(group) => groups.push(own_units(units, flow, group)),
+            Some(group) => groups.push(own_units(cx, units, flow, group)),
             None => {
                 for scan in scans {
                     if let Some(group) = (Apart { cx, units, flow, cuts: &cuts, tile }).group(&[scan]) {
-                        groups.push(own_units(units, flow, group));
+                        groups.push(own_units(cx, units, flow, group));
                     }
                 }
             }
@@ -72,14 +72,16 @@ fn together(cx: &Context<'_>, units: &[Unit], flow: &DiGraph<(), ()>, cuts: &[Cu
     sets
 }
 
-/// Gives a group its own units: those that others need as well are doubled.
-fn own_units(units: &mut Vec<Unit>, flow: &mut DiGraph<(), ()>, mut group: Group) -> Group {
+/// Gives a group its own units: those that others need as well, or the caller, are doubled.
+fn own_units(cx: &Context<'_>, units: &mut Vec<Unit>, flow: &mut DiGraph<(), ()>, mut group: Group) -> Group {
+    let outputs = &cx.frames[0].graph.outputs;
     for at in (0..group.units.len()).rev() {
         let unit = group.units[at];
         let users: Vec<NodeIndex> = flow.neighbors(NodeIndex::new(unit)).collect();
         let (inside, outside): (Vec<NodeIndex>, Vec<NodeIndex>) =
             users.into_iter().partition(|user| group.units.contains(&user.index()));
-        if matches!(units[unit], Unit::Scan(_)) || outside.is_empty() && !inside.is_empty() {
+        let is_output = matches!(units[unit], Unit::Value(value) if outputs.iter().any(|o| o.value == value));
+        if matches!(units[unit], Unit::Scan(_)) || outside.is_empty() && !inside.is_empty() && !is_output {
             continue;
         }
         units.push(units[unit].clone());

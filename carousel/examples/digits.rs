@@ -9,6 +9,7 @@ use std::error::Error;
 use carousel_core::backend::{Data, DataMut, Executable, Tensor};
 use carousel_ir::Module;
 use carousel_ir::text::{ConfigValue, Options, elaborate, parse_program};
+use carousel_models::arena::Arena;
 use carousel_models::compile::{Engine, loss_gradient};
 use carousel_models::config::AdamW;
 use carousel_models::library::bundled;
@@ -133,22 +134,23 @@ pub(crate) fn learn(
         loss_gradient(&module, root, "loss").map_err(|problems| format!("{problems:?}"))?;
     let gradient = Function { executable: compile(&with_gradient, gradient)?, layout: &layout };
     let forward = Function { executable: compile(&module, root)?, layout: &layout };
-    let mut optimizer = Optimizer::new(&engine, layout.initial(0)?);
-    let mut gradients = vec![0.0; layout.elements()];
+    let mut optimizer = Optimizer::new(&engine, &layout, layout.initial(0)?)?;
     let random = Philox::new(0, Stream::Data);
     for step in 0..updates {
         let places = (0..BATCH as u64).map(|row| {
             let [low, high, ..] = random.block_at(step, row);
             below(join(low, high), train.digits.len() as u64) as usize
         });
-        let (loss, _) = gradient.run(&optimizer.values, &train.chosen(places), &mut gradients)?;
+        let mut gradients = vec![0.0; layout.elements()];
+        let (loss, _) = gradient.run(&optimizer.values()?, &train.chosen(places), &mut gradients)?;
+        let gradients = Arena::here(gradients);
         let norm = optimizer.norm(&gradients)?;
         let learning_rate = 5e-3 * (1.0 - step as f64 / updates as f64);
         let update = Update { adamw: &AdamW::default(), step, learning_rate, clip: 1.0 };
-        optimizer.update(&layout, &gradients, norm, update)?;
+        optimizer.update(&gradients, norm, update)?;
         tell(step, loss);
     }
-    accuracy(&forward, &optimizer.values, &kept_back)
+    accuracy(&forward, &optimizer.values()?, &kept_back)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

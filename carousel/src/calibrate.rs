@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 use carousel_core::backend::{DataMut, Executable, Tensor};
 use carousel_core::cost::{Profile, price};
 use carousel_core::program::Program;
+use carousel_core::values::Values;
 use carousel_core::{Target, lower};
 use carousel_cpu::CpuBackend;
 use carousel_ir::DType;
 use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_models::compile::simplified;
-
-use crate::function::Values;
 
 /// A number of a profile, what it is called, and the program that it dominates.
 struct Trial {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use carousel_autodiff as autodiff;
-use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
+use carousel_core::backend::{DataMut, Executable, RunError, Tensor};
 use carousel_core::program::Port;
+use carousel_core::values::Values;
 use carousel_ir::text::{ConfigValue, Failed, Options, elaborate, parse_program};
 use carousel_ir::{DType, RenderStyle};
 use carousel_models::compile::{Engine, derived};
@@ -67,25 +68,6 @@ impl std::error::Error for Error {}
 /// A compiled function.
 pub struct Function {
     executable: Box<dyn Executable>,
-}
-
-/// Elements that the callee allocated.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Values {
-    /// 32-bit floats.
-    F32(Vec<f32>),
-    /// 64-bit floats.
-    F64(Vec<f64>),
-    /// bf16, as bits.
-    Bf16(Vec<u16>),
-    /// f16, as bits.
-    F16(Vec<u16>),
-    /// Signed integers.
-    I32(Vec<i32>),
-    /// Unsigned integers.
-    U32(Vec<u32>),
-    /// Truth values: 0 or -1.
-    Bool(Vec<i32>),
 }
 
 /// A result of [`Function::call`].
@@ -162,68 +144,4 @@ pub fn call(executable: &dyn Executable, inputs: &[Tensor<'_>]) -> Result<Vec<Ou
     executable.run(inputs, &mut outputs)?;
     drop(outputs);
     Ok(results)
-}
-
-impl Values {
-    /// That many zeros.
-    pub fn zeros(dtype: DType, elements: usize) -> Values {
-        match dtype {
-            DType::F32 => Values::F32(vec![0.0; elements]),
-            DType::F64 => Values::F64(vec![0.0; elements]),
-            DType::Bf16 => Values::Bf16(vec![0; elements]),
-            DType::F16 => Values::F16(vec![0; elements]),
-            DType::I32 => Values::I32(vec![0; elements]),
-            DType::U32 => Values::U32(vec![0; elements]),
-            DType::Bool => Values::Bool(vec![0; elements]),
-        }
-    }
-
-    /// The type of an element.
-    pub fn dtype(&self) -> DType {
-        match self {
-            Values::F32(_) => DType::F32,
-            Values::F64(_) => DType::F64,
-            Values::Bf16(_) => DType::Bf16,
-            Values::F16(_) => DType::F16,
-            Values::I32(_) => DType::I32,
-            Values::U32(_) => DType::U32,
-            Values::Bool(_) => DType::Bool,
-        }
-    }
-
-    /// To read from.
-    pub fn as_data(&self) -> Data<'_> {
-        match self {
-            Values::F32(v) => Data::F32(v),
-            Values::F64(v) => Data::F64(v),
-            Values::Bf16(v) => Data::Bf16(v),
-            Values::F16(v) => Data::F16(v),
-            Values::I32(v) => Data::I32(v),
-            Values::U32(v) => Data::U32(v),
-            Values::Bool(v) => Data::Bool(v),
-        }
-    }
-
-    /// To write to.
-    pub fn as_mut(&mut self) -> DataMut<'_> {
-        match self {
-            Values::F32(v) => DataMut::F32(v),
-            Values::F64(v) => DataMut::F64(v),
-            Values::Bf16(v) => DataMut::Bf16(v),
-            Values::F16(v) => DataMut::F16(v),
-            Values::I32(v) => DataMut::I32(v),
-            Values::U32(v) => DataMut::U32(v),
-            Values::Bool(v) => DataMut::Bool(v),
-        }
-    }
-
-    /// The elements, if they are f32.
-    pub fn f32(&self) -> Option<&[f32]> {
-        if let Values::F32(values) = self { Some(values) } else { None }
-    }
-
-    /// The elements, if they are f64.
-    pub fn f64(&self) -> Option<&[f64]> {
-        if let Values::F64(values) = self { Some(values) } else { None }
-    }
 }

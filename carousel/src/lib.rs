@@ -37,6 +37,7 @@ pub mod gradcheck;
 pub mod tensors;
 
 pub use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
+pub use carousel_core::values::Values;
 pub use carousel_ir as ir;
 pub use carousel_models as models;
-pub use function::{CompileOptions, Error, Function, Gradient, Output, Values, compile};
+pub use function::{CompileOptions, Error, Function, Gradient, Output, compile};

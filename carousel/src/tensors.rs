@@ -5,10 +5,11 @@ use std::io::Write;
 use std::path::Path;
 
 use carousel_core::backend::Data;
+use carousel_core::values::Values;
 use carousel_ir::DType;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::function::{Output, Values};
+use crate::function::Output;
 
 /// A tensor of a file.
 #[derive(Clone, PartialEq, Debug)]
@@ -67,26 +68,10 @@ fn elements(dtype: Dtype, bytes: &[u8]) -> Result<Values, String> {
     })
 }
 
-impl Values {
-    /// The same numbers in another float dtype, rounded; integers and truth values stay as they are.
-    pub fn to_float(&self, dtype: DType) -> Values {
-        let wide: Vec<f64> = match self {
-            Values::F32(v) => v.iter().map(|x| f64::from(*x)).collect(),
-            Values::F64(v) => v.clone(),
-            Values::Bf16(v) => v.iter().map(|x| half::bf16::from_bits(*x).to_f64()).collect(),
-            Values::F16(v) => v.iter().map(|x| half::f16::from_bits(*x).to_f64()).collect(),
-            Values::I32(_) | Values::U32(_) | Values::Bool(_) => return self.clone(),
-        };
-        match dtype {
-            DType::F32 => Values::F32(wide.into_iter().map(|x| x as f32).collect()),
-            DType::F64 => Values::F64(wide),
-            DType::Bf16 => {
-                Values::Bf16(wide.into_iter().map(|x| half::bf16::from_f64(x).to_bits()).collect())
-            }
-            DType::F16 => Values::F16(wide.into_iter().map(|x| half::f16::from_f64(x).to_bits()).collect()),
-            DType::I32 | DType::U32 | DType::Bool => self.clone(),
-        }
-    }
+/// The same numbers in another float dtype, rounded; integers and truth values stay as they are.
+pub fn to_float(values: &Values, dtype: DType) -> Values {
+    let can = values.dtype().is_float() && dtype.is_float();
+    if can { Values::from_numbers(dtype, values.numbers()) } else { values.clone() }
 }
 
 /// Writes tensors to a file: to a temporary name first, which is then renamed.

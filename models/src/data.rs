@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use carousel_ir::text::Failed;
 
+use crate::arena::Parameters;
 use crate::batch::{Batch, Extent, next_batch, training_batch, windows};
 use crate::compile::Engine;
 use crate::config::TrainingConfig;
@@ -14,7 +15,6 @@ use crate::evaluate::{EvaluateError, Evaluation, evaluate};
 use crate::model::{LanguageFunction, Model};
 use crate::task::Task;
 use crate::tokenizer::Tokenizer;
-use crate::weights::Weights;
 
 /// A text with the part of it that is held back, or a task.
 #[derive(Clone)]
@@ -111,10 +111,10 @@ impl Data {
     }
 
     /// How well a model does on that much of the held-back text, or of the test.
-    pub fn evaluate(
+    pub fn evaluate<'p>(
         &self,
         function: &LanguageFunction,
-        parameters: &Weights<'_>,
+        parameters: impl Into<Parameters<'p>>,
         config: &TrainingConfig,
         extent: Extent,
     ) -> Result<Evaluation, EvaluateError> {

@@ -2,6 +2,7 @@
 
 use carousel_core::backend::{DataMut, RunError};
 
+use crate::arena::Parameters;
 use crate::batch::{Batch, Extent, validation_batches};
 use crate::corpus::{Part, TextError};
 use crate::model::{LanguageFunction, Predictor, Reading};
@@ -86,14 +87,14 @@ impl std::fmt::Display for Evaluation {
 }
 
 /// The mean loss over consecutive windows of the text, each from a fresh state, in batches of `rows`.
-pub fn evaluate(
+pub fn evaluate<'p>(
     loss: &LanguageFunction,
-    parameters: &Weights<'_>,
+    parameters: impl Into<Parameters<'p>>,
     part: &Part,
     rows: usize,
     extent: Extent,
 ) -> Result<Evaluation, EvaluateError> {
-    let (mut total, mut tokens) = (0.0, 0);
+    let (parameters, mut total, mut tokens) = (parameters.into(), 0.0, 0);
     for batch in validation_batches(part, rows, extent) {
         let batch = batch?;
         let reading = Reading { batch: &batch, seed: 0, step: 0 };
@@ -133,9 +134,9 @@ pub fn evaluate_carried(
 }
 
 /// What the model answers where the batch has labels, row by row: the sum of the losses in nats, and how many are right.
-pub fn answers(
+pub fn answers<'p>(
     logits: &LanguageFunction,
-    parameters: &Weights<'_>,
+    parameters: impl Into<Parameters<'p>>,
     batch: &Batch,
 ) -> Result<Vec<(f64, Answers)>, RunError> {
     let vocabulary = logits.outputs()[0].sizes.last().and_then(|size| size.known()).unwrap_or_default();

@@ -5,6 +5,7 @@
 //! `.xl` files), [`compile`](mod@compile) (the pipeline), [`forms`], [`model`], [`parameters`], [`optimizer`], [`train`],
 //! [`evaluate`](mod@evaluate), [`generate`](mod@generate).
 
+pub mod arena;
 pub mod batch;
 pub mod checkpoint;
 pub mod compile;
@@ -16,6 +17,7 @@ pub mod explain;
 pub mod external;
 pub mod files;
 pub mod forms;
+pub mod function;
 pub mod generate;
 pub mod hash;
 pub mod init;

@@ -3,24 +3,24 @@
 
 use std::collections::BTreeMap;
 
-use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
-use carousel_core::program::{Port, Stored};
+use carousel_core::backend::{DataMut, RunError};
+use carousel_core::program::Stored;
 use carousel_ir::text::ast::{ConfigDeclaration, Expr, ExprKind};
 use carousel_ir::text::{ConfigValue, Failed, Options, Program, elaborate, print};
 use carousel_ir::{Axes, Axis, Diagnostic, FunctionId, FunctionKind, Module, Name, Residuals, Span};
-use carousel_passes::carry::{FRESH, NEXT, NOT_IN_PIECES, STATE, Summaries};
-use carousel_passes::documents::{STARTS, documents};
-use carousel_passes::forms::FormReport;
+use carousel_passes::carry::{NEXT, NOT_IN_PIECES, Summaries};
+use carousel_passes::documents::documents;
 
 use crate::batch::Batch;
-use crate::checkpoint::TensorSpec;
 use crate::compile::{CompiledFunction, Engine, loss_gradient};
 use crate::config::ParameterValue;
 use crate::hash::fnv1a;
 use crate::library::ModelSource;
 use crate::parameters::Layout;
-use crate::piece::{Memory, Reader, shape_of};
+use crate::piece::{Memory, Reader};
 use crate::weights::Weights;
+
+pub use crate::function::{LanguageFunction, Reading};
 
 /// The function that gives logits\[b, s, vocab\] for tokens\[b, s\].
 pub const LOGITS: &str = "lm";
@@ -245,7 +245,7 @@ impl Model {
     ) -> Result<LanguageFunction, Failed> {
         let CompiledFunction { executable, forms } =
             compile().map_err(|diagnostics| self.failed(diagnostics))?;
-        Ok(LanguageFunction { executable, forms, layout: self.layout.clone() })
+        Ok(LanguageFunction::new(executable, forms, self.layout.clone()))
     }
 }
 
@@ -345,163 +345,6 @@ impl Text<'_> {
         let mut logits = self.logits(parameters, piece)?;
         let vocabulary = logits.len() / piece.len().max(1);
         Ok(logits.split_off(logits.len() - vocabulary))
-    }
-}
-
-/// A compiled function of a language model: its inputs are parameters, tokens, labels, where documents begin if there are
-/// several, and where the model has random streams, seed and step.
-pub struct LanguageFunction {
-    executable: Box<dyn Executable>,
-    forms: FormReport,
-    layout: Layout,
-}
-
-/// The shape of a state and its elements.
-type StateValues = (Vec<u64>, Vec<f32>);
-
-/// What a run of a [`LanguageFunction`] reads beside the parameters.
-#[derive(Clone, Copy, Debug)]
-pub struct Reading<'a> {
-    /// Tokens and labels.
-    pub batch: &'a Batch,
-    /// Seed of the random streams.
-    pub seed: u64,
-    /// Step of the random streams.
-    pub step: u64,
-}
-
-impl LanguageFunction {
-    /// What comes out.
-    pub fn outputs(&self) -> &[Port] {
-        self.executable.outputs()
-    }
-
-    /// The forms of its linear scans, and why these.
-    pub fn forms(&self) -> &FormReport {
-        &self.forms
-    }
-
-    /// The most memory that a run has needed beside inputs and outputs, in bytes.
-    pub fn peak_bytes(&self) -> u64 {
-        self.executable.peak_bytes()
-    }
-
-    /// Runs the function on parameters that are stored as it was compiled for.
-    pub fn run(
-        &self,
-        parameters: &Weights<'_>,
-        reading: Reading<'_>,
-        outputs: &mut [DataMut<'_>],
-    ) -> Result<(), RunError> {
-        self.run_from(&Memory::empty(reading.batch.rows), parameters, reading, outputs)
-    }
-
-    fn run_from(
-        &self,
-        memory: &Memory,
-        parameters: &Weights<'_>,
-        reading: Reading<'_>,
-        outputs: &mut [DataMut<'_>],
-    ) -> Result<(), RunError> {
-        let shape = [reading.batch.rows as u64, reading.batch.context as u64];
-        let shapes: Vec<Vec<u64>> =
-            self.layout.parameters().iter().map(|p| p.shape.iter().map(|n| *n as u64).collect()).collect();
-        let (seed, step) = ([reading.seed as u32], [reading.step as u32]);
-        let begins = |at: usize| reading.batch.starts.get(at) == Some(&true);
-        let starts: Vec<i32> = (0..reading.batch.inputs.len()).map(|at| -i32::from(begins(at))).collect();
-        let fresh = [-i32::from(memory.is_empty())];
-        let given = self.states(memory, reading.batch)?;
-        let mut states = given.iter();
-        let inputs = self.executable.inputs().iter().map(|port| {
-            let place = self.layout.parameters().iter().position(|p| p.name == port.name);
-            Ok(match (place, port.name.as_str()) {
-                (Some(at), _) => Tensor { data: parameters.data(at), shape: &shapes[at] },
-                (None, "tokens") => Tensor { data: Data::I32(&reading.batch.inputs), shape: &shape },
-                (None, "labels") => Tensor { data: Data::I32(&reading.batch.labels), shape: &shape },
-                (None, STARTS) => Tensor { data: Data::Bool(&starts), shape: &shape },
-                (None, "seed") => Tensor { data: Data::U32(&seed), shape: &[] },
-                (None, "step") => Tensor { data: Data::U32(&step), shape: &[] },
-                (None, FRESH) => Tensor { data: Data::Bool(&fresh), shape: &[] },
-                (None, name) if name.starts_with(STATE) => {
-                    let (shape, values) = states.next().expect("there is one for each input");
-                    Tensor { data: Data::F32(values), shape }
-                }
-                (None, _) => {
-                    let message = "a language model takes tokens, labels, seed and step only".to_string();
-                    return Err(RunError::Shape { name: port.name, message });
-                }
-            })
-        });
-        let inputs: Vec<Tensor<'_>> = inputs.collect::<Result<_, _>>()?;
-        self.executable.run(&inputs, outputs)
-    }
-
-    /// The states of a memory with their shapes, in the order of inputs; zeros where nothing was read.
-    fn states(&self, memory: &Memory, batch: &Batch) -> Result<Vec<StateValues>, RunError> {
-        let ports = self.executable.inputs().iter().filter(|port| port.name.as_str().starts_with(STATE));
-        let remembered = memory.states()?;
-        let states = ports.enumerate().map(|(at, port)| {
-            let shape = shape_of(port, batch.rows, batch.context)?;
-            let zeros = || vec![0.0; shape.iter().product::<u64>() as usize];
-            let values = remembered.get(at).cloned().unwrap_or_else(zeros);
-            Ok((shape, values))
-        });
-        states.collect()
-    }
-
-    /// What is carried from one batch to the next: names and shapes of the states.
-    pub fn carried(&self, rows: usize, context: usize) -> Result<Vec<TensorSpec>, RunError> {
-        let ports = self.executable.inputs().iter().filter(|port| port.name.as_str().starts_with(STATE));
-        let spec = |port: &Port| {
-            let shape = shape_of(port, rows, context)?.into_iter().map(|n| n as usize).collect();
-            Ok(TensorSpec { name: port.name.to_string(), shape })
-        };
-        ports.map(spec).collect()
-    }
-
-    /// Runs a function whose outputs are the scalar `loss` and, if `gradients` is given, gradients, which go there: an
-    /// arena like that of the parameters.
-    pub fn loss(
-        &self,
-        parameters: &Weights<'_>,
-        reading: Reading<'_>,
-        gradients: Option<&mut [f32]>,
-    ) -> Result<f32, RunError> {
-        self.carried_loss(parameters, reading, gradients, &mut Memory::empty(reading.batch.rows))
-    }
-
-    /// The same of a batch that goes on where the memory ends, which then ends with the batch.
-    pub fn carried_loss(
-        &self,
-        parameters: &Weights<'_>,
-        reading: Reading<'_>,
-        gradients: Option<&mut [f32]>,
-        memory: &mut Memory,
-    ) -> Result<f32, RunError> {
-        let mut loss = [0.0];
-        let mut loss_part = Some(&mut loss[..]);
-        let mut next: Vec<Vec<f32>> =
-            self.states(memory, reading.batch)?.into_iter().map(|(_, values)| values).collect();
-        let mut next_parts = next.iter_mut();
-        let mut parts =
-            gradients.map(|arena| self.layout.gradients(self.outputs(), arena)).unwrap_or_default();
-        parts.resize_with(self.outputs().len(), || None);
-        let outputs = self.outputs().iter().zip(parts).map(|(port, part)| match (part, port.name.as_str()) {
-            (Some(part), _) => Ok(DataMut::F32(part)),
-            (None, "loss") => Ok(DataMut::F32(loss_part.take().unwrap_or_default())),
-            (None, name) if name.starts_with(NEXT) => {
-                Ok(DataMut::F32(next_parts.next().expect("there is one for each input")))
-            }
-            (None, _) => {
-                let message = "a loss function gives the loss and gradients only".to_string();
-                Err(RunError::Shape { name: port.name, message })
-            }
-        });
-        let mut outputs: Vec<DataMut<'_>> = outputs.collect::<Result<_, _>>()?;
-        self.run_from(memory, parameters, reading, &mut outputs)?;
-        drop(outputs);
-        memory.set(next);
-        Ok(loss[0])
     }
 }
 

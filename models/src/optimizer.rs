@@ -1,16 +1,14 @@
 //! AdamW over the arena of parameters: the update written in `.xl`, compiled like everything else, one pass a group.
 //!
-//! Moments stay where the update computes; who wants to save them gets them.
+//! Values, moments and gradients stay where the update computes; who wants to see them gets them.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
-use carousel_core::resident::{Input, Output, Resident};
-use carousel_cpu::in_large_pages;
-use carousel_ir::DType;
+use carousel_core::resident::{Input, Output};
 use carousel_ir::text::{Options, elaborate, parse_program};
 
+use crate::arena::Arena;
 use crate::compile::Engine;
 use crate::config::AdamW;
 use crate::library::{OPTIMIZER, bundled};
@@ -21,19 +19,12 @@ use crate::parameters::Layout;
 pub struct Optimizer {
     update: Box<dyn Executable>,
     sum_squares: Box<dyn Executable>,
-    /// The parameters.
-    pub values: Vec<f32>,
-    /// First and second moments, if they are not elsewhere.
-    moments: [Vec<f32>; 2],
-    next: [Vec<f32>; 3],
-    /// For each group the moments, and room for the next ones, if the update computes elsewhere.
-    there: Option<[Turn; 2]>,
-}
-
-/// First and second moments, and where the next ones go.
-struct Turn {
-    now: [Box<dyn Resident>; 2],
-    next: [Box<dyn Resident>; 2],
+    weighted_sum: Box<dyn Executable>,
+    layout: Layout,
+    values: Arena,
+    /// First and second moments.
+    moments: [Arena; 2],
+    next: [Arena; 3],
 }
 
 /// What one update depends on beside the gradients.
@@ -50,84 +41,115 @@ pub struct Update<'a> {
 }
 
 impl Optimizer {
-    /// Compiles the update for parameters with these values; moments are 0.
-    pub fn new(engine: &Engine, values: Vec<f32>) -> Optimizer {
+    /// Compiles the update for parameters with these values, which lie as the layout says; moments are 0.
+    ///
+    /// # Errors
+    /// If there is no room for them where the update computes.
+    pub fn new(engine: &Engine, layout: &Layout, values: Vec<f32>) -> Result<Optimizer, RunError> {
         let text = bundled(OPTIMIZER).expect("the optimiser is built in");
         let program = parse_program(OPTIMIZER, text, &|path| Err(format!("no file `{path}`")));
         let program = program.unwrap_or_else(|f| panic!("{OPTIMIZER}: {:?}", f.diagnostics));
-        let module = elaborate(&program, &["adamw", "sum_squares"], &Options::default())
+        let module = elaborate(&program, &["adamw", "sum_squares", "weighted_sum"], &Options::default())
             .unwrap_or_else(|problems| panic!("{OPTIMIZER}: {problems:?}"));
         let compile = |name: &str| {
             let function = module.find(name).expect("elaborated functions are there");
             engine.compile(&module, function).unwrap_or_else(|problems| panic!("{OPTIMIZER}: {problems:?}"))
         };
-        let zeros = || in_large_pages(vec![0.0; values.len()]);
-        Optimizer {
-            update: compile("adamw"),
+        let update = compile("adamw");
+        let zeros = || Arena::zeros(&*update, layout);
+        Ok(Optimizer {
             sum_squares: compile("sum_squares"),
-            moments: [zeros(), zeros()],
-            next: [zeros(), zeros(), zeros()],
-            there: None,
-            values,
-        }
+            weighted_sum: compile("weighted_sum"),
+            layout: layout.clone(),
+            moments: [zeros()?, zeros()?],
+            next: [zeros()?, zeros()?, zeros()?],
+            values: Arena::of(&*update, layout, values)?,
+            update,
+        })
+    }
+
+    /// Zeros where the update computes, for gradients.
+    ///
+    /// # Errors
+    /// If there is no room.
+    pub fn zeros(&self) -> Result<Arena, RunError> {
+        Arena::zeros(&*self.update, &self.layout)
+    }
+
+    /// The parameters where they are, for the functions of a model.
+    pub fn parameters(&self) -> &Arena {
+        &self.values
+    }
+
+    /// The parameters, fetched if they are elsewhere.
+    ///
+    /// # Errors
+    /// If they cannot be fetched.
+    pub fn values(&self) -> Result<Cow<'_, [f32]>, RunError> {
+        self.values.values(&self.layout)
     }
 
     /// First and second moments.
-    pub fn moments(&self, layout: &Layout) -> Result<[Cow<'_, [f32]>; 2], RunError> {
+    ///
+    /// # Errors
+    /// If they cannot be fetched.
+    pub fn moments(&self) -> Result<[Cow<'_, [f32]>; 2], RunError> {
         let [first, second] = &self.moments;
-        let Some(there) = &self.there else { return Ok([first.into(), second.into()]) };
-        let fetch = |which: usize| {
-            let mut moments = vec![0.0; self.values.len()];
-            for (turn, range) in there.iter().zip(layout.groups()) {
-                turn.now[which].read(DataMut::F32(&mut moments[range]))?;
-            }
-            Ok::<_, RunError>(Cow::Owned(moments))
-        };
-        Ok([fetch(0)?, fetch(1)?])
+        Ok([first.values(&self.layout)?, second.values(&self.layout)?])
     }
 
-    /// Goes on from these moments.
-    pub fn set_moments(&mut self, moments: [Vec<f32>; 2]) {
-        (self.moments, self.there) = (moments, None);
-    }
-
-    /// Moments where the update computes.
-    fn sent(&self, layout: &Layout) -> Result<[Turn; 2], RunError> {
-        let room = |range: &Range<usize>| self.update.resident(DType::F32, range.len() as u64);
-        let send = |range: &Range<usize>| {
-            let mut now = [room(range)?, room(range)?];
-            for (there, here) in now.iter_mut().zip(&self.moments) {
-                there.write(Data::F32(&here[range.clone()]))?;
-            }
-            Ok::<_, RunError>(Turn { now, next: [room(range)?, room(range)?] })
-        };
-        let [decayed, free] = layout.groups();
-        Ok([send(&decayed)?, send(&free)?])
+    /// Goes on from these parameters and moments.
+    ///
+    /// # Errors
+    /// If they cannot be sent.
+    pub fn resume(&mut self, values: Vec<f32>, moments: [Vec<f32>; 2]) -> Result<(), RunError> {
+        self.values.set(&self.layout, values)?;
+        let moments = self.moments.iter_mut().zip(moments);
+        moments.into_iter().try_for_each(|(arena, moments)| arena.set(&self.layout, moments))
     }
 
     /// The norm of all gradients together.
-    pub fn norm(&self, gradients: &[f32]) -> Result<f64, RunError> {
-        let mut total = [0f32];
-        let shape = [gradients.len() as u64];
-        let input = Tensor { data: Data::F32(gradients), shape: &shape };
-        self.sum_squares.run(&[input], &mut [DataMut::F32(&mut total)])?;
-        Ok(f64::from(total[0]).sqrt())
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub fn norm(&self, gradients: &Arena) -> Result<f64, RunError> {
+        let mut squares = 0.0;
+        for group in 0..2 {
+            let (mut total, shape) = ([0f32], gradients.shape(&self.layout, group));
+            let input = gradients.input(&self.layout, group, &shape);
+            let mut outputs = [Output::Passed(DataMut::F32(&mut total))];
+            self.sum_squares.run_resident(&[input], &mut outputs)?;
+            squares += f64::from(total[0]);
+        }
+        Ok(squares.sqrt())
+    }
+
+    /// Adds gradients up: `sum` becomes that many times `sum` and `more`.
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub fn accumulate(&mut self, sum: &mut Arena, more: &Arena, times: [f32; 2]) -> Result<(), RunError> {
+        // The next values are not written before the update.
+        let [room, _, _] = &mut self.next;
+        let times = times.map(|x| [x]);
+        for group in 0..2 {
+            let shape = sum.shape(&self.layout, group);
+            let [a, b] = [&*sum, more].map(|arena| arena.input(&self.layout, group, &shape));
+            let [of_a, of_b] = times.each_ref().map(|x| scalar(x));
+            self.weighted_sum.run_resident(&[a, b, of_a, of_b], &mut [room.output(&self.layout, group)])?;
+        }
+        std::mem::swap(room, sum);
+        Ok(())
     }
 
     /// One update. `norm` is that of the gradients, which are scaled down if it is above the limit.
-    pub fn update(
-        &mut self,
-        layout: &Layout,
-        gradients: &[f32],
-        norm: f64,
-        with: Update<'_>,
-    ) -> Result<(), RunError> {
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub fn update(&mut self, gradients: &Arena, norm: f64, with: Update<'_>) -> Result<(), RunError> {
         let scale = if with.clip > 0.0 { (with.clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
         let correction = |beta: f64| 1.0 - beta.powf(with.step as f64 + 1.0);
-        if self.update.is_elsewhere() && self.there.is_none() {
-            self.there = Some(self.sent(layout)?);
-        }
-        for (group, range) in layout.groups().into_iter().enumerate() {
+        for (group, range) in self.layout.groups().into_iter().enumerate() {
             let decay = if group == 0 { with.adamw.weight_decay } else { 0.0 };
             if range.is_empty() {
                 continue;
@@ -143,35 +165,22 @@ impl Optimizer {
                 correction(with.adamw.beta2),
             ]
             .map(|x| [x as f32]);
-            let shape = [range.len() as u64];
-            let vectors = [&self.values[..], gradients, &self.moments[0], &self.moments[1]];
-            let vectors = vectors.map(|v| Tensor { data: Data::F32(&v[range.clone()]), shape: &shape });
-            let scalars = scalars.iter().map(|s| Tensor { data: Data::F32(s), shape: &[] });
-            let Some(there) = &mut self.there else {
-                let inputs: Vec<Tensor<'_>> = vectors.into_iter().chain(scalars).collect();
-                let mut outputs = self.next.each_mut().map(|v| DataMut::F32(&mut v[range.clone()]));
-                self.update.run(&inputs, &mut outputs)?;
-                continue;
-            };
-            let Turn { now, next } = &mut there[group];
-            let [values, gradients, _, _] = vectors.map(Input::Passed);
-            let moments = now.each_ref().map(|m| Input::Resident { memory: &**m, shape: &shape });
-            let inputs = [values, gradients].into_iter().chain(moments).chain(scalars.map(Input::Passed));
-            let inputs: Vec<Input<'_>> = inputs.collect();
-            let [first, second] = next;
-            let values = Output::Passed(DataMut::F32(&mut self.next[0][range.clone()]));
-            let mut outputs = [values, Output::Resident(&mut **first), Output::Resident(&mut **second)];
+            let shape = self.values.shape(&self.layout, group);
+            let [first, second] = &self.moments;
+            let vectors = [&self.values, gradients, first, second];
+            let vectors = vectors.map(|arena| arena.input(&self.layout, group, &shape));
+            let inputs: Vec<Input<'_>> = vectors.into_iter().chain(scalars.iter().map(scalar)).collect();
+            let mut outputs = self.next.each_mut().map(|arena| arena.output(&self.layout, group));
             self.update.run_resident(&inputs, &mut outputs)?;
         }
         let [values, first, second] = &mut self.next;
         std::mem::swap(&mut self.values, values);
-        match &mut self.there {
-            Some(there) => there.iter_mut().for_each(|turn| std::mem::swap(&mut turn.now, &mut turn.next)),
-            None => {
-                std::mem::swap(&mut self.moments[0], first);
-                std::mem::swap(&mut self.moments[1], second);
-            }
-        }
+        std::mem::swap(&mut self.moments[0], first);
+        std::mem::swap(&mut self.moments[1], second);
         Ok(())
     }
+}
+
+fn scalar(value: &[f32; 1]) -> Input<'_> {
+    Input::Passed(Tensor { data: Data::F32(value), shape: &[] })
 }

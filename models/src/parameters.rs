@@ -141,12 +141,22 @@ impl Layout {
     /// Mutable parts of an arena for the outputs `grad.NAME` of an executable, in the order of those outputs; other
     /// outputs get `None`.
     pub fn gradients<'a>(&self, outputs: &[Port], mut arena: &'a mut [f32]) -> Vec<Option<&'a mut [f32]>> {
-        let mut parts: Vec<Option<&'a mut [f32]>> = Vec::new();
+        let mut parts = Vec::with_capacity(self.parameters.len());
         for p in &self.parameters {
             let (part, rest) = arena.split_at_mut(p.range.len());
-            parts.push(Some(part));
+            parts.push(part);
             arena = rest;
         }
+        self.of_gradients(outputs, parts)
+    }
+
+    /// What belongs to each parameter, in the order of the outputs `grad.NAME`; other outputs get `None`.
+    pub(crate) fn of_gradients<T>(
+        &self,
+        outputs: &[Port],
+        parts: impl IntoIterator<Item = T>,
+    ) -> Vec<Option<T>> {
+        let mut parts: Vec<Option<T>> = parts.into_iter().map(Some).collect();
         let of = |port: &Port| port.name.as_str().strip_prefix("grad.").map(Name::new);
         let place = |name| self.parameters.iter().position(|p| p.name == name);
         outputs.iter().map(|port| of(port).and_then(place).and_then(|at| parts[at].take())).collect()

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use mqar::Mqar;
 pub use parity::Parity;
 
+use crate::arena::Parameters;
 use crate::batch::Batch;
 use crate::config::Problem;
 use crate::corpus::TextIdentity;
@@ -23,7 +24,6 @@ use crate::evaluate::{Answers, Evaluation, answers};
 use crate::hash::fnv1a;
 use crate::model::LanguageFunction;
 use crate::philox::{Philox, Stream, below, join};
-use crate::weights::Weights;
 
 /// A task, `[task.NAME]` in a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -141,14 +141,15 @@ impl Task {
     }
 
     /// How well a model does the test, or at most so many examples of it.
-    pub fn evaluate(
+    pub fn evaluate<'p>(
         &self,
         logits: &LanguageFunction,
-        parameters: &Weights<'_>,
+        parameters: impl Into<Parameters<'p>>,
         rows: usize,
         most: Option<usize>,
         context: usize,
     ) -> Result<Evaluation, RunError> {
+        let parameters = parameters.into();
         let (mut loss, mut all, mut by_size) = (0.0, Answers::default(), Vec::<(usize, Answers)>::new());
         for (sizes, batch) in self.tests(rows, most, context) {
             for (size, (surprise, found)) in sizes.into_iter().zip(answers(logits, parameters, &batch)?) {

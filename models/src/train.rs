@@ -9,13 +9,15 @@ mod diagnosis;
 mod error;
 mod record;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use carousel_cpu::in_large_pages;
+use carousel_core::backend::RunError;
 use carousel_ir::Module;
 
+use crate::arena::Arena;
 use crate::batch::{Batch, Extent};
 use crate::checkpoint::{
     self, Best, Checkpoint, Manifest, NO_TOKENIZER, Snapshot, TensorRef, TensorSpec, Unlogged,
@@ -31,7 +33,6 @@ use crate::optimizer::{Optimizer, Update};
 use crate::piece::Memory;
 use crate::progress::{Display, Progress};
 use crate::tokenizer::{ByteTokenizer, FileTokenizer, Tokenizer};
-use crate::weights::Weights;
 pub use error::TrainError;
 use record::Recorder;
 
@@ -60,9 +61,9 @@ pub struct Trainer {
     gradient: LanguageFunction,
     test: LanguageFunction,
     optimizer: Optimizer,
-    gradients: Vec<f32>,
+    gradients: Arena,
     /// The gradients of one of several batches of a step.
-    partial: Vec<f32>,
+    partial: Option<Arena>,
     /// What the model remembers of the windows before, for each of the batches of a step.
     memories: Vec<Memory>,
     /// The equations as gradients were taken of them.
@@ -121,7 +122,7 @@ impl Trainer {
             let (origin, vocabulary) = (data.origin_of_tokens(), model.vocabulary());
             return Err(TrainError::Vocabulary { origin, tokens, vocabulary });
         }
-        let mut optimizer = Optimizer::new(engine, model.layout().initial(config.seed)?);
+        let mut optimizer = Optimizer::new(engine, model.layout(), model.layout().initial(config.seed)?)?;
         let streams = config.batch * config.accumulate;
         if config.carry && data.windows(streams) == Some(0) {
             return Err(TrainError::ShortStreams {
@@ -148,8 +149,8 @@ impl Trainer {
                 let each = carried.len() / config.accumulate;
                 memories.iter_mut().for_each(|memory| memory.set(states.by_ref().take(each).collect()));
             }
-            optimizer.values = checkpoint.parameters(&specs)?.concat();
-            optimizer.set_moments([moments.first.concat(), moments.second.concat()]);
+            let values = checkpoint.parameters(&specs)?.concat();
+            optimizer.resume(values, [moments.first.concat(), moments.second.concat()])?;
             (step, unlogged, best) = (manifest.step, manifest.unlogged, manifest.best);
         }
         std::fs::create_dir_all(&config.out).map_err(|source| MetricsError::Io {
@@ -162,12 +163,11 @@ impl Trainer {
             Start::Afresh => Recorder::create(&config.out)?,
             Start::Resume => Recorder::resume(&config.out, step)?,
         };
-        let elements = model.layout().elements();
         Ok(Trainer {
             gradient,
             test,
-            gradients: in_large_pages(vec![0.0; elements]),
-            partial: vec![0.0; if config.accumulate > 1 { elements } else { 0 }],
+            gradients: optimizer.zeros()?,
+            partial: (config.accumulate > 1).then(|| optimizer.zeros()).transpose()?,
             prepared: engine.prepared(&model.training_module()?),
             config,
             model,
@@ -193,8 +193,11 @@ impl Trainer {
     }
 
     /// The parameters as they are now.
-    pub fn parameters(&self) -> &[f32] {
-        &self.optimizer.values
+    ///
+    /// # Errors
+    /// If they cannot be fetched from where they are trained.
+    pub fn parameters(&self) -> Result<Cow<'_, [f32]>, RunError> {
+        self.optimizer.values()
     }
 
     /// Updates that have been made.
@@ -227,7 +230,7 @@ impl Trainer {
             let cause = self.diagnosis()?;
             return Err(TrainError::Diverged { step: self.step, loss, norm, cause });
         }
-        self.optimizer.update(self.model.layout(), &self.gradients, norm, update)?;
+        self.optimizer.update(&self.gradients, norm, update)?;
         self.step += 1;
         Ok((loss, norm))
     }
@@ -253,22 +256,17 @@ impl Trainer {
         }
         let tokens: usize = batches.iter().map(Batch::tokens).sum();
         let mut total = 0.0;
-        let parameters = Weights::of(self.model.layout(), self.optimizer.values.as_slice());
         for (part, batch) in batches.iter().enumerate() {
             let reading = Reading { batch, seed: self.config.seed, step: self.step };
-            let into = if part == 0 { &mut self.gradients } else { &mut self.partial };
-            let memory = &mut self.memories[part];
-            let loss = self.gradient.carried_loss(&parameters, reading, Some(into), memory)?;
-            if batches.len() == 1 {
-                return Ok(loss);
-            }
+            let into = self.partial.as_mut().filter(|_| part > 0).unwrap_or(&mut self.gradients);
+            let (parameters, memory) = (self.optimizer.parameters(), &mut self.memories[part]);
+            let loss = self.gradient.carried_loss(parameters, reading, Some(into), memory)?;
             // Each batch has the mean over its own tokens.
-            let share = batch.tokens() as f32 / tokens.max(1) as f32;
-            total += loss * share;
-            if part == 0 {
-                self.gradients.iter_mut().for_each(|sum| *sum *= share);
-            } else {
-                self.gradients.iter_mut().zip(&self.partial).for_each(|(sum, x)| *sum += x * share);
+            let share = |batch: &Batch| batch.tokens() as f32 / tokens.max(1) as f32;
+            total += loss * share(batch);
+            if let Some(partial) = self.partial.as_ref().filter(|_| part > 0) {
+                let before = if part == 1 { share(&batches[0]) } else { 1.0 };
+                self.optimizer.accumulate(&mut self.gradients, partial, [before, share(batch)])?;
             }
         }
         Ok(total)
@@ -325,8 +323,7 @@ impl Trainer {
     }
 
     fn evaluate(&self, extent: Extent) -> Result<Evaluation, TrainError> {
-        let parameters = Weights::of(self.model.layout(), self.optimizer.values.as_slice());
-        Ok(self.data.evaluate(&self.test, &parameters, &self.config, extent)?)
+        Ok(self.data.evaluate(&self.test, self.optimizer.parameters(), &self.config, extent)?)
     }
 
     /// Validates on that much of the held-back text or the test, and keeps the checkpoint if it is the best so far on the part
@@ -377,12 +374,12 @@ impl Trainer {
             .zip(states)
             .map(|(spec, values)| TensorRef { name: &spec.name, shape: &spec.shape, values })
             .collect();
-        let [first, second] = self.optimizer.moments(layout)?;
+        let (values, [first, second]) = (self.optimizer.values()?, self.optimizer.moments()?);
         checkpoint::save(
             &self.config.out.join(folder),
             &Snapshot {
                 manifest: &manifest,
-                parameters: &layout.tensors(&self.optimizer.values),
+                parameters: &layout.tensors(&values),
                 first_moments: &layout.tensors(&first),
                 second_moments: &layout.tensors(&second),
                 carried: &carried,

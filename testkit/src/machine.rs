@@ -5,13 +5,13 @@
 //! that an element that it leaves out is noticed. It compares nothing.
 
 use crate::error::sentences;
-use carousel_core::backend::{Data, DataMut, Executable, Tensor};
+use carousel_core::backend::{DataMut, Executable, Tensor};
+use carousel_core::values::Values;
 use carousel_core::{Target, lower};
 use carousel_cpu::{CpuBackend, CpuExecutable};
 use carousel_ir::{DType, FunctionId, Module};
 use carousel_passes::{Rules, canonicalize};
 use carousel_reference as reference;
-use half::{bf16, f16};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -85,22 +85,22 @@ impl<E: Executable> Compiled<E> {
     pub fn run(&self, inputs: &[reference::Tensor<f64>]) -> Result<Vec<Output>, String> {
         let sizes = |t: &reference::Tensor<f64>| t.shape.iter().map(|n| *n as u64).collect();
         let shapes: Vec<Vec<u64>> = inputs.iter().map(sizes).collect();
-        let given: Vec<Elements> = inputs
+        let given: Vec<Values> = inputs
             .iter()
             .zip(self.executable.inputs())
-            .map(|(t, port)| Elements::new(port.ty.dtype, &t.to_f64()))
+            .map(|(t, port)| Values::from_numbers(port.ty.dtype, t.to_f64()))
             .collect();
         let tensors: Vec<Tensor<'_>> =
-            given.iter().zip(&shapes).map(|(data, shape)| Tensor { data: data.read(), shape }).collect();
+            given.iter().zip(&shapes).map(|(data, shape)| Tensor { data: data.as_data(), shape }).collect();
         let shapes: Vec<&[u64]> = shapes.iter().map(Vec::as_slice).collect();
         let shapes = self.executable.output_shapes(&shapes).map_err(|e| e.to_string())?;
         let elements = |shape: &Vec<u64>| shape.iter().product::<u64>() as usize;
-        let mut results: Vec<Elements> = shapes
+        let mut results: Vec<Values> = shapes
             .iter()
             .zip(self.executable.outputs())
-            .map(|(shape, port)| Elements::unwritten(port.ty.dtype, elements(shape)))
+            .map(|(shape, port)| unwritten(port.ty.dtype, elements(shape)))
             .collect();
-        let mut outputs: Vec<DataMut<'_>> = results.iter_mut().map(Elements::write).collect();
+        let mut outputs: Vec<DataMut<'_>> = results.iter_mut().map(Values::as_mut).collect();
         self.executable.run(&tensors, &mut outputs).map_err(|e| e.to_string())?;
         drop(outputs);
         let shape = |shape: Vec<u64>| shape.into_iter().map(|n| n as usize).collect();
@@ -109,76 +109,10 @@ impl<E: Executable> Compiled<E> {
     }
 }
 
-/// Elements in the form that compiled code reads and writes.
-enum Elements {
-    F32(Vec<f32>),
-    F64(Vec<f64>),
-    Bf16(Vec<u16>),
-    F16(Vec<u16>),
-    I32(Vec<i32>),
-    U32(Vec<u32>),
-    Bool(Vec<i32>),
-}
-
-impl Elements {
-    fn new(dtype: DType, numbers: &[f64]) -> Elements {
-        let numbers = numbers.iter().copied();
-        match dtype {
-            DType::F32 => Elements::F32(numbers.map(|x| x as f32).collect()),
-            DType::F64 => Elements::F64(numbers.collect()),
-            DType::Bf16 => Elements::Bf16(numbers.map(|x| bf16::from_f64(x).to_bits()).collect()),
-            DType::F16 => Elements::F16(numbers.map(|x| f16::from_f64(x).to_bits()).collect()),
-            DType::I32 => Elements::I32(numbers.map(|x| x as i32).collect()),
-            DType::U32 => Elements::U32(numbers.map(|x| x as u32).collect()),
-            DType::Bool => Elements::Bool(numbers.map(|x| if x != 0.0 { -1 } else { 0 }).collect()),
-        }
-    }
-
-    fn unwritten(dtype: DType, elements: usize) -> Elements {
-        match dtype {
-            DType::F32 => Elements::F32(vec![f32::NAN; elements]),
-            DType::F64 => Elements::F64(vec![f64::NAN; elements]),
-            DType::Bf16 => Elements::Bf16(vec![bf16::NAN.to_bits(); elements]),
-            DType::F16 => Elements::F16(vec![f16::NAN.to_bits(); elements]),
-            DType::I32 => Elements::I32(vec![i32::MIN; elements]),
-            DType::U32 => Elements::U32(vec![u32::MAX; elements]),
-            DType::Bool => Elements::Bool(vec![i32::MIN; elements]),
-        }
-    }
-
-    fn read(&self) -> Data<'_> {
-        match self {
-            Elements::F32(v) => Data::F32(v),
-            Elements::F64(v) => Data::F64(v),
-            Elements::Bf16(v) => Data::Bf16(v),
-            Elements::F16(v) => Data::F16(v),
-            Elements::I32(v) => Data::I32(v),
-            Elements::U32(v) => Data::U32(v),
-            Elements::Bool(v) => Data::Bool(v),
-        }
-    }
-
-    fn write(&mut self) -> DataMut<'_> {
-        match self {
-            Elements::F32(v) => DataMut::F32(v),
-            Elements::F64(v) => DataMut::F64(v),
-            Elements::Bf16(v) => DataMut::Bf16(v),
-            Elements::F16(v) => DataMut::F16(v),
-            Elements::I32(v) => DataMut::I32(v),
-            Elements::U32(v) => DataMut::U32(v),
-            Elements::Bool(v) => DataMut::Bool(v),
-        }
-    }
-
-    fn numbers(&self) -> Vec<f64> {
-        match self {
-            Elements::F32(v) => v.iter().map(|x| f64::from(*x)).collect(),
-            Elements::F64(v) => v.clone(),
-            Elements::Bf16(v) => v.iter().map(|x| bf16::from_bits(*x).to_f64()).collect(),
-            Elements::F16(v) => v.iter().map(|x| f16::from_bits(*x).to_f64()).collect(),
-            Elements::I32(v) => v.iter().map(|x| f64::from(*x)).collect(),
-            Elements::U32(v) => v.iter().map(|x| f64::from(*x)).collect(),
-            Elements::Bool(v) => v.iter().map(|x| -f64::from(*x)).collect(),
-        }
-    }
+/// What no function is expected to give.
+fn unwritten(dtype: DType, elements: usize) -> Values {
+    Values::from_numbers(
+        dtype,
+        std::iter::repeat_n(if dtype.is_float() { f64::NAN } else { -1.5e9 }, elements),
+    )
 }

@@ -76,21 +76,20 @@ impl Learner {
         let Recipe { steps, learning_rate: max, weight_decay } = *recipe;
         let schedule = Schedule { max, min_factor: 0.1, warmup: WARMUP, decay_until: steps };
         let adamw = AdamW { weight_decay, ..AdamW::default() };
-        let mut optimizer = Optimizer::new(&self.engine, layout.initial(seed)?);
-        let mut gradients = vec![0.0; layout.elements()];
+        let mut optimizer = Optimizer::new(&self.engine, layout, layout.initial(seed)?)?;
+        let mut gradients = optimizer.zeros()?;
         for step in 0..steps {
             let reading = Reading { batch: &batch(step), seed, step };
-            let parameters = Weights::of(layout, optimizer.values.as_slice());
-            let loss = self.gradient.loss(&parameters, reading, Some(&mut gradients))?;
+            let loss = self.gradient.loss(optimizer.parameters(), reading, Some(&mut gradients))?;
             let norm = optimizer.norm(&gradients)?;
             if !loss.is_finite() || !norm.is_finite() {
                 return Err(format!("step {step}: the loss is {loss}, the gradients' norm {norm}").into());
             }
             let learning_rate = schedule.learning_rate(step);
             let update = Update { adamw: &adamw, step, learning_rate, clip: CLIP };
-            optimizer.update(layout, &gradients, norm, update)?;
+            optimizer.update(&gradients, norm, update)?;
         }
-        Ok(optimizer.values)
+        Ok(optimizer.values()?.into_owned())
     }
 
     /// The part of the labels at `places` of each row for which the most likely token is the right one. Negative

@@ -8,6 +8,7 @@ use carousel_models::config::{AdamW, ParameterValue};
 use carousel_models::library::ModelSource;
 use carousel_models::model::{Model, Reading};
 use carousel_models::optimizer::{Optimizer, Update};
+use carousel_models::piece::Memory;
 use carousel_models::weights::Weights;
 use carousel_testkit::device::findings;
 use carousel_tests::emulated::own_backend;
@@ -19,15 +20,17 @@ struct Outcome {
     gradients: Vec<Vec<f32>>,
     parameters: Vec<f32>,
     tokens: Vec<i32>,
-    /// Bytes that went to the device for the last update, and for each token; weights and what is remembered have so many.
-    moved_by_update: u64,
+    /// Bytes that went to the device, and came from it, for the last step of training; bytes that went there for each token.
+    /// Weights and what is remembered have so many.
+    moved_by_step: [u64; 2],
     moved: Vec<u64>,
     weight_bytes: u64,
     memory_bytes: u64,
 }
 
-/// Two updates of the built-in model, small, an mLSTM block and an sLSTM block; then greedy tokens after a prompt. Updates
-/// go by `gradients` if they are given: AdamW makes large differences of small ones where a gradient is almost 0.
+/// Two updates of the built-in model, small, an mLSTM block and an sLSTM block, on windows one behind the other; then greedy
+/// tokens after a prompt. Updates go by `gradients` if they are given: AdamW makes large differences of small ones where a
+/// gradient is almost 0.
 fn outcome(
     engine: &Engine,
     device: Option<&CudaBackend>,
@@ -47,19 +50,24 @@ fn outcome(
     let parameters = parameters.map(|(name, value)| (name.to_string(), value)).into();
     let source = ModelSource::load(None, None).unwrap_or_else(|error| panic!("{error}"));
     let model = Model::new(&source, &parameters).unwrap_or_else(|failed| panic!("{failed}"));
+    let model = model.carrying_state(true);
     let layout = model.layout();
     let gradient = model.loss_gradient(engine).unwrap_or_else(|failed| panic!("{failed}"));
-    let mut optimizer = Optimizer::new(engine, layout.initial(7).unwrap_or_else(|error| panic!("{error}")));
-    let mut gradients = vec![0.0; layout.elements()];
+    let initial = layout.initial(7).unwrap_or_else(|error| panic!("{error}"));
+    let optimizer = Optimizer::new(engine, layout, initial);
+    let mut optimizer = optimizer.unwrap_or_else(|error| panic!("{error}"));
+    let arena = || optimizer.zeros().unwrap_or_else(|error| panic!("{error}"));
+    let (mut gradients, mut given) = (arena(), arena());
     let (rows, context) = (2, 9);
-    let sent = || device.map_or(0, |device| device.transferred().to_device);
+    let mut memory = Memory::empty(rows);
+    let moved = || device.map(CudaBackend::transferred).unwrap_or_default();
     let mut outcome = Outcome {
         losses: vec![],
         norms: vec![],
         gradients: vec![],
         parameters: vec![],
         tokens: vec![],
-        moved_by_update: 0,
+        moved_by_step: [0; 2],
         moved: vec![],
         weight_bytes: 4 * layout.elements() as u64,
         memory_bytes: 0,
@@ -70,32 +78,37 @@ fn outcome(
         let labels = inputs.iter().map(|t| (t * 7 + 1) % 24).collect();
         let batch = Batch { rows, context, inputs, labels, starts: Vec::new() };
         let reading = Reading { batch: &batch, seed: 5, step };
-        let parameters = Weights::of(layout, optimizer.values.as_slice());
-        let loss = gradient.loss(&parameters, reading, Some(&mut gradients));
+        let used = gradients_to_use.map(|all| {
+            given.set(layout, all[step as usize].clone()).unwrap_or_else(|error| panic!("{error}"));
+            &given
+        });
+        let before = moved();
+        let loss = gradient.carried_loss(optimizer.parameters(), reading, Some(&mut gradients), &mut memory);
         let norm = optimizer.norm(&gradients).unwrap_or_else(|error| panic!("{error}"));
         let update = Update { adamw: &AdamW::default(), step, learning_rate: 0.01, clip: 1.0 };
-        let used = gradients_to_use.map_or(&gradients, |given| &given[step as usize]);
-        let before = sent();
-        optimizer.update(layout, used, norm, update).unwrap_or_else(|error| panic!("{error}"));
-        outcome.moved_by_update = sent() - before;
+        let updated = optimizer.update(used.unwrap_or(&gradients), norm, update);
+        updated.unwrap_or_else(|error| panic!("{error}"));
+        let after = moved();
+        outcome.moved_by_step = [after.to_device - before.to_device, after.from_device - before.from_device];
         outcome.losses.push(loss.unwrap_or_else(|error| panic!("{error}\n{}", findings(&take_records()))));
         outcome.norms.push(norm);
-        outcome.gradients.push(gradients.clone());
+        let gradients = gradients.values(layout).unwrap_or_else(|error| panic!("{error}"));
+        outcome.gradients.push(gradients.into_owned());
     }
-    let weights = Weights::of(layout, optimizer.values.as_slice());
+    outcome.parameters = optimizer.values().unwrap_or_else(|error| panic!("{error}")).into_owned();
+    let weights = Weights::of(layout, outcome.parameters.clone());
     let predictor = model.predictor(engine, &weights).unwrap_or_else(|failed| panic!("{failed}"));
     let mut text = predictor.start();
     let mut piece = vec![3, 11, 5];
     for _ in 0..tokens {
-        let before = sent();
+        let before = moved().to_device;
         let logits = text.last_logits(&weights, &piece).unwrap_or_else(|error| panic!("{error}"));
         let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).expect("a vocabulary");
         outcome.tokens.push(best as i32);
         piece = vec![best as i32];
-        outcome.moved.push(sent() - before);
+        outcome.moved.push(moved().to_device - before);
     }
     outcome.memory_bytes = text.memory().bytes();
-    outcome.parameters = optimizer.values.clone();
     outcome
 }
 
@@ -124,8 +137,12 @@ fn a_small_model_trains_and_generates_as_on_the_cpu() {
     }
     close("parameter", &found.parameters, &expected.parameters);
     assert_eq!(found.tokens, expected.tokens);
-    // Parameters and gradients, and a few numbers for each group of parameters: moments stay on the device.
-    assert_eq!(found.moved_by_update, 2 * found.weight_bytes + 2 * 8 * 4);
+    // Parameters, gradients, moments and what is remembered stay on the device. Tokens and labels go there, with whether
+    // texts begin and what the update of each of two groups depends on; the loss comes back, with two sums of squares and
+    // a word for each kernel.
+    let [sent, received] = found.moved_by_step;
+    assert_eq!(sent, 2 * 4 * 2 * 9 + 4 + 2 * 8 * 4);
+    assert!(received < 2048 && received < found.weight_bytes / 4, "{received} of {}", found.weight_bytes);
     // Weights and what is remembered go to the device once; then it is a token each time, with three words.
     assert!(found.moved[0] >= found.weight_bytes + found.memory_bytes && found.memory_bytes > 0);
     assert!(found.moved[1..].iter().all(|moved| *moved <= 16), "{:?}", found.moved);

@@ -2,7 +2,8 @@
 
 use crate::kernels::lowered;
 use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
-use carousel_core::resident::{HostMemory, Input, Output, Resident};
+use carousel_core::resident::{Input, Output, Resident};
+use carousel_core::values::Values;
 use carousel_cuda::Transferred;
 use carousel_ir::DType;
 use carousel_tests::emulated::own_backend;
@@ -84,6 +85,32 @@ fn only_what_changes_moves() {
 }
 
 #[test]
+fn parts_are_the_same_memory_and_outputs_share_none() {
+    let function = own_backend().executable(lowered("fn f(x: [n]) -> (y: [n]) { let y = x + x }"));
+    let function = function.unwrap_or_else(|error| panic!("{error}"));
+    let mut whole = function.resident(DType::F32, 12).expect("there is room");
+    whole
+        .write(Data::F32(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0]))
+        .expect("it fits");
+    let part = |range| whole.part(range).expect("it is within");
+    let run = |from: &dyn Resident, to: &mut dyn Resident| {
+        let inputs = [Input::Resident { memory: from, shape: &[3] }];
+        function.run_resident(&inputs, &mut [Output::Resident(to)])
+    };
+    run(&*part(1..4), &mut *part(7..10)).expect("they lie apart");
+    let mut found = [0.0; 12];
+    whole.read(DataMut::F32(&mut found)).expect("it fits");
+    assert_eq!(found, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 4.0, 6.0, 8.0, 11.0, 12.0]);
+    let refused = run(&*part(1..4), &mut *part(3..6)).expect_err("an element is in both");
+    assert!(refused.to_string().contains("shares memory"), "{refused}");
+    assert!(whole.part(3..13).is_err());
+    let inner = part(2..8).part(1..3).expect("a part of a part");
+    let mut found = [0.0; 2];
+    inner.read(DataMut::F32(&mut found)).expect("it fits");
+    assert_eq!(found, [4.0, 5.0]);
+}
+
+#[test]
 fn memory_that_does_not_fit_is_refused() {
     let function = own_backend().executable(lowered("fn f(x: [n]) -> (y: [n]) { let y = x + x }"));
     let function = function.unwrap_or_else(|error| panic!("{error}"));
@@ -97,6 +124,6 @@ fn memory_that_does_not_fit_is_refused() {
     };
     assert_eq!(run(&*there, &[4]), Ok([2.0; 4]));
     assert!(matches!(run(&*there, &[3]), Err(RunError::Length { expected: 3, found: 4, .. })));
-    let elsewhere = HostMemory::new(DType::F32, 4);
+    let elsewhere = Values::zeros(DType::F32, 4);
     assert!(matches!(run(&elsewhere, &[4]), Err(RunError::Device { .. })));
 }

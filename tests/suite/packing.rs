@@ -1,6 +1,7 @@
 //! Documents packed into one sequence, and windows that follow one another: losses of the language model and its gradients are
 //! those of the documents by themselves and of the whole text, on the reference and as machine code.
 
+use carousel_models::arena::Arena;
 use carousel_models::batch::Batch;
 use carousel_models::compile::Engine;
 use carousel_models::config::ParameterValue;
@@ -67,11 +68,11 @@ fn check(engine: &dyn Fn() -> Engine, tolerance: f32) {
     let model = model();
     let parameters = model.layout().initial(5).unwrap();
     let run = |function: &carousel_models::model::LanguageFunction, batch: &Batch| {
-        let mut gradients = vec![0.0; parameters.len()];
+        let mut gradients = Arena::here(vec![0.0; parameters.len()]);
         let reading = Reading { batch, seed: 0, step: 0 };
         let weights = Weights::of(model.layout(), parameters.as_slice());
         let loss = function.loss(&weights, reading, Some(&mut gradients)).unwrap();
-        (loss, gradients)
+        (loss, gradients.values(model.layout()).unwrap().into_owned())
     };
     let batch = packed();
     let (found, gradients) = run(&together, &batch);
@@ -111,7 +112,7 @@ fn windows(engine: &Engine, documents: bool) -> (f32, f32, Vec<f32>) {
     let function = model.loss_gradient(engine).unwrap_or_else(|failed| panic!("{failed}"));
     let parameters = model.layout().initial(5).unwrap();
     let weights = Weights::of(model.layout(), parameters.as_slice());
-    let mut gradients = vec![0.0; parameters.len()];
+    let mut gradients = Arena::here(vec![0.0; parameters.len()]);
     let mut batch = packed();
     batch.labels.iter_mut().for_each(|label| *label = (*label).max(0));
     let mut run = |batch: &Batch, memory: &mut Memory| {
@@ -130,7 +131,7 @@ fn windows(engine: &Engine, documents: bool) -> (f32, f32, Vec<f32>) {
     let mut memory = Memory::empty(2);
     let first = run(&half(0), &mut memory);
     let second = run(&half(CONTEXT / 2), &mut memory);
-    (whole, (first + second) / 2.0, gradients)
+    (whole, (first + second) / 2.0, gradients.values(model.layout()).unwrap().into_owned())
 }
 
 #[test]

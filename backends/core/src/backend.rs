@@ -5,8 +5,9 @@
 //! caller's memory. What a backend keeps elsewhere from one run to the next is [`crate::resident`].
 
 use crate::program::{Port, Program};
-use crate::resident::{HostMemory, Input, Output, Resident};
+use crate::resident::{Input, Output, Resident};
 use crate::target::Target;
+use crate::values::Values;
 use carousel_ir::{DType, Name};
 use std::fmt;
 
@@ -79,7 +80,7 @@ pub trait Executable: Send + Sync {
 
     /// New memory where the function computes; what is in it has no meaning.
     fn resident(&self, dtype: DType, elements: u64) -> Result<Box<dyn Resident>, RunError> {
-        Ok(Box::new(HostMemory::new(dtype, elements)))
+        Ok(Box::new(Values::zeros(dtype, elements as usize)))
     }
 
     /// Runs the function on values of which some stay where it computes.

@@ -13,6 +13,7 @@ mod plan;
 pub mod program;
 pub mod resident;
 mod target;
+pub mod values;
 
 pub use bind::{BindError, bind};
 pub use lower::{lower, lower_stored};

@@ -1,12 +1,15 @@
 //! Values that stay where a backend computes, from one run to the next: weights, states, moments.
 //!
 //! Invariant: an executable runs on memory that it or another executable of its backend gave out. A backend that computes
-//! in the caller's memory needs none of it: there, slices stay where they are anyway, and [`HostMemory`] stands in, so that
+//! in the caller's memory needs none of it: there, slices stay where they are anyway, and [`Values`] stands in, so that
 //! who uses residents need not know where they are.
 
 use crate::backend::{Data, DataMut, RunError, Tensor};
+use crate::values::Values;
 use carousel_ir::DType;
 use std::any::Any;
+use std::fmt;
+use std::ops::Range;
 
 /// Elements of one dtype that stay where a backend computes.
 pub trait Resident: Any + Send + Sync {
@@ -21,6 +24,10 @@ pub trait Resident: Any + Send + Sync {
 
     /// Gives the elements to the caller, who has room for as many.
     fn read(&self, to: DataMut<'_>) -> Result<(), RunError>;
+
+    /// Some of the elements under a handle of their own: what is written to one is read from the other. A run refuses outputs
+    /// that share elements with something else.
+    fn part(&self, range: Range<u64>) -> Result<Box<dyn Resident>, RunError>;
 }
 
 /// An input of a run.
@@ -68,8 +75,8 @@ impl<'a> Input<'a> {
             Input::Passed(tensor) => Ok(*tensor),
             Input::Resident { memory, shape } => {
                 let memory: &dyn Any = *memory;
-                let memory = memory.downcast_ref::<HostMemory>().ok_or_else(elsewhere)?;
-                Ok(Tensor { data: memory.data(), shape })
+                let memory = memory.downcast_ref::<Values>().ok_or_else(elsewhere)?;
+                Ok(Tensor { data: memory.as_data(), shape })
             }
         }
     }
@@ -90,7 +97,7 @@ impl Output<'_> {
             Output::Passed(data) => Ok(data.again()),
             Output::Resident(memory) => {
                 let memory: &mut dyn Any = &mut **memory;
-                Ok(memory.downcast_mut::<HostMemory>().ok_or_else(elsewhere)?.data_mut())
+                Ok(memory.downcast_mut::<Values>().ok_or_else(elsewhere)?.as_mut())
             }
         }
     }
@@ -110,80 +117,31 @@ pub fn misfit(expected: (DType, u64), found: (DType, u64)) -> RunError {
     RunError::Device { message }
 }
 
-/// Residents of a backend that computes in the host's memory.
-pub enum HostMemory {
-    /// 32-bit floats.
-    F32(Vec<f32>),
-    /// 64-bit floats.
-    F64(Vec<f64>),
-    /// bf16, as bits.
-    Bf16(Vec<u16>),
-    /// f16, as bits.
-    F16(Vec<u16>),
-    /// Signed integers.
-    I32(Vec<i32>),
-    /// Unsigned integers.
-    U32(Vec<u32>),
-    /// Truth values.
-    Bool(Vec<i32>),
-}
-
-impl HostMemory {
-    /// Zeros.
-    pub fn new(dtype: DType, elements: u64) -> HostMemory {
-        let count = elements as usize;
-        match dtype {
-            DType::F32 => HostMemory::F32(vec![0.0; count]),
-            DType::F64 => HostMemory::F64(vec![0.0; count]),
-            DType::Bf16 => HostMemory::Bf16(vec![0; count]),
-            DType::F16 => HostMemory::F16(vec![0; count]),
-            DType::I32 => HostMemory::I32(vec![0; count]),
-            DType::U32 => HostMemory::U32(vec![0; count]),
-            DType::Bool => HostMemory::Bool(vec![0; count]),
-        }
-    }
-
-    /// The elements, to be read.
-    pub fn data(&self) -> Data<'_> {
-        match self {
-            HostMemory::F32(d) => Data::F32(d),
-            HostMemory::F64(d) => Data::F64(d),
-            HostMemory::Bf16(d) => Data::Bf16(d),
-            HostMemory::F16(d) => Data::F16(d),
-            HostMemory::I32(d) => Data::I32(d),
-            HostMemory::U32(d) => Data::U32(d),
-            HostMemory::Bool(d) => Data::Bool(d),
-        }
-    }
-
-    fn data_mut(&mut self) -> DataMut<'_> {
-        match self {
-            HostMemory::F32(d) => DataMut::F32(d),
-            HostMemory::F64(d) => DataMut::F64(d),
-            HostMemory::Bf16(d) => DataMut::Bf16(d),
-            HostMemory::F16(d) => DataMut::F16(d),
-            HostMemory::I32(d) => DataMut::I32(d),
-            HostMemory::U32(d) => DataMut::U32(d),
-            HostMemory::Bool(d) => DataMut::Bool(d),
-        }
-    }
-}
-
-impl Resident for HostMemory {
+impl Resident for Values {
     fn dtype(&self) -> DType {
-        self.data().dtype()
+        Values::dtype(self)
     }
 
     fn elements(&self) -> u64 {
-        self.data().elements()
+        self.as_data().elements()
     }
 
     fn write(&mut self, from: Data<'_>) -> Result<(), RunError> {
-        copy(self.data_mut(), from)
+        copy(self.as_mut(), from)
     }
 
     fn read(&self, to: DataMut<'_>) -> Result<(), RunError> {
-        copy(to, self.data())
+        copy(to, self.as_data())
+    }
+
+    fn part(&self, _: Range<u64>) -> Result<Box<dyn Resident>, RunError> {
+        Err(RunError::Device { message: "parts of the caller's memory are passed, not kept".to_string() })
+    }
+}
+
+impl fmt::Debug for dyn Resident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.dtype(), self.elements())
     }
 }
 
@@ -223,7 +181,7 @@ mod tests {
 
     #[test]
     fn elements_come_back_as_they_were_given() {
-        let mut memory = HostMemory::new(DType::F32, 3);
+        let mut memory = Values::zeros(DType::F32, 3);
         memory.write(Data::F32(&[1.0, -2.0, 0.5])).expect("it fits");
         let mut found = [0.0; 3];
         memory.read(DataMut::F32(&mut found)).expect("it fits");
@@ -232,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let mut memory = HostMemory::new(DType::F32, 3);
+        let mut memory = Values::zeros(DType::F32, 3);
         let refused = memory.write(Data::F32(&[1.0])).expect_err("one of three");
         assert_eq!(refused.to_string(), "memory of 3 elements of f32 is not that of 1 of f32");
         memory.write(Data::I32(&[1, 2, 3])).expect_err("another dtype");

@@ -14,6 +14,7 @@ use carousel_core::resident::{Input, Output, Resident};
 use carousel_core::{Target, bind};
 use carousel_ir::DType;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -264,21 +265,31 @@ impl CudaExecutable {
         let device = &self.backend.device;
         let start = device.address(memory);
         let mut addresses = Addresses { start, inputs: Vec::new(), outputs: Vec::new() };
+        let mut taken = Vec::new();
         for (input, (offset, _)) in inputs.iter().zip(&plan.inputs) {
             addresses.inputs.push(match input {
                 Input::Passed(tensor) => {
                     device.upload(bytes_of(&tensor.data), memory, *offset).map_err(failed)?;
                     start + offset
                 }
-                Input::Resident { memory, .. } => CudaMemory::of(*memory)?.address(),
+                Input::Resident { memory, .. } => {
+                    let there = CudaMemory::of(*memory)?.addresses();
+                    taken.push((there.clone(), false));
+                    there.start
+                }
             });
         }
         for (output, (offset, _)) in outputs.iter().zip(&plan.outputs) {
             addresses.outputs.push(match output {
                 Output::Passed(_) => start + offset,
-                Output::Resident(memory) => CudaMemory::of(&**memory)?.address(),
+                Output::Resident(memory) => {
+                    let there = CudaMemory::of(&**memory)?.addresses();
+                    taken.push((there.clone(), true));
+                    there.start
+                }
             });
         }
+        check_apart(taken)?;
         let status_bytes = 4 * self.program.kernels.len() as u64;
         device.zero(memory, plan.status, status_bytes).map_err(failed)?;
         if let Some(observer) = &self.backend.observer {
@@ -386,6 +397,25 @@ fn check_data(port: &Port, (dtype, found): (DType, u64), elements: u64) -> Resul
     }
     if found != elements {
         return Err(RunError::Length { name, expected: elements, found });
+    }
+    Ok(())
+}
+
+/// Refuses outputs, those with `true`, that share bytes of the device with other outputs or with inputs.
+fn check_apart(mut taken: Vec<(Range<u64>, bool)>) -> Result<(), RunError> {
+    taken.retain(|(bytes, _)| !bytes.is_empty());
+    taken.sort_by_key(|(bytes, _)| bytes.start);
+    // The furthest end so far, of anything and of outputs.
+    let (mut end, mut end_of_outputs) = (0, 0);
+    for (bytes, is_output) in taken {
+        if bytes.start < if is_output { end } else { end_of_outputs } {
+            let message = "an output shares memory with another output or an input".to_string();
+            return Err(RunError::Device { message });
+        }
+        end = end.max(bytes.end);
+        if is_output {
+            end_of_outputs = end_of_outputs.max(bytes.end);
+        }
     }
     Ok(())
 }

@@ -6,12 +6,16 @@ use carousel_core::program::element_bytes;
 use carousel_core::resident::{Resident, elsewhere, misfit};
 use carousel_ir::DType;
 use std::any::Any;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Elements that stay on the device.
+/// Elements that stay on the device: an allocation or a part of one.
 pub struct CudaMemory {
     device: Arc<Device>,
-    memory: DeviceMemory,
+    memory: Arc<Mutex<DeviceMemory>>,
+    /// Where the elements begin in the allocation, in bytes.
+    offset: u64,
+    address: u64,
     dtype: DType,
     elements: u64,
 }
@@ -20,7 +24,8 @@ impl CudaMemory {
     pub(crate) fn new(device: &Arc<Device>, dtype: DType, elements: u64) -> Result<CudaMemory, RunError> {
         let bytes = elements.checked_mul(element_bytes(dtype)).ok_or(RunError::TooLarge { bytes: None })?;
         let memory = device.allocate(bytes).map_err(failed)?;
-        Ok(CudaMemory { device: device.clone(), memory, dtype, elements })
+        let (device, address) = (device.clone(), device.address(&memory));
+        Ok(CudaMemory { device, memory: Arc::new(Mutex::new(memory)), offset: 0, address, dtype, elements })
     }
 
     /// The memory behind an input or output.
@@ -28,8 +33,13 @@ impl CudaMemory {
         (memory as &dyn Any).downcast_ref().ok_or_else(elsewhere)
     }
 
-    pub(crate) fn address(&self) -> u64 {
-        self.device.address(&self.memory)
+    /// The bytes of the device that the elements take.
+    pub(crate) fn addresses(&self) -> Range<u64> {
+        self.address..self.address + self.elements * element_bytes(self.dtype)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, DeviceMemory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check(&self, found: Data<'_>) -> Result<(), RunError> {
@@ -49,12 +59,28 @@ impl Resident for CudaMemory {
 
     fn write(&mut self, from: Data<'_>) -> Result<(), RunError> {
         self.check(from)?;
-        self.device.upload(bytes_of(&from), &mut self.memory, 0).map_err(failed)
+        self.device.upload(bytes_of(&from), &mut self.lock(), self.offset).map_err(failed)
     }
 
     fn read(&self, mut to: DataMut<'_>) -> Result<(), RunError> {
         self.check(to.as_data())?;
-        self.device.download(&self.memory, 0, bytes_of_mut(&mut to)).map_err(failed)
+        self.device.download(&self.lock(), self.offset, bytes_of_mut(&mut to)).map_err(failed)
+    }
+
+    fn part(&self, range: Range<u64>) -> Result<Box<dyn Resident>, RunError> {
+        if range.start > range.end || range.end > self.elements {
+            let message = format!("there is no part {range:?} of {} elements", self.elements);
+            return Err(RunError::Device { message });
+        }
+        let skipped = range.start * element_bytes(self.dtype);
+        Ok(Box::new(CudaMemory {
+            device: self.device.clone(),
+            memory: self.memory.clone(),
+            offset: self.offset + skipped,
+            address: self.address + skipped,
+            dtype: self.dtype,
+            elements: range.end - range.start,
+        }))
     }
 }
 

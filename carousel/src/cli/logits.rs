@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use carousel::function::{Output, Values};
 use carousel::tensors;
+use carousel::{Output, Values};
 
 use super::common::{Failure, TargetOptions};
 use super::loaded::{Loaded, TokenList, tokens};

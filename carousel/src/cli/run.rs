@@ -164,7 +164,7 @@ fn arranged(
     let convert = |input: &carousel_ir::Input| {
         let tensor = find(given, input.name.as_str()).expect("looked for above");
         let wanted = input.ty.dtype;
-        let values = if wanted.is_float() { tensor.values.to_float(wanted) } else { tensor.values.clone() };
+        let values = tensors::to_float(&tensor.values, wanted);
         if values.dtype() != wanted {
             let (file, found) = (arguments.input.display(), values.dtype());
             let message =
@@ -212,19 +212,11 @@ fn first_not_finite<S: reference::Scalar>(
 }
 
 fn reference_tensor<S: reference::Scalar>(tensor: &NamedTensor) -> reference::Tensor<S> {
-    use carousel::Values;
     let shape: Vec<usize> = tensor.shape.iter().map(|n| *n as usize).collect();
-    match &tensor.values {
-        Values::F32(v) => reference::Tensor::floats(&shape, v.iter().map(|x| f64::from(*x))),
-        Values::F64(v) => reference::Tensor::floats(&shape, v.iter().copied()),
-        Values::Bf16(v) => {
-            reference::Tensor::floats(&shape, v.iter().map(|x| half::bf16::from_bits(*x).to_f64()))
-        }
-        Values::F16(v) => {
-            reference::Tensor::floats(&shape, v.iter().map(|x| half::f16::from_bits(*x).to_f64()))
-        }
-        Values::I32(v) => reference::Tensor::integers(&shape, v.iter().map(|x| i64::from(*x))),
-        Values::U32(v) => reference::Tensor::integers(&shape, v.iter().map(|x| i64::from(*x))),
-        Values::Bool(v) => reference::Tensor::bools(&shape, v.iter().map(|x| *x != 0)),
+    let numbers = tensor.values.numbers().into_iter();
+    match tensor.values.dtype() {
+        DType::F32 | DType::F64 | DType::Bf16 | DType::F16 => reference::Tensor::floats(&shape, numbers),
+        DType::I32 | DType::U32 => reference::Tensor::integers(&shape, numbers.map(|x| x as i64)),
+        DType::Bool => reference::Tensor::bools(&shape, numbers.map(|x| x != 0.0)),
     }
 }

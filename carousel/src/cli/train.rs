@@ -84,7 +84,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Some(tokenizer) = trainer.tokenizer()
         && sample.length > 0
     {
-        let parameters = Weights::of(trainer.model().layout(), trainer.parameters());
+        let parameters =
+            Weights::of(trainer.model().layout(), trainer.parameters().map_err(|e| failure(e.into()))?);
         let predictor = trainer.model().predictor(&engine, &parameters);
         let predictor = predictor.map_err(|e| failure(TrainError::Model(e)))?;
         generate::write(&predictor, &parameters, tokenizer, &sample)?;

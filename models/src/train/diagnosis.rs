@@ -15,7 +15,8 @@ impl Trainer {
     /// What was not finite first in the step that comes next: a parameter, or the result of an operation of the forward or the
     /// backward pass, with its place in the source.
     pub(super) fn diagnosis(&self) -> Result<String, TrainError> {
-        if let Some((parameter, _)) = self.model.layout().first_not_finite(&self.optimizer.values) {
+        let parameters = self.optimizer.values()?;
+        if let Some((parameter, _)) = self.model.layout().first_not_finite(&parameters) {
             return Ok(format!("the parameter `{}` is not finite already", parameter.name));
         }
         let forward = self.prepared.find(LOSS).expect("elaborated functions are there");
@@ -28,7 +29,7 @@ impl Trainer {
                 for (module, function, pass) in
                     [(&self.prepared, forward, "forward")].into_iter().chain(backward)
                 {
-                    if let Some(found) = self.first_not_finite(module, function, &one) {
+                    if let Some(found) = self.first_not_finite(module, function, &parameters, &one) {
                         let place = self.model.place(found.span).map(|place| format!(" ({place})"));
                         return Ok(format!(
                             "first, in the {pass} pass, {found}{}",
@@ -41,12 +42,18 @@ impl Trainer {
         Ok("each operation is finite where it is evaluated plainly".to_string())
     }
 
-    fn first_not_finite(&self, module: &Module, function: FunctionId, batch: &Batch) -> Option<NonFinite> {
+    fn first_not_finite(
+        &self,
+        module: &Module,
+        function: FunctionId,
+        parameters: &[f32],
+        batch: &Batch,
+    ) -> Option<NonFinite> {
         let layout = self.model.layout();
         let shape = [batch.rows, batch.context];
         let inputs = module[function].graph.inputs.iter().map(|input| {
             if let Some(parameter) = layout.find(input.name) {
-                let values = &self.optimizer.values[parameter.range.clone()];
+                let values = &parameters[parameter.range.clone()];
                 return Tensor::<f32>::floats(&parameter.shape, values.iter().map(|x| f64::from(*x)));
             }
             match input.name.as_str() {

@@ -6,9 +6,11 @@ use super::families::train::Training;
 use super::places::Places;
 use super::vectors::Vector;
 use crate::emulated::backend;
+use carousel_core::backend::RunError;
 use carousel_cuda::emulated::take_records;
 use carousel_ir::text::{ConfigValue, Options, elaborate, parse_program};
 use carousel_ir::{FunctionId, Module, Role};
+use carousel_models::arena::Arena;
 use carousel_models::batch::Batch;
 use carousel_models::compile::{Engine, loss_gradient};
 use carousel_models::config::{AdamW, ParameterValue};
@@ -16,7 +18,6 @@ use carousel_models::library::{Cells, ModelSource, OPTIMIZER, bundled};
 use carousel_models::model::{Model, Reading};
 use carousel_models::optimizer::{Optimizer, Update};
 use carousel_models::schedule::Schedule;
-use carousel_models::weights::Weights;
 use carousel_reference::{Tensor, evaluate};
 use carousel_testkit::device::findings;
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ trait Learner {
     /// One update from this batch; the loss before it and the norm of the gradients.
     fn step(&mut self, step: u64, learning_rate: f64, batch: &Batch) -> Result<(f64, f64), GoldenError>;
     /// The parameters by name.
-    fn parameters(&self) -> Vec<(String, Vec<f64>)>;
+    fn parameters(&self) -> Result<Vec<(String, Vec<f64>)>, GoldenError>;
 }
 
 /// What trains.
@@ -85,7 +86,7 @@ pub(super) fn train(
         ("out.grad_norms".to_string(), norms),
         ("out.lrs".to_string(), rates),
     ]);
-    for (name, values) in learner.parameters() {
+    for (name, values) in learner.parameters()? {
         places.put(program, "out.final.", &name, values, file, &mut results)?;
     }
     Ok(results)
@@ -197,8 +198,8 @@ impl Learner for Plain<'_> {
         Ok((loss, norm))
     }
 
-    fn parameters(&self) -> Vec<(String, Vec<f64>)> {
-        self.parameters.iter().map(|(name, _, [value, ..])| (name.clone(), value.to_f64())).collect()
+    fn parameters(&self) -> Result<Vec<(String, Vec<f64>)>, GoldenError> {
+        Ok(self.parameters.iter().map(|(name, _, [value, ..])| (name.clone(), value.to_f64())).collect())
     }
 }
 
@@ -208,7 +209,7 @@ struct Compiled<'a> {
     model: Model,
     gradient: carousel_models::model::LanguageFunction,
     optimizer: Optimizer,
-    gradients: Vec<f32>,
+    gradients: Arena,
 }
 
 impl<'a> Compiled<'a> {
@@ -238,35 +239,35 @@ impl<'a> Compiled<'a> {
             let part = &mut arena[parameter.range.clone()];
             part.iter_mut().zip(values).for_each(|(element, value)| *element = value as f32);
         }
-        Ok(Compiled {
-            training,
-            gradient: model.loss_gradient(engine).map_err(failed)?,
-            optimizer: Optimizer::new(engine, arena),
-            gradients: vec![0.0; model.layout().elements()],
-            model,
-        })
+        let gradient = model.loss_gradient(engine).map_err(failed)?;
+        let optimizer = Optimizer::new(engine, model.layout(), arena).map_err(refused)?;
+        let gradients = optimizer.zeros().map_err(refused)?;
+        Ok(Compiled { training, gradient, optimizer, gradients, model })
     }
 }
 
 impl Learner for Compiled<'_> {
     fn step(&mut self, step: u64, learning_rate: f64, batch: &Batch) -> Result<(f64, f64), GoldenError> {
-        let failed = |error: carousel_core::backend::RunError| GoldenError::Program(error.to_string());
         let reading = Reading { batch, seed: 0, step };
-        let values = Weights::of(self.model.layout(), self.optimizer.values.as_slice());
-        let loss = self.gradient.loss(&values, reading, Some(&mut self.gradients)).map_err(failed)?;
-        let norm = self.optimizer.norm(&self.gradients).map_err(failed)?;
+        let parameters = self.optimizer.parameters();
+        let loss = self.gradient.loss(parameters, reading, Some(&mut self.gradients)).map_err(refused)?;
+        let norm = self.optimizer.norm(&self.gradients).map_err(refused)?;
         let adamw = adamw(self.training);
         let update = Update { adamw: &adamw, step, learning_rate, clip: self.training.clip };
-        self.optimizer.update(self.model.layout(), &self.gradients, norm, update).map_err(failed)?;
+        self.optimizer.update(&self.gradients, norm, update).map_err(refused)?;
         // On the device, something may be wrong although the numbers are right.
         let wrong = findings(&take_records());
         if wrong.is_empty() { Ok((f64::from(loss), norm)) } else { Err(GoldenError::Program(wrong)) }
     }
 
-    fn parameters(&self) -> Vec<(String, Vec<f64>)> {
-        let values = &self.optimizer.values;
+    fn parameters(&self) -> Result<Vec<(String, Vec<f64>)>, GoldenError> {
+        let values = self.optimizer.values().map_err(refused)?;
         let numbers = |range: std::ops::Range<usize>| values[range].iter().map(|x| f64::from(*x)).collect();
         let parameters = self.model.layout().parameters().iter();
-        parameters.map(|p| (p.name.to_string(), numbers(p.range.clone()))).collect()
+        Ok(parameters.map(|p| (p.name.to_string(), numbers(p.range.clone()))).collect())
     }
+}
+
+fn refused(error: RunError) -> GoldenError {
+    GoldenError::Program(error.to_string())
 }

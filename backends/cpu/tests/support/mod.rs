@@ -2,102 +2,38 @@
 #![expect(unreachable_pub, reason = "every test binary has its own copy")]
 #![allow(dead_code, reason = "not every test binary uses everything")]
 
-use carousel_core::backend::{Backend, Data, DataMut, Executable, Tensor as View};
+use carousel_core::backend::{Backend, DataMut, Executable, Tensor as View};
+use carousel_core::values::Values;
 use carousel_core::{Target, lower};
 use carousel_cpu::CpuBackend;
 use carousel_ir::{DType, FunctionId, Module, Name, philox, verify};
 use carousel_reference::{Tensor, evaluate};
-use half::{bf16, f16};
-
-/// Elements as the backend wants them.
-pub enum Elements {
-    F32(Vec<f32>),
-    F64(Vec<f64>),
-    Bf16(Vec<u16>),
-    F16(Vec<u16>),
-    I32(Vec<i32>),
-    U32(Vec<u32>),
-    Bool(Vec<i32>),
-}
-
-impl Elements {
-    /// Numbers in a dtype.
-    pub fn new(dtype: DType, numbers: &[f64]) -> Elements {
-        match dtype {
-            DType::F32 => Elements::F32(numbers.iter().map(|&x| x as f32).collect()),
-            DType::F64 => Elements::F64(numbers.to_vec()),
-            DType::Bf16 => {
-                Elements::Bf16(numbers.iter().map(|&x| bf16::from_f32(x as f32).to_bits()).collect())
-            }
-            DType::F16 => Elements::F16(numbers.iter().map(|&x| f16::from_f32(x as f32).to_bits()).collect()),
-            DType::I32 => Elements::I32(numbers.iter().map(|&x| x as i32).collect()),
-            DType::U32 => Elements::U32(numbers.iter().map(|&x| x as u32).collect()),
-            DType::Bool => Elements::Bool(numbers.iter().map(|&x| -i32::from(x != 0.0)).collect()),
-        }
-    }
-
-    pub fn data(&self) -> Data<'_> {
-        match self {
-            Elements::F32(x) => Data::F32(x),
-            Elements::F64(x) => Data::F64(x),
-            Elements::Bf16(x) => Data::Bf16(x),
-            Elements::F16(x) => Data::F16(x),
-            Elements::I32(x) => Data::I32(x),
-            Elements::U32(x) => Data::U32(x),
-            Elements::Bool(x) => Data::Bool(x),
-        }
-    }
-
-    pub fn data_mut(&mut self) -> DataMut<'_> {
-        match self {
-            Elements::F32(x) => DataMut::F32(x),
-            Elements::F64(x) => DataMut::F64(x),
-            Elements::Bf16(x) => DataMut::Bf16(x),
-            Elements::F16(x) => DataMut::F16(x),
-            Elements::I32(x) => DataMut::I32(x),
-            Elements::U32(x) => DataMut::U32(x),
-            Elements::Bool(x) => DataMut::Bool(x),
-        }
-    }
-
-    /// As numbers; truth values are 0 and 1.
-    pub fn numbers(&self) -> Vec<f64> {
-        match self {
-            Elements::F32(x) => x.iter().map(|&x| f64::from(x)).collect(),
-            Elements::F64(x) => x.clone(),
-            Elements::Bf16(x) => x.iter().map(|&x| bf16::from_bits(x).to_f64()).collect(),
-            Elements::F16(x) => x.iter().map(|&x| f16::from_bits(x).to_f64()).collect(),
-            Elements::I32(x) => x.iter().map(|&x| f64::from(x)).collect(),
-            Elements::U32(x) => x.iter().map(|&x| f64::from(x)).collect(),
-            Elements::Bool(x) => x.iter().map(|&x| f64::from(u8::from(x != 0))).collect(),
-        }
-    }
-}
 
 /// Runs an executable; outputs start as garbage that must not show.
 pub fn run(executable: &dyn Executable, inputs: &[Tensor<f64>]) -> Vec<Vec<f64>> {
     let shapes: Vec<Vec<u64>> = inputs.iter().map(|t| t.shape.iter().map(|&n| n as u64).collect()).collect();
     let ports = executable.inputs();
-    let elements: Vec<Elements> = ports
+    let elements: Vec<Values> = ports
         .iter()
         .zip(inputs)
-        .map(|(port, tensor)| Elements::new(port.ty.dtype, &tensor.to_f64()))
+        .map(|(port, tensor)| Values::from_numbers(port.ty.dtype, tensor.to_f64()))
         .collect();
     let views: Vec<View<'_>> =
-        elements.iter().zip(&shapes).map(|(x, shape)| View { data: x.data(), shape }).collect();
+        elements.iter().zip(&shapes).map(|(x, shape)| View { data: x.as_data(), shape }).collect();
     let shapes: Vec<&[u64]> = shapes.iter().map(Vec::as_slice).collect();
     let output_shapes = executable.output_shapes(&shapes).expect("the shapes fit");
-    let mut outputs: Vec<Elements> = executable
+    let mut outputs: Vec<Values> = executable
         .outputs()
         .iter()
         .zip(&output_shapes)
         .map(|(port, shape)| {
-            Elements::new(port.ty.dtype, &vec![123.0; shape.iter().product::<u64>() as usize])
+            let elements = shape.iter().product::<u64>() as usize;
+            Values::from_numbers(port.ty.dtype, vec![123.0; elements])
         })
         .collect();
-    let mut data: Vec<DataMut<'_>> = outputs.iter_mut().map(Elements::data_mut).collect();
+    let mut data: Vec<DataMut<'_>> = outputs.iter_mut().map(Values::as_mut).collect();
     executable.run(&views, &mut data).expect("it runs");
-    outputs.iter().map(Elements::numbers).collect()
+    outputs.iter().map(Values::numbers).collect()
 }
 
 /// Asserts that a function gives the reference's outputs, on one thread and on three, with usual tiles and tiny ones.

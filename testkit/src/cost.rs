@@ -41,6 +41,10 @@ pub enum Cost {
     IdealReadBytes,
     /// Bytes of the sectors that stores touch.
     WrittenBytes,
+    /// Bytes of the sectors that launches read before they write them, each once a launch.
+    DramReadBytes,
+    /// Bytes of the sectors that launches write, each once a launch.
+    DramWrittenBytes,
     /// Passes through shared memory's banks.
     SharedPasses,
     /// As many as there would be without bank conflicts.
@@ -67,6 +71,8 @@ impl fmt::Display for Cost {
             Cost::ReadBytes => "bytes read",
             Cost::IdealReadBytes => "bytes read, ideally",
             Cost::WrittenBytes => "bytes written",
+            Cost::DramReadBytes => "bytes read from the device's memory",
+            Cost::DramWrittenBytes => "bytes written to the device's memory",
             Cost::SharedPasses => "passes through shared memory",
             Cost::IdealSharedPasses => "passes through shared memory, ideally",
             Cost::SharedBytes => "bytes of shared memory",
@@ -113,6 +119,8 @@ fn advice(cost: Cost) -> &'static str {
         | Cost::ReadBytes
         | Cost::IdealReadBytes
         | Cost::WrittenBytes
+        | Cost::DramReadBytes
+        | Cost::DramWrittenBytes
         | Cost::SharedPasses
         | Cost::IdealSharedPasses
         | Cost::SharedBytes => "reports of the emulated device have it",

@@ -108,6 +108,8 @@ fn counted(costs: &mut Costs, launches: &[crate::device::Record]) {
     costs.set(Cost::ReadBytes, all.read_bytes);
     costs.set(Cost::IdealReadBytes, all.ideal_read_bytes);
     costs.set(Cost::WrittenBytes, all.written_bytes);
+    costs.set(Cost::DramReadBytes, all.dram_read_bytes);
+    costs.set(Cost::DramWrittenBytes, all.dram_written_bytes);
     costs.set(Cost::SharedPasses, all.shared_passes);
     costs.set(Cost::IdealSharedPasses, all.ideal_shared_passes);
     let shared = launches.iter().map(|launch| launch.shared_bytes as u64).max();

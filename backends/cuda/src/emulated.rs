@@ -5,6 +5,7 @@
 
 use crate::device::{DeviceError, Driver};
 use crate::executable::{CudaBackend, Expected, Observer};
+use crate::roofline::Work;
 use carousel_emulator::client::{Client, FILE_NAME, built_library};
 use std::sync::{Arc, OnceLock};
 
@@ -24,6 +25,19 @@ impl Observer for Watcher {
             if range.fresh {
                 self.0.forget(range.address, range.bytes);
             }
+        }
+    }
+}
+
+impl From<&Counters> for Work {
+    fn from(counted: &Counters) -> Work {
+        Work {
+            dram_bytes: (counted.dram_read_bytes + counted.dram_written_bytes) as f64,
+            cache_bytes: (counted.read_bytes + counted.written_bytes) as f64,
+            shared_passes: counted.shared_passes as f64,
+            instructions: counted.warp_instructions as f64,
+            flops: counted.flops as f64,
+            matrix_flops: counted.matrix_flops as f64,
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod emulated;
 mod executable;
 mod memory;
 pub mod occupancy;
+pub mod roofline;
 mod target;
 pub mod toolchain;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use carousel_cuda::emulated::{Counters, Finding, Record};
 use carousel_cuda::occupancy::{GENERATIONS, Needs, Occupancy, remarks};
+use carousel_cuda::roofline::{GPUS, Work};
 use carousel_cuda::{all_compiled, toolchain};
 use carousel_ir::Sources;
 
@@ -19,7 +20,9 @@ pub(super) fn tell(records: &[Record], counters: bool, sources: &Sources) {
         }
     }
     if counters {
-        remark(&table(records));
+        let kernels = sums(records);
+        remark(&table(&kernels));
+        remark(&roofline(&kernels));
         remark(&occupancy(records));
     }
 }
@@ -73,28 +76,39 @@ fn occupancy(records: &[Record]) -> String {
     text
 }
 
-/// One line a kernel, in the order in which they were first launched.
-fn table(records: &[Record]) -> String {
-    let mut order: Vec<&str> = Vec::new();
-    let mut sums: BTreeMap<&str, (u64, &Record, Counters)> = BTreeMap::new();
+/// All launches of a kernel.
+struct Sum<'a> {
+    first: &'a Record,
+    launches: u64,
+    counters: Counters,
+}
+
+/// The kernels, in the order in which they were first launched.
+fn sums(records: &[Record]) -> Vec<Sum<'_>> {
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut sums: Vec<Sum<'_>> = Vec::new();
     for record in records {
-        let (launches, _, sum) = sums.entry(&record.kernel).or_insert_with(|| {
-            order.push(&record.kernel);
-            (0, record, Counters::default())
-        });
-        *launches += 1;
-        *sum += record.counters;
+        let at = *places.entry(&record.kernel).or_insert(sums.len());
+        if at == sums.len() {
+            sums.push(Sum { first: record, launches: 0, counters: Counters::default() });
+        }
+        sums[at].launches += 1;
+        sums[at].counters += record.counters;
     }
-    let mut text =
-        "emulated (counts, not times): launches, blocks, instructions of warps, barriers, loads of 16 bytes a \
-                    thread of all, bytes read and written, shared memory passes over ideal\n"
-            .to_string();
-    for name in order {
-        let (launches, first, c) = &sums[name];
+    sums
+}
+
+/// One line a kernel.
+fn table(kernels: &[Sum<'_>]) -> String {
+    let mut text = "emulated (counts, not times): launches, blocks, instructions of warps, barriers, loads of 16 bytes a \
+                    thread of all, bytes read and written, those of the device's memory, shared memory passes over ideal\n"
+        .to_string();
+    for Sum { first, launches, counters: c } in kernels {
         let blocks = first.grid.iter().product::<u32>();
         text += &format!(
-            "  {name}: {launches} x {blocks}, {} instructions, {} barriers, {}/{} loads, {} read (ideal {}), {} written, {}/{} \
-             passes, {} flops, {} of matrix instructions\n",
+            "  {}: {launches} x {blocks}, {} instructions, {} barriers, {}/{} loads, {} read (ideal {}), {} written, \
+             {} and {} of the device's memory, {}/{} passes, {} flops, {} of matrix instructions\n",
+            first.kernel,
             c.warp_instructions,
             c.barriers,
             c.wide_loads,
@@ -102,11 +116,38 @@ fn table(records: &[Record]) -> String {
             c.read_bytes,
             c.ideal_read_bytes,
             c.written_bytes,
+            c.dram_read_bytes,
+            c.dram_written_bytes,
             c.shared_passes,
             c.ideal_shared_passes,
             c.flops,
             c.matrix_flops,
         );
+    }
+    text
+}
+
+/// What of a GPU each kernel keeps busy longest.
+fn roofline(kernels: &[Sum<'_>]) -> String {
+    let mut text =
+        "roofline (a forecast from these counts and published peaks, not a measurement): how long a GPU's \
+                    resources are busy, in parts of the longest\n"
+            .to_string();
+    for kernel in kernels {
+        let work = Work::from(&kernel.counters);
+        for gpu in &GPUS {
+            let shares = gpu.shares(&work).into_iter().filter(|(_, share)| *share >= 0.005);
+            let shares: Vec<String> =
+                shares.map(|(name, share)| format!("{name} {:.0}%", 100.0 * share)).collect();
+            let intensity = (work.flops + work.matrix_flops) / work.dram_bytes.max(1.0);
+            let [ridge, matrix_ridge] = gpu.ridges();
+            text += &format!(
+                "  {} on {}: {}; {intensity:.1} flops a byte (ridges {ridge:.0}, of matrix instructions {matrix_ridge:.0})\n",
+                kernel.first.kernel,
+                gpu.name,
+                shares.join(", "),
+            );
+        }
     }
     text
 }

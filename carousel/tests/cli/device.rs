@@ -18,9 +18,15 @@ fn a_function_on_the_emulated_device_with_a_report() {
     let device = ["--target", "cuda", "--emulate", "--report"];
     let told = run_in(&workspace, &[&run[..], &device].concat()).ok().err;
     assert_eq!(read_tensors(&output)["y"], (vec![2, 1], vec![0.5, 1.75]));
-    for part in
-        ["counts, not times", " loads, ", "on sm_80: ", "on sm_90: ", "on sm_100: ", "registers a thread"]
-    {
+    for part in [
+        "counts, not times",
+        " loads, ",
+        "on sm_80: ",
+        "on sm_90: ",
+        "on sm_100: ",
+        "registers a thread",
+        " on H100 SXM: ",
+    ] {
         assert!(told.contains(part), "`{part}` is not in\n{told}");
     }
 }

@@ -60,6 +60,11 @@ pub struct Counters {
     pub written_bytes: u64,
     /// Bytes of the sectors that loads would touch if a warp's accesses were contiguous.
     pub ideal_read_bytes: u64,
+    /// Bytes of the sectors that a launch reads before it writes them, each once: what must come from the device's memory,
+    /// however large the cache.
+    pub dram_read_bytes: u64,
+    /// Bytes of the sectors that a launch writes, each once.
+    pub dram_written_bytes: u64,
     /// Passes through shared memory's banks.
     pub shared_passes: u64,
     /// As many as there would be without bank conflicts.
@@ -78,6 +83,8 @@ impl std::ops::AddAssign for Counters {
             read_bytes,
             written_bytes,
             ideal_read_bytes,
+            dram_read_bytes,
+            dram_written_bytes,
             shared_passes,
             ideal_shared_passes,
         } = more;
@@ -90,6 +97,8 @@ impl std::ops::AddAssign for Counters {
         self.read_bytes += read_bytes;
         self.written_bytes += written_bytes;
         self.ideal_read_bytes += ideal_read_bytes;
+        self.dram_read_bytes += dram_read_bytes;
+        self.dram_written_bytes += dram_written_bytes;
         self.shared_passes += shared_passes;
         self.ideal_shared_passes += ideal_shared_passes;
     }

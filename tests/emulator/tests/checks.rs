@@ -231,6 +231,16 @@ fn what_is_counted() {
     assert_eq!((record.counters.read_bytes, record.counters.ideal_read_bytes), (256, 256));
     assert_eq!((record.counters.shared_passes, record.counters.ideal_shared_passes), (2, 2));
     assert_eq!(record.counters.warp_instructions, 2 * 11);
+    assert_eq!((record.counters.dram_read_bytes, record.counters.dram_written_bytes), (256, 0));
+    // What is read again, or was written before, comes from the cache.
+    let record = run(
+        "ld.global.u32 %r4, [%rd3]; ld.global.u32 %r4, [%rd3]; st.global.u32 [%rd3], %r4; st.global.u32 [%rd3], %r1;",
+        &one_block(64),
+    );
+    assert_eq!((record.counters.read_bytes, record.counters.written_bytes), (512, 512));
+    assert_eq!((record.counters.dram_read_bytes, record.counters.dram_written_bytes), (256, 256));
+    let record = run("st.global.u32 [%rd3], %r1; ld.global.u32 %r4, [%rd3];", &one_block(64));
+    assert_eq!((record.counters.dram_read_bytes, record.counters.dram_written_bytes), (0, 256));
     let strided =
         run("shl.b32 %r7, %r1, 4; add.s32 %r7, %r5, %r7; st.shared.u32 [%r7], %r1;", &one_block(32));
     assert_eq!((strided.counters.shared_passes, strided.counters.ideal_shared_passes), (4, 1));

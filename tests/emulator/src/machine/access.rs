@@ -1,5 +1,6 @@
 //! Loads, stores and atomic operations, checked.
 
+use super::traffic::SECTOR;
 use super::{Block, Machine, Warp, lanes, traffic};
 use crate::check::Touch;
 use crate::decode::{Access, LANES, LOCAL_WINDOW, Lanes, SHARED_WINDOW, Space, Update};
@@ -323,10 +324,14 @@ impl Machine<'_, '_> {
             Touch::Read => {
                 counters.loads += 1;
                 counters.wide_loads += u64::from(bytes == 16);
-                counters.read_bytes += touched;
-                counters.ideal_read_bytes += ideal;
+                counters.read_bytes += SECTOR * touched.len() as u64;
+                counters.ideal_read_bytes += SECTOR * ideal;
+                counters.dram_read_bytes += SECTOR * self.seen.first(&touched, touch);
             }
-            Touch::Write => counters.written_bytes += touched,
+            Touch::Write => {
+                counters.written_bytes += SECTOR * touched.len() as u64;
+                counters.dram_written_bytes += SECTOR * self.seen.first(&touched, touch);
+            }
         }
     }
 }

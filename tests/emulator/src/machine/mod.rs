@@ -120,6 +120,7 @@ struct Machine<'m, 'a> {
     published: HashMap<u64, Vec<u32>>,
     /// The allocation that was touched last.
     recent: usize,
+    seen: traffic::Seen,
 }
 
 /// Runs a program on the allocations that it may address.
@@ -153,6 +154,7 @@ pub(crate) fn launch(
         clocks: Clocks::default(),
         published: HashMap::new(),
         recent: 0,
+        seen: traffic::Seen::default(),
     };
     if let Some((kind, why)) = refusal(program, launch, parameters, blocks, threads, shared_bytes) {
         machine.record.find(kind, Source::default(), why);

@@ -1,15 +1,17 @@
 //! What a warp's access costs the memory: sectors of global memory, passes through the banks of shared memory.
 
 use super::lanes;
+use crate::check::Touch;
 use crate::decode::Lanes;
+use std::collections::HashMap;
 
 /// Bytes of a sector of global memory.
-const SECTOR: u64 = 32;
+pub(super) const SECTOR: u64 = 32;
 /// Banks of shared memory, four bytes wide.
 const BANKS: u64 = 32;
 
-/// Bytes of the sectors that are touched, and of as many as a contiguous access would touch.
-pub(super) fn sectors(addresses: &Lanes, bytes: usize, active: u32) -> (u64, u64) {
+/// The numbers of the sectors that are touched, ascending, and how many a contiguous access would touch.
+pub(super) fn sectors(addresses: &Lanes, bytes: usize, active: u32) -> (Vec<u64>, u64) {
     let mut touched: Vec<u64> = Vec::with_capacity(32);
     let mut distinct: Vec<u64> = Vec::with_capacity(32);
     for lane in lanes(active) {
@@ -22,7 +24,42 @@ pub(super) fn sectors(addresses: &Lanes, bytes: usize, active: u32) -> (u64, u64
     distinct.sort_unstable();
     distinct.dedup();
     let ideal = (distinct.len() as u64 * bytes as u64).div_ceil(SECTOR);
-    (touched.len() as u64 * SECTOR, ideal * SECTOR)
+    (touched, ideal)
+}
+
+/// Sectors of global memory that a launch has touched so far.
+#[derive(Default)]
+pub(super) struct Seen {
+    pages: HashMap<u64, Page>,
+}
+
+/// A bit for each of 64 sectors.
+#[derive(Clone, Copy, Default)]
+struct Page {
+    read: u64,
+    written: u64,
+}
+
+impl Seen {
+    /// How many of these sectors come from memory, or go there, for the first time: a sector that is read after it was
+    /// written does neither.
+    pub(super) fn first(&mut self, sectors: &[u64], touch: Touch) -> u64 {
+        let mut count = 0;
+        for of_page in sectors.chunk_by(|a, b| a / 64 == b / 64) {
+            let bits = of_page.iter().fold(0, |bits, sector| bits | 1 << (sector % 64));
+            let page = self.pages.entry(of_page[0] / 64).or_default();
+            let known = match touch {
+                Touch::Read => page.read | page.written,
+                Touch::Write => page.written,
+            };
+            match touch {
+                Touch::Read => page.read |= bits,
+                Touch::Write => page.written |= bits,
+            }
+            count += u64::from((bits & !known).count_ones());
+        }
+        count
+    }
 }
 
 /// Passes through the banks, and as many as there would be without conflicts. Wide accesses go in parts of 128 bytes.

@@ -1,7 +1,7 @@
 //! A small language model on the device: a training step and generated tokens, as on the CPU.
 
-use carousel_cuda::CudaBackend;
 use carousel_cuda::emulated::{Mode, set_mode, take_records};
+use carousel_cuda::{CudaBackend, Started};
 use carousel_models::batch::Batch;
 use carousel_models::compile::Engine;
 use carousel_models::config::{AdamW, ParameterValue};
@@ -24,11 +24,13 @@ struct Outcome {
     /// Weights and what is remembered have so many.
     moved_by_step: [u64; 2],
     moved: Vec<u64>,
+    /// What was started for the last step of training, and for the last token.
+    started: [Started; 2],
     weight_bytes: u64,
     memory_bytes: u64,
 }
 
-/// Two updates of the built-in model, small, an mLSTM block and an sLSTM block, on windows one behind the other; then greedy
+/// Three updates of the built-in model, small, an mLSTM block and an sLSTM block, on windows one behind the other; then greedy
 /// tokens after a prompt. Updates go by `gradients` if they are given: AdamW makes large differences of small ones where a
 /// gradient is almost 0.
 fn outcome(
@@ -61,6 +63,11 @@ fn outcome(
     let (rows, context) = (2, 9);
     let mut memory = Memory::empty(rows);
     let moved = || device.map(CudaBackend::transferred).unwrap_or_default();
+    let started = || device.map(CudaBackend::started).unwrap_or_default();
+    let since = |before: Started| {
+        let now = started();
+        Started { kernels: now.kernels - before.kernels, graphs: now.graphs - before.graphs }
+    };
     let mut outcome = Outcome {
         losses: vec![],
         norms: vec![],
@@ -68,11 +75,12 @@ fn outcome(
         parameters: vec![],
         tokens: vec![],
         moved_by_step: [0; 2],
+        started: [Started::default(); 2],
         moved: vec![],
         weight_bytes: 4 * layout.elements() as u64,
         memory_bytes: 0,
     };
-    for step in 0..2 {
+    for step in 0..3 {
         let token = |at: i32| (at * at * 5 + 3 * at + step as i32) % 24;
         let inputs: Vec<i32> = (0..(rows * context) as i32).map(token).collect();
         let labels = inputs.iter().map(|t| (t * 7 + 1) % 24).collect();
@@ -82,7 +90,7 @@ fn outcome(
             given.set(layout, all[step as usize].clone()).unwrap_or_else(|error| panic!("{error}"));
             &given
         });
-        let before = moved();
+        let (before, started_before) = (moved(), started());
         let loss = gradient.carried_loss(optimizer.parameters(), reading, Some(&mut gradients), &mut memory);
         let norm = optimizer.norm(&gradients).unwrap_or_else(|error| panic!("{error}"));
         let update = Update { adamw: &AdamW::default(), step, learning_rate: 0.01, clip: 1.0 };
@@ -90,6 +98,7 @@ fn outcome(
         updated.unwrap_or_else(|error| panic!("{error}"));
         let after = moved();
         outcome.moved_by_step = [after.to_device - before.to_device, after.from_device - before.from_device];
+        outcome.started[0] = since(started_before);
         outcome.losses.push(loss.unwrap_or_else(|error| panic!("{error}\n{}", findings(&take_records()))));
         outcome.norms.push(norm);
         let gradients = gradients.values(layout).unwrap_or_else(|error| panic!("{error}"));
@@ -101,12 +110,13 @@ fn outcome(
     let mut text = predictor.start();
     let mut piece = vec![3, 11, 5];
     for _ in 0..tokens {
-        let before = moved().to_device;
+        let (before, started_before) = (moved().to_device, started());
         let logits = text.last_logits(&weights, &piece).unwrap_or_else(|error| panic!("{error}"));
         let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).expect("a vocabulary");
         outcome.tokens.push(best as i32);
         piece = vec![best as i32];
         outcome.moved.push(moved().to_device - before);
+        outcome.started[1] = since(started_before);
     }
     outcome.memory_bytes = text.memory().bytes();
     outcome
@@ -146,4 +156,6 @@ fn a_small_model_trains_and_generates_as_on_the_cpu() {
     // Weights and what is remembered go to the device once; then it is a token each time, with three words.
     assert!(found.moved[0] >= found.weight_bytes + found.memory_bytes && found.memory_bytes > 0);
     assert!(found.moved[1..].iter().all(|moved| *moved <= 16), "{:?}", found.moved);
+    // What comes again is started at once: gradients, two sums of squares and two updates; a token.
+    assert_eq!(found.started, [Started { kernels: 0, graphs: 5 }, Started { kernels: 0, graphs: 1 }]);
 }

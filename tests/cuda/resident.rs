@@ -53,7 +53,7 @@ fn only_what_changes_moves() {
     w_there.write(Data::F32(&[0.1; N])).expect("it fits");
     v_there.write(Data::F32(&[0.0; N])).expect("it fits");
     for (step, expected) in losses.iter().enumerate() {
-        let before = backend.transferred();
+        let (before, started_before) = (backend.transferred(), backend.started());
         let (x, mut loss) = (batch(step), [0.0]);
         let inputs = [
             Input::Resident { memory: &*w_there, shape },
@@ -76,6 +76,11 @@ fn only_what_changes_moves() {
             from_device: after.from_device - before.from_device,
         };
         assert_eq!(moved, Transferred { to_device: 4 * (ROWS * N) as u64 + 4, from_device: 4 + words });
+        // Values and the next ones change places: what is done the third time was done before, and is started at once.
+        let started = backend.started();
+        let graphs = started.graphs - started_before.graphs;
+        let kernels = started.kernels - started_before.kernels;
+        assert_eq!((graphs, kernels > 0), if step < 2 { (0, true) } else { (1, false) });
     }
     for (there, expected) in [(w_there, w), (v_there, v)] {
         let mut found = vec![0.0f32; N];

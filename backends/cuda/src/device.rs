@@ -1,15 +1,16 @@
 //! The driver and the device behind it.
 
 use crate::{codegen, compiler, toolchain};
-use carousel_core::backend::CompileError;
+use carousel_core::backend::{CompileError, RunError};
 use carousel_core::kernel::Kernel;
 use cudarc::driver::{
-    CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, sys,
+    CudaContext, CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg,
+    result, sys,
 };
 use cudarc::nvrtc::Ptx;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Which driver is used. It is chosen once for a process.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,8 +53,12 @@ pub(crate) fn refused(error: cudarc::driver::DriverError) -> DeviceError {
 pub(crate) struct Device {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
+    /// Where launches are recorded, by one thread at a time; nothing is ever done in it.
+    recorder: Mutex<Option<Arc<CudaStream>>>,
     to_device: AtomicU64,
     from_device: AtomicU64,
+    kernels: AtomicU64,
+    graphs: AtomicU64,
 }
 
 /// Bytes between the host and a device.
@@ -64,6 +69,21 @@ pub struct Transferred {
     /// To the host.
     pub from_device: u64,
 }
+
+/// Work that the host has started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Started {
+    /// Kernels, one by one.
+    pub kernels: u64,
+    /// Graphs: the kernels of a run that was recorded before.
+    pub graphs: u64,
+}
+
+/// Launches that were recorded, to be started together.
+pub(crate) struct Graph(CudaGraph);
+
+// SAFETY: a graph belongs to no thread, and one that is not shared is used by one thread at a time.
+unsafe impl Send for Graph {}
 
 /// A kernel that is ready to be launched.
 pub(crate) struct Loaded {
@@ -93,12 +113,62 @@ impl Device {
         // SAFETY: no memory is used from two streams.
         unsafe { context.disable_event_tracking() };
         let stream = context.default_stream();
-        Ok(Device { context, stream, to_device: AtomicU64::new(0), from_device: AtomicU64::new(0) })
+        Ok(Device {
+            context,
+            stream,
+            recorder: Mutex::default(),
+            to_device: AtomicU64::new(0),
+            from_device: AtomicU64::new(0),
+            kernels: AtomicU64::new(0),
+            graphs: AtomicU64::new(0),
+        })
     }
 
     pub(crate) fn transferred(&self) -> Transferred {
         let of = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
         Transferred { to_device: of(&self.to_device), from_device: of(&self.from_device) }
+    }
+
+    pub(crate) fn started(&self) -> Started {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Started { kernels: of(&self.kernels), graphs: of(&self.graphs) }
+    }
+
+    /// The stream in which things are done.
+    pub(crate) fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+
+    /// Records what is done in a stream, without doing it.
+    pub(crate) fn record(
+        &self,
+        work: impl FnOnce(&Arc<CudaStream>) -> Result<(), RunError>,
+    ) -> Result<Graph, RunError> {
+        let failed = |error| RunError::Device { message: refused(error).to_string() };
+        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = match &mut *recorder {
+            Some(stream) => stream,
+            None => recorder.insert(self.context.new_stream().map_err(failed)?),
+        };
+        // Other threads go on with theirs.
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        stream.begin_capture(mode).map_err(failed)?;
+        let done = work(stream);
+        let recorded = stream.end_capture(sys::CUgraphInstantiate_flags(0)).map_err(failed);
+        done?;
+        let nothing = || RunError::Device { message: "the CUDA driver recorded no graph".to_string() };
+        recorded?.map(Graph).ok_or_else(nothing)
+    }
+
+    /// Starts what was recorded.
+    ///
+    /// # Safety
+    /// What its launches address is memory as it was when they were recorded.
+    pub(crate) unsafe fn start(&self, graph: &Graph) -> Result<(), DeviceError> {
+        self.graphs.fetch_add(1, Ordering::Relaxed);
+        self.context.bind_to_thread().map_err(refused)?;
+        // SAFETY: graph and stream belong to this device and are alive; the caller promises the rest.
+        unsafe { result::graph::launch(graph.0.cu_graph_exec(), self.stream.cu_stream()) }.map_err(refused)
     }
 
     pub(crate) fn load(&self, kernel: &Kernel) -> Result<Loaded, CompileError> {
@@ -157,26 +227,34 @@ impl Device {
         self.stream.memcpy_dtoh(&from.slice.slice(start..end), bytes).map_err(refused)
     }
 
-    pub(crate) fn zero(&self, memory: &mut DeviceMemory, offset: u64, bytes: u64) -> Result<(), DeviceError> {
+    pub(crate) fn zero(
+        &self,
+        stream: &Arc<CudaStream>,
+        memory: &mut DeviceMemory,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<(), DeviceError> {
         let (start, end) = (offset as usize, (offset + bytes) as usize);
-        self.stream.memset_zeros(&mut memory.slice.slice_mut(start..end)).map_err(refused)
+        stream.memset_zeros(&mut memory.slice.slice_mut(start..end)).map_err(refused)
     }
 
     pub(crate) fn wait(&self) -> Result<(), DeviceError> {
         self.stream.synchronize().map_err(refused)
     }
 
-    /// Launches a kernel of the code generator.
+    /// Launches a kernel of the code generator in a stream.
     ///
     /// # Safety
     /// The addresses are of memory with as many elements as the kernel addresses.
     pub(crate) unsafe fn launch(
         &self,
+        stream: &Arc<CudaStream>,
         kernel: &Loaded,
         blocks: u32,
         arguments: &Arguments<'_>,
     ) -> Result<(), DeviceError> {
-        let mut launch = self.stream.launch_builder(&kernel.function);
+        self.kernels.fetch_add(u64::from(Arc::ptr_eq(stream, &self.stream)), Ordering::Relaxed);
+        let mut launch = stream.launch_builder(&kernel.function);
         for address in arguments.buffers {
             launch.arg(address);
         }

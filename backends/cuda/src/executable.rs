@@ -5,7 +5,10 @@
 //! the device between runs ([`CudaMemory`]).
 
 use crate::codegen::{STATUS_DIVISION, STATUS_INDEX, is_for_teams, scratch, useful_blocks};
-use crate::device::{Arguments, Device, DeviceError, DeviceMemory, Driver, Loaded, Team, Transferred};
+use crate::device::{
+    Arguments, Device, DeviceError, DeviceMemory, Driver, Loaded, Started, Team, Transferred,
+};
+use crate::graphs::{Addresses, Graphs};
 use crate::memory::{CudaMemory, bytes_of, bytes_of_mut, failed};
 use carousel_core::backend::{Backend, CompileError, DataMut, Executable, RunError, Tensor};
 use carousel_core::kernel::{Extent, Kernel, Loop, Place, Statement};
@@ -13,6 +16,7 @@ use carousel_core::program::{Bound, Entry, Location, Port, Program, Routine, ele
 use carousel_core::resident::{Input, Output, Resident};
 use carousel_core::{Target, bind};
 use carousel_ir::DType;
+use cudarc::driver::CudaStream;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,6 +66,11 @@ impl CudaBackend {
     /// How many bytes went to the device and came from it so far.
     pub fn transferred(&self) -> Transferred {
         self.device.transferred()
+    }
+
+    /// What was started so far.
+    pub fn started(&self) -> Started {
+        self.device.started()
     }
 
     /// The same with somebody who is told of every launch.
@@ -131,22 +140,16 @@ struct Plan {
     /// Words on which teams of blocks count themselves.
     arrived: u64,
     bytes: u64,
-}
-
-/// Where things of a run are on the device.
-struct Addresses {
-    /// The memory of the run.
-    start: u64,
-    inputs: Vec<u64>,
-    outputs: Vec<u64>,
+    graphs: Graphs,
 }
 
 /// A compiled program.
 pub struct CudaExecutable {
     program: Program,
+    // Before the kernels: what was recorded of them goes first.
+    bounds: Mutex<HashMap<Key, Arc<Plan>>>,
     kernels: Vec<Loaded>,
     backend: CudaBackend,
-    bounds: Mutex<HashMap<Key, Arc<Plan>>>,
     memories: Mutex<Vec<DeviceMemory>>,
     peak: AtomicU64,
 }
@@ -235,7 +238,17 @@ impl CudaExecutable {
         let scratch = place(scratch).ok_or_else(too_large)?;
         let status = place(4 * self.program.kernels.len() as u64).ok_or_else(too_large)?;
         let arrived = place(4 * MOST_BLOCKS).ok_or_else(too_large)?;
-        let plan = Arc::new(Plan { bound, inputs, outputs, arena, scratch, status, arrived, bytes: end });
+        let plan = Arc::new(Plan {
+            bound,
+            inputs,
+            outputs,
+            arena,
+            scratch,
+            status,
+            arrived,
+            bytes: end,
+            graphs: Graphs::default(),
+        });
         lock(&self.bounds).insert(key, plan.clone());
         Ok(plan)
     }
@@ -291,7 +304,6 @@ impl CudaExecutable {
         }
         check_apart(taken)?;
         let status_bytes = 4 * self.program.kernels.len() as u64;
-        device.zero(memory, plan.status, status_bytes).map_err(failed)?;
         if let Some(observer) = &self.backend.observer {
             let fresh = |address: u64, bytes: u64| Expected { address, bytes, fresh: true };
             let sizes = self.root().outputs.iter().zip(&plan.bound.output_elements);
@@ -300,12 +312,16 @@ impl CudaExecutable {
             let arena = fresh(start + plan.arena, plan.bound.arena_bytes);
             observer.before_run(&outputs.chain([arena]).collect::<Vec<Expected>>());
         }
-        for entry in plan.bound.entries.iter().filter(|entry| entry.points > 0) {
-            if is_for_teams(self.kernel(entry)) {
-                device.zero(memory, plan.arrived, 4 * MOST_BLOCKS).map_err(failed)?;
+        plan.graphs.start(device, addresses, |stream, addresses| {
+            device.zero(stream, memory, plan.status, status_bytes).map_err(failed)?;
+            for entry in plan.bound.entries.iter().filter(|entry| entry.points > 0) {
+                if is_for_teams(self.kernel(entry)) {
+                    device.zero(stream, memory, plan.arrived, 4 * MOST_BLOCKS).map_err(failed)?;
+                }
+                self.launch(stream, plan, addresses, entry)?;
             }
-            self.launch(plan, &addresses, entry)?;
-        }
+            Ok(())
+        })?;
         device.wait().map_err(failed)?;
         let mut status = vec![0u8; status_bytes as usize];
         device.download(memory, plan.status, &mut status).map_err(failed)?;
@@ -328,7 +344,13 @@ impl CudaExecutable {
         Ok(())
     }
 
-    fn launch(&self, plan: &Plan, at: &Addresses, entry: &Entry) -> Result<(), RunError> {
+    fn launch(
+        &self,
+        stream: &Arc<CudaStream>,
+        plan: &Plan,
+        at: &Addresses,
+        entry: &Entry,
+    ) -> Result<(), RunError> {
         let (kernel, start) = (self.kernel(entry), at.start);
         let place = |location: &Location| match location {
             Location::Input(n) => at.inputs[*n as usize],
@@ -367,7 +389,7 @@ impl CudaExecutable {
         let loaded = &self.kernels[entry.kernel.0 as usize];
         // SAFETY: `bind` gives each buffer as many elements as the kernel addresses, inputs and outputs were checked to
         // have as many, and the memory of the run has room for all.
-        let launched = unsafe { self.backend.device.launch(loaded, blocks as u32, &arguments) };
+        let launched = unsafe { self.backend.device.launch(stream, loaded, blocks as u32, &arguments) };
         launched.map_err(|error| RunError::Device { message: format!("kernel `{}`: {error}", kernel.name) })
     }
 }

@@ -21,6 +21,7 @@ mod device;
 #[cfg(feature = "emulated")]
 pub mod emulated;
 mod executable;
+mod graphs;
 mod memory;
 pub mod occupancy;
 pub mod roofline;
@@ -28,7 +29,7 @@ mod target;
 pub mod toolchain;
 
 pub use compiler::{Compiled, all_compiled, compiled, cuda, ptx, ptx_for, ptx_of_text};
-pub use device::{DeviceError, Driver, Transferred};
+pub use device::{DeviceError, Driver, Started, Transferred};
 pub use executable::{CudaBackend, CudaExecutable, Expected, Observer};
 pub use memory::CudaMemory;
 pub use target::{target, target_with_bf16_factors};

@@ -3,7 +3,7 @@
 //! What is not here is not found by who looks it up, and said so by name. Handles are numbers; a handle that was never
 //! given out is an invalid value. The safety of each is as the driver's manual says.
 
-use super::{Status, device, handle, launch, load_module, lock, own_part, part_at};
+use super::{HOST, Status, device, fill, graph, handle, load_module, lock, own_part, part_at};
 use crate::machine::{Launch, MOST_SHARED_BYTES, MOST_THREADS, MULTIPROCESSORS, blocks_of_multiprocessor};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
@@ -142,11 +142,41 @@ entries! {
         let _ = flags;
         give(stream, handle() as Pointer)
     }
-    /// Whether launches are recorded instead of run: never.
+    /// Whether the thread records what is done in a stream.
     cuStreamIsCapturing(stream: Pointer, capturing: *mut c_int) {
-        let _ = stream;
-        give(capturing, 0)
+        give(capturing, c_int::from(graph::is_capturing(stream as u64)))
     }
+    /// Records what the thread does in a stream from now on, instead of doing it.
+    cuStreamBeginCapture_v2(stream: Pointer, mode: c_int) {
+        let _ = mode;
+        graph::begin(stream as u64)
+    }
+    /// Ends recording.
+    cuStreamEndCapture(stream: Pointer, recorded: *mut Pointer) {
+        match graph::end(stream as u64) {
+            Ok(number) => give(recorded, number as Pointer),
+            Err(status) => status,
+        }
+    }
+    /// A graph that can be launched.
+    cuGraphInstantiateWithFlags(executable: *mut Pointer, recorded: Pointer, flags: u64) {
+        let _ = flags;
+        match graph::instantiate(recorded as u64) {
+            Ok(number) => give(executable, number as Pointer),
+            Err(status) => status,
+        }
+    }
+    /// Does all that was recorded.
+    cuGraphLaunch(executable: Pointer, stream: Pointer) {
+        if graph::is_capturing(stream as u64) {
+            return Status::CaptureUnsupported;
+        }
+        graph::run(executable as u64)
+    }
+    /// Ends a graph.
+    cuGraphDestroy(recorded: Pointer) { graph::destroy(recorded as u64) }
+    /// Ends a graph that can be launched.
+    cuGraphExecDestroy(executable: Pointer) { graph::destroy(executable as u64) }
     /// A new event.
     cuEventCreate(event: *mut Pointer, flags: c_uint) {
         let _ = flags;
@@ -182,7 +212,9 @@ entries! {
     }
     /// From the host to the device, in a stream.
     cuMemcpyHtoDAsync_v2(to: Address, from: *const c_void, bytes: usize, stream: Pointer) {
-        let _ = stream;
+        if graph::is_capturing(stream as u64) {
+            return Status::CaptureUnsupported;
+        }
         // SAFETY: as for this function.
         unsafe { cuMemcpyHtoD_v2(to, from, bytes) }
     }
@@ -205,20 +237,19 @@ entries! {
     }
     /// From the device to the host, in a stream.
     cuMemcpyDtoHAsync_v2(to: Pointer, from: Address, bytes: usize, stream: Pointer) {
-        let _ = stream;
+        if graph::is_capturing(stream as u64) {
+            return Status::CaptureUnsupported;
+        }
         // SAFETY: as for this function.
         unsafe { cuMemcpyDtoH_v2(to, from, bytes) }
     }
     /// Fills memory with a byte.
     cuMemsetD8_v2(to: Address, value: u8, bytes: usize) {
-        let written = part_at(to).map(|part| lock(&part).write(to, &vec![value; bytes]));
-        if matches!(written, Some(Ok(()))) { Status::Success } else { Status::InvalidValue }
+        fill(to, value, bytes)
     }
     /// Fills memory with a byte, in a stream.
     cuMemsetD8Async(to: Address, value: u8, bytes: usize, stream: Pointer) {
-        let _ = stream;
-        // SAFETY: as for this function.
-        unsafe { cuMemsetD8_v2(to, value, bytes) }
+        graph::in_stream(stream as u64, graph::Node::Fill { to, value, bytes })
     }
     /// Loads PTX; machine code of GPUs is not understood.
     cuModuleLoadData(module: *mut Pointer, image: *const c_void) {
@@ -275,22 +306,21 @@ entries! {
         function: Pointer, gx: c_uint, gy: c_uint, gz: c_uint, bx: c_uint, by: c_uint, bz: c_uint, shared: c_uint,
         stream: Pointer, parameters: *mut Pointer, extra: *mut Pointer
     ) {
-        let _ = (stream, extra);
+        let _ = extra;
         let launch = Launch { grid: [gx, gy, gz], block: [bx, by, bz], shared_bytes: shared as usize, ..Launch::default() };
         // SAFETY: as the caller of this function promises.
-        unsafe { start(function, launch, parameters) }
+        unsafe { start(function, launch, parameters, stream) }
     }
     /// Runs a kernel whose blocks may wait for each other.
     cuLaunchCooperativeKernel(
         function: Pointer, gx: c_uint, gy: c_uint, gz: c_uint, bx: c_uint, by: c_uint, bz: c_uint, shared: c_uint,
         stream: Pointer, parameters: *mut Pointer
     ) {
-        let _ = stream;
         let launch = Launch {
             grid: [gx, gy, gz], block: [bx, by, bz], shared_bytes: shared as usize, cooperative: true, ..Launch::default()
         };
         // SAFETY: as the caller of this function promises.
-        unsafe { start(function, launch, parameters) }
+        unsafe { start(function, launch, parameters, stream) }
     }
     /// The name of a result code.
     cuGetErrorName(code: c_int, name: *mut *const c_char) { give(name, Status::name(code).as_ptr()) }
@@ -300,16 +330,15 @@ entries! {
     }
 }
 
-/// Runs a kernel with the parameters that an array of pointers points to.
+/// Runs a kernel in a stream with the parameters that an array of pointers points to.
 ///
 /// # Safety
 /// `parameters` points to as many valid pointers as the kernel has parameters, each to as many bytes as it has.
-unsafe fn start(function: Pointer, how: Launch, parameters: *mut Pointer) -> Status {
+unsafe fn start(function: Pointer, mut how: Launch, parameters: *mut Pointer, stream: Pointer) -> Status {
     let kernel = lock(&device().kernels).get(&(function as u64)).cloned();
     let Some(kernel) = kernel else { return Status::InvalidValue };
-    let program = kernel.program();
-    let mut block = vec![0; program.parameter_bytes];
-    for (number, (offset, bytes)) in program.parameters.iter().enumerate() {
+    let mut block = vec![0; kernel.program().parameter_bytes];
+    for (number, (offset, bytes)) in kernel.program().parameters.iter().enumerate() {
         if parameters.is_null() {
             return Status::InvalidValue;
         }
@@ -317,5 +346,6 @@ unsafe fn start(function: Pointer, how: Launch, parameters: *mut Pointer) -> Sta
         let given = unsafe { std::slice::from_raw_parts((*parameters.add(number)).cast::<u8>(), *bytes) };
         block[*offset..offset + bytes].copy_from_slice(given);
     }
-    launch(&kernel, how, &block)
+    how.ranges = HOST.with_borrow_mut(|host| host.ranges.take());
+    graph::in_stream(stream as u64, graph::Node::Launch { kernel, how, parameters: block })
 }

@@ -1,7 +1,7 @@
 //! What the stand-in driver offers beside the driver's interface: how launches are checked, and what they did. The
 //! counterpart is [`crate::client`].
 
-use super::{HOST, lock, part_at};
+use super::{HOST, graph};
 use crate::machine::{Mode, Range};
 
 /// Chooses the mode of the calling thread's launches: 0 as the environment says, 1 strict, 2 fast.
@@ -24,10 +24,7 @@ pub(super) extern "C" fn carousel_emulator_allow(start: u64, bytes: u64) {
 /// What is in this memory now has no value any more: it is going to be written.
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn carousel_emulator_forget(start: u64, bytes: u64) {
-    if let Some(part) = part_at(start) {
-        // What is not allocated is found when it is touched.
-        let _ = lock(&part).forget(start, bytes as usize);
-    }
+    graph::before_launch(graph::Node::Forget { start, bytes: bytes as usize });
 }
 
 /// Copies what the thread's launches did since it was last taken, as JSON, and forgets it, if `capacity` suffices.

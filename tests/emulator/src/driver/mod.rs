@@ -5,6 +5,7 @@
 
 mod entry;
 mod extension;
+mod graph;
 
 use crate::machine::{self, Launch, Mode, Range};
 use crate::memory::{Memory, part_of};
@@ -25,10 +26,12 @@ pub(crate) enum Status {
     InvalidDevice = 101,
     NoBinary = 209,
     InvalidPtx = 218,
+    IllegalState = 401,
     NotFound = 500,
     IllegalAddress = 700,
     LaunchFailed = 719,
     CooperativeTooLarge = 720,
+    CaptureUnsupported = 900,
 }
 
 impl Status {
@@ -40,10 +43,12 @@ impl Status {
             101 => c"CUDA_ERROR_INVALID_DEVICE",
             209 => c"CUDA_ERROR_NO_BINARY_FOR_GPU",
             218 => c"CUDA_ERROR_INVALID_PTX",
+            401 => c"CUDA_ERROR_ILLEGAL_STATE",
             500 => c"CUDA_ERROR_NOT_FOUND",
             700 => c"CUDA_ERROR_ILLEGAL_ADDRESS",
             719 => c"CUDA_ERROR_LAUNCH_FAILED",
             720 => c"CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE",
+            900 => c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
             _ => c"CUDA_ERROR_UNKNOWN",
         }
     }
@@ -57,6 +62,7 @@ struct Device {
     parts: Mutex<BTreeMap<u64, Part>>,
     modules: Mutex<BTreeMap<u64, Module>>,
     kernels: Mutex<BTreeMap<u64, Kernel>>,
+    graphs: Mutex<BTreeMap<u64, graph::Graph>>,
 }
 
 /// What belongs to a host thread.
@@ -66,6 +72,7 @@ struct Host {
     mode: Option<Mode>,
     ranges: Option<Vec<Range>>,
     records: Vec<Record>,
+    capture: Option<graph::Capture>,
 }
 
 fn device() -> &'static Device {
@@ -140,9 +147,20 @@ fn mode() -> Mode {
     HOST.with_borrow(|host| host.mode).unwrap_or_else(of_environment)
 }
 
+/// Fills memory with a byte.
+fn fill(to: u64, value: u8, bytes: usize) -> Status {
+    let written = part_at(to).map(|part| lock(&part).write(to, &vec![value; bytes]));
+    if matches!(written, Some(Ok(()))) { Status::Success } else { Status::InvalidValue }
+}
+
+/// What is in this memory now has no value any more. What is not allocated is found when it is touched.
+fn forget(start: u64, bytes: usize) -> Status {
+    part_at(start).map(|part| lock(&part).forget(start, bytes).ok());
+    Status::Success
+}
+
 fn launch(kernel: &Kernel, mut launch: Launch, parameters: &[u8]) -> Status {
     launch.mode = mode();
-    launch.ranges = HOST.with_borrow_mut(|host| host.ranges.take());
     // The parts of the memory that the parameters point into, and those of the declared ranges.
     let words = kernel.program().parameters.iter().filter(|(_, bytes)| *bytes == 8);
     let pointers =

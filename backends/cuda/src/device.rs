@@ -79,12 +79,6 @@ pub struct Started {
     pub graphs: u64,
 }
 
-/// Launches that were recorded, to be started together.
-pub(crate) struct Graph(CudaGraph);
-
-// SAFETY: a graph belongs to no thread, and one that is not shared is used by one thread at a time.
-unsafe impl Send for Graph {}
-
 /// A kernel that is ready to be launched.
 pub(crate) struct Loaded {
     function: CudaFunction,
@@ -99,6 +93,12 @@ pub(crate) struct DeviceMemory {
     slice: CudaSlice<u8>,
     pub(crate) bytes: u64,
 }
+
+/// Launches that were recorded, to be started together.
+pub(crate) struct Graph(CudaGraph);
+
+// SAFETY: a graph belongs to no thread, and one that is not shared is used by one thread at a time.
+unsafe impl Send for Graph {}
 
 impl Device {
     pub(crate) fn open(driver: &Driver) -> Result<Device, DeviceError> {

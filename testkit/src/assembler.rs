@@ -3,6 +3,7 @@
 //! `ptxas` does what drivers do. Nothing is fetched unless [`install`] is called, and nothing runs what is assembled.
 
 use crate::error::Error;
+use carousel_cuda::assembler::assemble;
 use carousel_cuda::toolchain::{self, ASSEMBLER};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,47 +69,34 @@ pub fn install(folder: &Path) -> Result<PathBuf, Error> {
     toolchain::install(&ASSEMBLER, folder).map_err(|error| Error::Setup(error.to_string()))
 }
 
-fn output(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() {
-        return Err(format!("{command:?}: {said}"));
-    }
-    Ok(format!("{said}{}", String::from_utf8_lossy(&output.stdout)))
-}
-
 /// Assembles PTX for a GPU of an architecture, such as `sm_90`.
 ///
 /// # Errors
 /// If the assembler refuses the text.
 pub fn assembled(assembler: &Path, ptx: &str, architecture: &str) -> Result<Assembled, String> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let name = format!("carousel-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-    let (text, code) = (std::env::temp_dir().join(format!("{name}.ptx")), std::env::temp_dir().join(name));
-    let result = assembled_in(assembler, ptx, architecture, &text, &code);
-    for file in [text, code] {
-        // It may never have been written; what is left in a folder for such files does no harm.
-        let _ = std::fs::remove_file(&file);
-    }
-    result
-}
-
-fn assembled_in(
-    assembler: &Path,
-    ptx: &str,
-    architecture: &str,
-    text: &Path,
-    code: &Path,
-) -> Result<Assembled, String> {
-    std::fs::write(text, ptx).map_err(|error| format!("{}: {error}", text.display()))?;
-    let architecture = format!("-arch={architecture}");
-    let remarks = output(Command::new(assembler).args(["-v", &architecture, "-o"]).args([code, text]))?;
-    let listing = output(Command::new(assembler.with_file_name(LISTING)).arg("-c").arg(code))?;
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let code = std::env::temp_dir().join(format!("carousel-{}-{number}.cubin", std::process::id()));
+    let listed = assemble(assembler, ptx, architecture, &code)
+        .and_then(|remarks| Ok((remarks, listing(&assembler.with_file_name(LISTING), &code)?)));
+    // It may never have been written; what is left in a folder for such files does no harm.
+    let _ = std::fs::remove_file(&code);
+    let (remarks, listing) = listed?;
     // `/*0010*/  FADD R1, R2, R3 ;`
     let instruction = |line: &str| {
         line.trim_start().strip_prefix("/*")?.split_once("*/").map(|(_, rest)| rest.trim().to_string())
     };
     Ok(Assembled { remarks, instructions: listing.lines().filter_map(instruction).collect() })
+}
+
+fn listing(program: &Path, code: &Path) -> Result<String, String> {
+    let output = Command::new(program).arg("-c").arg(code).output();
+    let output = output.map_err(|error| format!("{}: {error}", program.display()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("{}: {said}", program.display()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod assembler;
 mod codegen;
 mod compiler;
 mod device;

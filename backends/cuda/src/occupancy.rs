@@ -2,10 +2,6 @@
 //!
 //! Figures of the machine code, not of a run; no time follows from them alone.
 
-use std::path::Path;
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
-
 /// A generation of GPUs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Generation {
@@ -82,24 +78,6 @@ impl Needs {
         let blocks = limits.into_iter().min().unwrap_or(0);
         Occupancy { blocks, percent: 100 * blocks * warps / generation.warps }
     }
-}
-
-/// What the assembler says of PTX, for a generation.
-///
-/// # Errors
-/// What is wrong, if it cannot be run or refuses the text.
-pub fn remarks(assembler: &Path, ptx: &str, generation: &Generation) -> Result<String, String> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let text = std::env::temp_dir().join(format!("carousel-{}-{number}.occupancy.ptx", std::process::id()));
-    std::fs::write(&text, ptx).map_err(|error| format!("{}: {error}", text.display()))?;
-    let architecture = format!("-arch={}", generation.name);
-    let run = Command::new(assembler).args(["-v", &architecture, "-o", "/dev/null"]).arg(&text).output();
-    // That it is gone is all that is asked for.
-    let _ = std::fs::remove_file(&text);
-    let output = run.map_err(|error| format!("{}: {error}", assembler.display()))?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() { Ok(said) } else { Err(said) }
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! What launches did on the emulated device, as text. The figures are counts; they say nothing of time.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use carousel_cuda::assembler::assemble;
 use carousel_cuda::emulated::{Counters, Finding, Record};
-use carousel_cuda::occupancy::{GENERATIONS, Needs, Occupancy, remarks};
+use carousel_cuda::occupancy::{GENERATIONS, Needs, Occupancy};
 use carousel_cuda::roofline::{GPUS, Work};
 use carousel_cuda::{all_compiled, toolchain};
 use carousel_ir::Sources;
@@ -56,7 +58,8 @@ fn occupancy(records: &[Record]) -> String {
         let own = || compiled.iter().filter(|compiled| compiled.function == name);
         for generation in &GENERATIONS {
             let registers = own().map(|compiled| {
-                let remarks = remarks(&assembler, &compiled.ptx, generation)?;
+                let nowhere = Path::new("/dev/null");
+                let remarks = assemble(&assembler, &compiled.ptx, generation.name, nowhere)?;
                 Needs::of_remarks(&remarks, threads).map(|needs| needs.registers).ok_or(remarks)
             });
             let line = match registers.collect::<Result<Vec<u32>, String>>() {

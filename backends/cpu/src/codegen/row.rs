@@ -4,16 +4,20 @@
 //! what is constant was computed outside, everything else goes lane by lane; an access that guards forbid reads zeros
 //! from the header or writes to its waste.
 
+mod access;
+mod points;
 mod sinks;
 
 use super::emitter::{Count, Emitter, bytes_of, flags};
-use super::nest::{Lane, Nest, permission, scaled};
+use super::nest::{Nest, scaled};
 use super::stages::{Plan, Slot, Stage, TileFunction};
 use super::values::{self, LANES, Shape, register};
-use carousel_core::kernel::{BufferId, Combine, Dim, Expr, ExprId, Guard, Linear, Store, Update};
+use access::{Prepared, prepare};
+use carousel_core::kernel::{Combine, Expr, ExprId, Store, Update};
 use carousel_ir::DType;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use cranelift_frontend::Variable;
+use points::{compute, operand};
 use sinks::pour;
 use std::collections::HashMap;
 
@@ -55,27 +59,6 @@ pub(super) enum Sink<'k, 's> {
 pub(super) struct Run {
     pub(super) start: Option<Value>,
     pub(super) count: Count,
-}
-
-/// How an access moves along the row.
-enum Move {
-    /// Element after element.
-    Contiguous,
-    /// By so many bytes.
-    Strided(Value),
-    /// Computed anew at each point.
-    Free,
-}
-
-/// An access that was prepared outside of the innermost loop.
-struct Prepared<'k> {
-    buffer: BufferId,
-    index: &'k Linear,
-    guards: &'k [Guard],
-    pointer: Value,
-    /// All ones where the row may be touched, else 0; `None` if it always may.
-    mask: Option<Value>,
-    movement: Move,
 }
 
 /// What one loop over a run needs.
@@ -337,84 +320,6 @@ fn prepare_row<'k>(
     row
 }
 
-/// Computes outside of the innermost loop what an access needs; `otherwise` is where it goes if it is not allowed.
-fn prepare<'k>(
-    e: &mut Emitter<'_, '_>,
-    nest: &mut Nest<'k>,
-    buffer: BufferId,
-    index: &'k Linear,
-    guards: &'k [Guard],
-    run: Run,
-    otherwise: Option<Value>,
-) -> Prepared<'k> {
-    let start = e.buffer(buffer);
-    let inner = nest.inner_depth();
-    let strides = nest.strides_along_inner(index);
-    let steady = guards.iter().all(|guard| nest.depth_of_linear(&guard.index) < inner);
-    let Some(strides) = strides.filter(|_| steady) else {
-        return Prepared { buffer, index, guards, pointer: start, mask: None, movement: Move::Free };
-    };
-    let bytes = bytes_of(e.dtype(buffer));
-    let contiguous = nest.is_contiguous(index);
-    let mut stride = None;
-    if !contiguous {
-        for (coefficient, dim) in strides {
-            let part = match dim {
-                Dim::Known(n) => e.int(coefficient * n as i64 * bytes),
-                dim @ Dim::Argument(_) => {
-                    let dim = e.dim(dim);
-                    scaled(e, dim, coefficient * bytes)
-                }
-            };
-            stride = Some(match stride {
-                None => part,
-                Some(sum) => e.b.ins().iadd(sum, part),
-            });
-        }
-    }
-    let movement = match (contiguous, stride) {
-        (true, _) => Move::Contiguous,
-        (false, Some(stride)) => Move::Strided(stride),
-        (false, None) => Move::Strided(e.int(0)),
-    };
-    let (base, fine) = nest.base(e, index);
-    let holds = nest.all_hold(e, guards, Lane::NONE);
-    let mut pointer = start;
-    if let Some(base) = base {
-        let offset = scaled(e, base, bytes);
-        pointer = e.b.ins().iadd(pointer, offset);
-    }
-    if let Some(first) = run.start {
-        let offset = match &movement {
-            Move::Strided(stride) => e.b.ins().imul(first, *stride),
-            Move::Contiguous | Move::Free => scaled(e, first, bytes),
-        };
-        pointer = e.b.ins().iadd(pointer, offset);
-    }
-    let mut mask = None;
-    if let (Some(allowed), Some(otherwise)) = (permission(e, holds, fine), otherwise) {
-        pointer = e.b.ins().select(allowed, pointer, otherwise);
-        let ty = cranelift_codegen::ir::types::I64;
-        mask = Some(e.b.ins().bmask(ty, allowed));
-    }
-    Prepared { buffer, index, guards, pointer, mask, movement }
-}
-
-/// The address of the point at `position`, for accesses that are not free.
-fn address(e: &mut Emitter<'_, '_>, access: &Prepared<'_>, position: Value, lane: i64) -> Value {
-    let mut offset = match access.movement {
-        Move::Strided(stride) => {
-            let position = if lane == 0 { position } else { e.b.ins().iadd_imm_s(position, lane) };
-            e.b.ins().imul(position, stride)
-        }
-        Move::Contiguous | Move::Free => scaled(e, position, bytes_of(e.dtype(access.buffer))),
-    };
-    if let Some(mask) = access.mask {
-        offset = e.b.ins().band(offset, mask);
-    }
-    e.b.ins().iadd(access.pointer, offset)
-}
-
 /// The points of one iteration: reads temporaries, computes, keeps, and feeds the sinks.
 #[expect(clippy::too_many_arguments, reason = "the context of the innermost loop")]
 fn body<'k>(
@@ -480,145 +385,5 @@ fn write_temporary(
     let address = temporary_address(e, row, body, dtype, slot);
     for (part, &value) in values.iter().enumerate() {
         e.b.ins().store(flags(), value, address, part as i32 * 16);
-    }
-}
-
-/// The value of an expression in all parts.
-fn operand(nest: &Nest<'_>, row: &Row<'_>, body: &Body, id: ExprId) -> Vec<Value> {
-    if let Some(values) = &body.values[id.0 as usize] {
-        return values.clone();
-    }
-    let value = match body.shape {
-        Shape::Scalar => nest.hoisted[id.0 as usize],
-        Shape::Vector => row.splats.get(&id.0).copied(),
-    };
-    vec![value.expect("operands precede their users"); body.parts]
-}
-
-/// Binds the innermost variable to a point of the iteration.
-fn bind(e: &mut Emitter<'_, '_>, nest: &Nest<'_>, run: Run, body: &Body, offset: i64) {
-    let mut index = body.position;
-    if let Some(start) = run.start {
-        index = e.b.ins().iadd(start, index);
-    }
-    if offset != 0 {
-        index = e.b.ins().iadd_imm_s(index, offset);
-    }
-    e.variables.insert(nest.inner().var, index);
-}
-
-fn compute<'k>(
-    e: &mut Emitter<'_, '_>,
-    nest: &mut Nest<'k>,
-    row: &Row<'k>,
-    body: &Body,
-    run: Run,
-    id: ExprId,
-) -> Vec<Value> {
-    let region = nest.region;
-    let dtype = region.dtypes[id.0 as usize];
-    match &region.exprs[id.0 as usize] {
-        Expr::Load { buffer, .. } => {
-            let access = &row.loads[&id.0];
-            match (&access.movement, body.shape) {
-                (Move::Contiguous, shape) => {
-                    let address = address(e, access, body.position, 0);
-                    let (dtype, bytes) = (e.dtype(*buffer), bytes_of(e.dtype(*buffer)) * LANES as i64);
-                    (0..body.parts)
-                        .map(|part| values::load(e, dtype, shape, address, (part as i64 * bytes) as i32))
-                        .collect()
-                }
-                (Move::Strided(_), _) => by_lanes(e, body, dtype, |e, _, _, offset| {
-                    let address = address(e, access, body.position, offset);
-                    values::load(e, e.dtype(access.buffer), Shape::Scalar, address, 0)
-                }),
-                (Move::Free, _) => by_lanes(e, body, dtype, |e, part, lane, offset| {
-                    bind(e, nest, run, body, offset);
-                    nest.scalar(e, id, Lane { values: &body.values, part, lane })
-                }),
-            }
-        }
-        Expr::Apply { op, operands, dtype } => {
-            let of = region.dtypes[operands[operands.len().min(2) - 1].0 as usize];
-            let operands: Vec<Vec<Value>> = operands.iter().map(|id| operand(nest, row, body, *id)).collect();
-            // Side by side, so that the parts' latencies overlap.
-            (0..body.parts)
-                .map(|part| {
-                    let operands: Vec<Value> = operands.iter().map(|values| values[part]).collect();
-                    values::apply(e, *op, of, *dtype, body.shape, &operands)
-                })
-                .collect()
-        }
-        Expr::Cast { value, from, to } => operand(nest, row, body, *value)
-            .into_iter()
-            .map(|value| values::cast(e, *from, *to, body.shape, value))
-            .collect(),
-        Expr::Index { index } if body.shape == Shape::Vector && nest.is_contiguous(index) => {
-            ascending(e, nest, run, body, index)
-        }
-        Expr::Holds { guard } if body.shape == Shape::Vector && nest.is_contiguous(&guard.index) => {
-            let bound = e.dim(guard.bound);
-            let bound = values::from_index(e, bound, DType::I32);
-            let bound = values::splat(e, DType::I32, bound);
-            let indices = ascending(e, nest, run, body, &guard.index);
-            indices
-                .into_iter()
-                .map(|index| {
-                    let below = cranelift_codegen::ir::condcodes::IntCC::UnsignedLessThan;
-                    e.b.ins().icmp(below, index, bound)
-                })
-                .collect()
-        }
-        Expr::Const { .. }
-        | Expr::Size { .. }
-        | Expr::Index { .. }
-        | Expr::Holds { .. }
-        | Expr::Uniform { .. }
-        | Expr::FoldIn { .. } => by_lanes(e, body, dtype, |e, part, lane, offset| {
-            bind(e, nest, run, body, offset);
-            nest.scalar(e, id, Lane { values: &body.values, part, lane })
-        }),
-    }
-}
-
-/// An index that grows by one from lane to lane, as i32.
-fn ascending<'k>(
-    e: &mut Emitter<'_, '_>,
-    nest: &mut Nest<'k>,
-    run: Run,
-    body: &Body,
-    index: &'k Linear,
-) -> Vec<Value> {
-    bind(e, nest, run, body, 0);
-    let (first, _) = nest.whole(e, index, Lane::NONE);
-    let first = values::from_index(e, first, DType::I32);
-    let ty = register(DType::I32, Shape::Scalar);
-    let lanes = [0, 1, 2, 3].map(|lane| e.b.ins().iconst(ty, lane));
-    let lanes = values::gather_lanes(e, DType::I32, lanes);
-    (0..body.parts)
-        .map(|part| {
-            let first = e.b.ins().iadd_imm_s(first, part as i64 * LANES as i64);
-            let first = values::splat(e, DType::I32, first);
-            e.b.ins().iadd(first, lanes)
-        })
-        .collect()
-}
-
-/// Scalars from a function of (part, lane, offset in points), as scalars or gathered into vectors.
-fn by_lanes(
-    e: &mut Emitter<'_, '_>,
-    body: &Body,
-    dtype: DType,
-    mut function: impl FnMut(&mut Emitter<'_, '_>, usize, Option<u8>, i64) -> Value,
-) -> Vec<Value> {
-    match body.shape {
-        Shape::Scalar => vec![function(e, 0, None, 0)],
-        Shape::Vector => (0..body.parts)
-            .map(|part| {
-                let lanes = [0u8, 1, 2, 3]
-                    .map(|lane| function(e, part, Some(lane), part as i64 * LANES as i64 + i64::from(lane)));
-                values::gather_lanes(e, dtype, lanes)
-            })
-            .collect(),
     }
 }

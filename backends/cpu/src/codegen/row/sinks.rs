@@ -1,8 +1,8 @@
 //! What becomes of a run's values: written to memory, added to it, or combined into registers or a temporary row.
 
-use super::{
-    Accumulators, Body, Move, Row, Run, Sink, address, bind, operand, read_temporary, write_temporary,
-};
+use super::access::{Move, address};
+use super::points::{bind, operand};
+use super::{Accumulators, Body, Row, Run, Sink, read_temporary, write_temporary};
 use crate::codegen::emitter::{Emitter, bytes_of};
 use crate::codegen::nest::{Lane, Nest};
 use crate::codegen::values::{self, LANES, Shape};

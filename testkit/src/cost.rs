@@ -35,6 +35,8 @@ pub enum Cost {
     Loads,
     /// Those of them that load 16 bytes for each thread.
     WideLoads,
+    /// Those of the others whose numbers go to four threads of the warp or more each, such as the one of a row.
+    BroadcastLoads,
     /// Bytes of the 32-byte sectors that loads from global memory touch.
     ReadBytes,
     /// As many as there would be if the accesses of each warp were contiguous.
@@ -68,6 +70,7 @@ impl fmt::Display for Cost {
             Cost::Barriers => "barriers",
             Cost::Loads => "loads",
             Cost::WideLoads => "loads of 16 bytes a thread",
+            Cost::BroadcastLoads => "loads of numbers that several threads share",
             Cost::ReadBytes => "bytes read",
             Cost::IdealReadBytes => "bytes read, ideally",
             Cost::WrittenBytes => "bytes written",
@@ -116,6 +119,7 @@ fn advice(cost: Cost) -> &'static str {
         | Cost::Barriers
         | Cost::Loads
         | Cost::WideLoads
+        | Cost::BroadcastLoads
         | Cost::ReadBytes
         | Cost::IdealReadBytes
         | Cost::WrittenBytes

@@ -105,6 +105,7 @@ fn counted(costs: &mut Costs, launches: &[crate::device::Record]) {
     costs.set(Cost::Barriers, all.barriers);
     costs.set(Cost::Loads, all.loads);
     costs.set(Cost::WideLoads, all.wide_loads);
+    costs.set(Cost::BroadcastLoads, all.broadcast_loads);
     costs.set(Cost::ReadBytes, all.read_bytes);
     costs.set(Cost::IdealReadBytes, all.ideal_read_bytes);
     costs.set(Cost::WrittenBytes, all.written_bytes);

@@ -68,7 +68,8 @@ fn lines_come_from_lines_of_the_program() {
     for kernel in &lowered(text).kernels {
         let compiled = compiled(kernel).unwrap_or_else(|error| panic!("{error}"));
         for (number, line) in cuda(kernel).lines().enumerate() {
-            let name = line.trim_start().strip_prefix("store_run(&").and_then(|rest| rest.split_once('['));
+            let name =
+                line.trim_start().strip_prefix("store_run<false>(&").and_then(|rest| rest.split_once('['));
             if let Some((name, _)) = name {
                 let span = compiled.origin(number as u32 + 1).expect("a line of the program");
                 found.push((name.to_string(), line_of(span.start as usize)));

@@ -18,11 +18,12 @@ use std::collections::{BTreeMap, HashSet};
 
 /// Functions whose kernels have all barriers and guards between them, and shapes of their inputs.
 #[rustfmt::skip]
-const CLASSES: [(&str, &[&[&[u64]]]); 19] = [
+const CLASSES: [(&str, &[&[&[u64]]]); 23] = [
     // Tiles, their tails, several grid points.
     ("fn f(x: [s, d], g: [s, d]) -> (y: [s, d]) { let y = x * g }",             &[&[&[40, 130], &[40, 130]], &[&[41, 131], &[41, 131]]]),
     // Places that exist only sometimes.
     ("fn f(x: [s, d]) -> (y: [t, d]) { let y = pad[s -> t = |s| + 5, 3](x) }",  &[&[&[9, 4]]]),
+    ("fn f(x: [s, d]) -> (y: [s, e]) { let y = pad[d -> e = |d| + 5, 3](x) }",  &[&[&[9, 130]]]),
     ("fn f(x: [a], y: [b]) -> (z: [c]) { let z = concat[a, b => c](x, y) }",    &[&[&[7], &[5]]]),
     // Places from data.
     ("fn f(x: [n, d], i: i32[s]) -> (y: [s, d]) { let y = x[n = i] }",          &[&[&[7, 3], &[5]], &[&[7, 5], &[5]]]),
@@ -31,8 +32,11 @@ const CLASSES: [(&str, &[&[&[u64]]]); 19] = [
     ("fn f(x: [n]) -> (y: []) { let y = sum[n](x) }",                           &[&[&[700]]]),
     ("fn f(x: [c = 3, n]) -> (y: [c]) { let y = sum[n](x) }",                   &[&[&[3, 300]]]),
     ("fn f(x: [s, d]) -> (y: [d]) { let y = max[s](x) }",                       &[&[&[70, 41]], &[&[33, 130]]]),
-    ("fn f(x: [n]) -> (y: [n]) { let y = cumsum[n](x) }",                       &[&[&[700]]]),
-    ("fn f(x: [n, d]) -> (y: [n, d]) { let y = cumsum[n](x) }",                 &[&[&[70, 4]]]),
+    ("fn f(x: [n]) -> (y: [n]) { let y = cumsum[n](x) }",                       &[&[&[700]], &[&[2100]]]),
+    ("fn f(x: [n, d]) -> (y: [n, d]) { let y = cumsum[n](x) }",                 &[&[&[70, 41]]]),
+    ("fn f(x: [n = 96]) -> (y: [n]) { let y = cumsum[n, reverse](x) }",         &[&[&[96]]]),
+    ("fn f(f: [s], i: [s]) -> (y: [s]) { scan s { state m: [] = 0  m' = max(m + f, i)  yield y = m' } }",
+                                                                                &[&[&[70], &[70]], &[&[1100], &[1100]]]),
     // Products whose sides are no multiples of tiles, in each order of their factors.
     ("fn f(a: [m, k], b: [k, n]) -> (c: [m, n]) { let c = sum[k](a * b) }",     &[&[&[70, 37], &[37, 66]], &[&[65, 36], &[36, 68]]]),
     ("fn f(a: [k, m], b: [n, k]) -> (c: [m, n]) { let c = sum[k](a * b) }",     &[&[&[37, 70], &[66, 37]], &[&[36, 68], &[65, 36]]]),
@@ -41,14 +45,15 @@ const CLASSES: [(&str, &[&[&[u64]]]); 19] = [
                                                                                 &[&[&[9, 36], &[36, 9]]]),
     ("fn f(a: f64[m, k], b: f64[k, n]) -> (c: f64[m, n]) { let c = sum[k](a * b) }",
                                                                                 &[&[&[70, 37], &[37, 66]]]),
+    ("fn f(a: [m = 2, k], b: [k, n]) -> (c: [m, n]) { let c = sum[k](a * b) }", &[&[&[2, 37], &[37, 66]]]),
     ("fn f(a: [m, k], b: [k]) -> (c: [m]) { let c = sum[k](a * b) }",           &[&[&[70, 37], &[37]]]),
     // Scans: what a step writes is read by the next.
     ("fn f(q: [s, e], k: [s, e], v: [s, d]) -> (h: [s, d]) {
         scan s { state C: [e, d] = 0  C' = 0.9 * C + k * v  yield h = sum[e](q * C') }
-      }",                                                                       &[&[&[5, 40], &[5, 40], &[5, 9]]]),
+      }",                                                                       &[&[&[5, 40], &[5, 40], &[5, 9]], &[&[3, 200], &[3, 200], &[3, 9]]]),
     ("fn f(x: [b, s, d], r: [d, e = |d|]) -> (y: [b, s, d]) {
         scan s { state h: [b, d] = 0  let z = sum[d](h * r)  h' = tanh(x + z[e -> d])  yield y = h' }
-      }",                                                                       &[&[&[3, 5, 6], &[6, 6]]]),
+      }",                                                                       &[&[&[3, 5, 6], &[6, 6]], &[&[3, 3, 70], &[70, 70]]]),
     // Several products and sums, one after the other in a loop.
     ("fn f(q: [c, l, e], k: [c, l, e], v: [c, l, d]) -> (h: [c, l, d]) {
         scan c { state C: [e, d] = 0
@@ -59,11 +64,11 @@ const CLASSES: [(&str, &[&[&[u64]]]); 19] = [
                                                                                   // Products of nothing wait for nobody themselves.
                                                                                   &[&[3, 0, 40], &[3, 0, 40], &[3, 0, 17]]]),
     // Several blocks together.
-    (RECURRENCE,                                                                &[&[&[3, 3, 2, 128], &[2, 128, 128]]]),
+    (RECURRENCE,                                                                &[&[&[9, 2, 2, 128], &[2, 128, 128]]]),
 ];
 
 /// Guards, and the same without them.
-const GUARDS: [(&str, &str); 27] = [
+const GUARDS: [(&str, &str); 30] = [
     // Tails of tiles.
     ("return left < tile ? left : tile;", "return tile;"),
     // Indices from data.
@@ -75,6 +80,9 @@ const GUARDS: [(&str, &str); 27] = [
     ("if (left == N && (u64)from % 16 == 0)", "if (left == N)"),
     ("if (left == N && (u64)to % 16 == 0)", "if ((u64)to % 16 == 0)"),
     ("if (left == N && (u64)to % 16 == 0)", "if (left == N)"),
+    (" < 0 ? 0 : ", " < -9999 ? 0 : "),
+    ("if (first >= 0 && first <= bound - N)", "if (first >= 0)"),
+    ("if (first >= 0 && first <= bound - N)", "if (first <= bound - N)"),
     // Factors of products.
     ("if (wide && count >= RUN)", "if (wide)"),
     ("at < count ? ", "true ? "),

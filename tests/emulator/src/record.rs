@@ -54,6 +54,8 @@ pub struct Counters {
     pub loads: u64,
     /// Those of them that load 16 bytes for each thread.
     pub wide_loads: u64,
+    /// Those of the others whose numbers go to four threads of the warp or more each.
+    pub broadcast_loads: u64,
     /// Bytes of the 32-byte sectors that loads from global memory touch, for each warp instruction.
     pub read_bytes: u64,
     /// Bytes of the sectors that stores touch.
@@ -80,6 +82,7 @@ impl std::ops::AddAssign for Counters {
             barriers,
             loads,
             wide_loads,
+            broadcast_loads,
             read_bytes,
             written_bytes,
             ideal_read_bytes,
@@ -94,6 +97,7 @@ impl std::ops::AddAssign for Counters {
         self.barriers += barriers;
         self.loads += loads;
         self.wide_loads += wide_loads;
+        self.broadcast_loads += broadcast_loads;
         self.read_bytes += read_bytes;
         self.written_bytes += written_bytes;
         self.ideal_read_bytes += ideal_read_bytes;

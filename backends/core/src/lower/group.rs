@@ -240,10 +240,12 @@ impl Grouping<'_, '_> {
         self.cuts.iter().any(|c| axes.contains(&c.piece))
     }
 
-    /// Whether a unit uses what a group makes. Over pieces of a sequence that is not asked for: units that do not use
-    /// one another mostly read the same inputs, or are used together later.
-    fn shares(&self, group: &Group, unit: usize, over_pieces: bool) -> bool {
-        over_pieces || self.before(unit).any(|u| group.units.contains(&u))
+    /// Whether a unit uses what a group makes. Over pieces of a sequence, or the steps of one that is in pieces elsewhere,
+    /// that is not asked for: units that do not use one another mostly read the same inputs, or are used together later.
+    fn shares(&self, group: &Group, unit: usize, axes: &[Axis]) -> bool {
+        self.is_over_pieces(axes)
+            || self.cuts.iter().any(|c| axes.contains(&c.long))
+            || self.before(unit).any(|u| group.units.contains(&u))
     }
 
     fn join(&self, group: &Group, unit: usize) -> Option<Group> {
@@ -260,7 +262,7 @@ impl Grouping<'_, '_> {
         let axes: Vec<Axis> =
             cut::through(&cuts, &group.axes).into_iter().filter(|a| theirs.contains(a)).collect();
         let over_pieces = self.is_over_pieces(&axes);
-        if axes.is_empty() || !self.shares(group, unit, over_pieces) {
+        if axes.is_empty() || !self.shares(group, unit, &axes) {
             return None;
         }
         cuts.retain(|c| axes.contains(&c.piece));

@@ -1,13 +1,14 @@
 //! The order of axes in memory of values that lowering stores.
 //!
 //! Policy, first match wins: inputs and outputs of functions are row-major in the declared order. A contraction
-//! follows the operand that brings axes of unknown size (the data, not the weights). Other values follow the first
+//! follows the operand that brings axes of unknown size (the data, not the weights), or where that is both or neither, what it
+//! is combined with. Other values follow the first
 //! stored value that they are computed from and that has all their axes; else the one that has most of them, data before
 //! weights, with the other axes innermost. What is computed from nothing stored takes its type's order.
 
 use super::Context;
 use super::frame::{Start, view_of};
-use carousel_ir::{Axes, Axis, Op, ValueId};
+use carousel_ir::{Axes, Axis, Class, Node, Op, ValueId};
 
 /// The axes of a value in the order in which it is to be stored.
 pub(crate) fn order(cx: &Context<'_>, frame: usize, value: ValueId) -> Vec<Axis> {
@@ -19,12 +20,34 @@ pub(crate) fn order(cx: &Context<'_>, frame: usize, value: ValueId) -> Vec<Axis>
             own.without(other).iter().any(|a| graph.axes.size(a).known().is_none())
         };
         let (a, b) = (memory_order(cx, frame, node.operands[0]), memory_order(cx, frame, node.operands[1]));
-        let second_first = brings_data(&b, &a) && !brings_data(&a, &b);
+        let second_first = match (brings_data(&a, &b), brings_data(&b, &a)) {
+            (true, false) => false,
+            (false, true) => true,
+            (true, true) | (false, false) => companion(cx, frame, value).is_some_and(|order| {
+                let first = order.into_iter().find(|axis| a.contains(*axis) != b.contains(*axis));
+                first.is_some_and(|axis| b.contains(axis))
+            }),
+        };
         let order = if second_first { b.union(&a) } else { a.union(&b) };
         return order.without(contracted).iter().collect();
     }
     let found = followed(cx, frame, value, Start::Definition);
     Axes::new(found).intersection(axes).union(axes).iter().collect()
+}
+
+/// The order of a stored value with the same axes that an elementwise operation combines with a value.
+fn companion(cx: &Context<'_>, frame: usize, value: ValueId) -> Option<Vec<Axis>> {
+    let f = &cx.frames[frame];
+    let count = f.graph.ty(value).axes.len();
+    let combines = |(user, node): &(ValueId, &Node)| {
+        f.live[user.index()]
+            && node.op.kind().class() == Class::Elementwise
+            && node.operands.contains(&value)
+            && node.ty().axes.len() == count
+    };
+    let users = f.graph.iter().filter(combines);
+    let others = users.flat_map(|(_, node)| node.operands.iter().filter(|operand| **operand != value));
+    others.map(|other| followed(cx, frame, *other, Start::Value)).find(|order| order.len() == count)
 }
 
 /// The order of the stored value that a value follows, in the value's own axes; axes that it lacks are missing.

@@ -5,8 +5,9 @@
 //! place are the same memory: scratch is taken over when what was in it is not needed any more. No barrier could be left
 //! out, or be before a loop in place of in it: each was tried. What the functions that statements call wait for among themselves is not counted on.
 
-use super::statement::map_run;
-use carousel_core::kernel::{BufferId, Dim, Expr, Kernel, Linear, Loop, Place, Statement, Var};
+use super::statement::some_runs;
+use super::steps;
+use carousel_core::kernel::{Atom, BufferId, Dim, Expr, Extent, Kernel, Linear, Loop, Place, Statement};
 use carousel_core::program::element_bytes;
 use std::collections::HashSet;
 
@@ -44,12 +45,26 @@ struct Pending {
     writes: Accesses,
 }
 
-/// The variable of a nest whose points threads take as elements are numbered.
-fn only_variable(loops: &[Loop]) -> Option<Var> {
-    match loops {
-        [over] => Some(over.var),
-        _ => None,
+/// The number of the element that a point of a nest has if threads take its runs as elements are numbered.
+fn number(loops: &[Loop], width: u64) -> Option<Linear> {
+    let (mut number, mut stride) = (Linear::default(), 1);
+    for (at, over) in loops.iter().enumerate().rev() {
+        number.add_term(stride as i64, Dim::Known(1), Atom::Var(over.var));
+        if at > 0 {
+            let Extent::Whole(Dim::Known(n)) = over.extent else { return None };
+            // A row is whole runs.
+            if stride == 1 && !n.is_multiple_of(width) {
+                return None;
+            }
+            stride *= n;
+        }
     }
+    Some(number)
+}
+
+/// Whether sums have the same terms.
+fn are_equal(a: &Linear, b: &Linear) -> bool {
+    a.terms.len() == b.terms.len() && a.terms.iter().all(|term| b.terms.contains(term))
 }
 
 impl Pending {
@@ -57,10 +72,9 @@ impl Pending {
         let mut own = Pending::default();
         let buffer = |buffer: BufferId| &kernel.buffers[buffer.0 as usize];
         if let Statement::Map { loops, region, stores } = statement {
-            let width = map_run(kernel, loops, region, stores).map_or(1, |run| run.width);
+            let width = some_runs(kernel, loops, region, stores).map_or(1, |run| run.width);
             let touched = |id: BufferId, index: &Linear| {
-                let is_own =
-                    only_variable(loops).is_some_and(|var| *index == Linear::var(var, Dim::Known(1)));
+                let is_own = number(loops, width).is_some_and(|number| are_equal(&number, index));
                 let bytes = element_bytes(buffer(id).dtype);
                 let elements = match loops.is_empty() {
                     true => Elements::First,
@@ -202,7 +216,9 @@ impl Walk<'_> {
 
     fn sequence(&mut self, statements: &[Statement], pending: &mut Pending) {
         for statement in statements {
-            if let Statement::Loop { body, .. } = statement {
+            if let Statement::Loop { over, direction, body } = statement
+                && steps::of(self.kernel, over, *direction, body).is_none()
+            {
                 if self.plan.before(statement) {
                     *pending = Pending::default();
                 }

@@ -6,6 +6,7 @@
 //! blocks; every access that the kernel IR allows is in bounds here as well.
 
 mod barriers;
+mod cumulative;
 mod expression;
 mod linear;
 mod names;
@@ -14,6 +15,7 @@ mod runs;
 mod runtime;
 mod scratch;
 mod statement;
+mod steps;
 mod team;
 
 pub(crate) use names::function_name;

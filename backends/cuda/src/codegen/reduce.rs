@@ -1,4 +1,4 @@
-//! Reductions and running combinations.
+//! Reductions.
 //!
 //! The order in which values are combined is that of the text, never that in which threads happen to come.
 
@@ -7,11 +7,11 @@ use super::linear::{linear, value};
 use super::runs::{self, Run};
 use super::statement::{Workers, likely_points};
 use super::{Context, Point};
-use carousel_core::kernel::{Atom, Combine, Dim, Expr, Extent, Loop, Region, Store, Update};
-use carousel_ir::{DType, Direction};
+use carousel_core::kernel::{Atom, Combine, Dim, Expr, Loop, Region, Store, Update};
+use carousel_ir::DType;
 
 /// Fewer results than this do not keep the warps of a block busy.
-const FEW_RESULTS: u64 = 4;
+pub(super) const FEW_RESULTS: u64 = 4;
 /// As many points are worth a warp.
 const WORTH_WARP: u64 = 32;
 
@@ -24,7 +24,7 @@ pub(super) fn word(combine: Combine) -> &'static str {
 }
 
 /// The type of the combination in the runtime.
-fn operation(combine: Combine) -> &'static str {
+pub(super) fn operation(combine: Combine) -> &'static str {
     match combine {
         Combine::Sum => "Sum",
         Combine::Max => "Larger",
@@ -32,7 +32,7 @@ fn operation(combine: Combine) -> &'static str {
 }
 
 /// What a combination starts from.
-fn neutral(combine: Combine, dtype: DType) -> String {
+pub(super) fn neutral(combine: Combine, dtype: DType) -> String {
     match (combine, dtype) {
         (Combine::Sum, _) => constant(0.0, dtype),
         (Combine::Max, DType::I32) => constant(f64::from(i32::MIN), dtype),
@@ -179,56 +179,5 @@ impl Context<'_> {
 
     fn sum_type(&self, region: &Region, store: &Store) -> &'static str {
         register_type(region.dtypes[store.value.0 as usize])
-    }
-
-    pub(super) fn cumulative(
-        &mut self,
-        loops: &[Loop],
-        (along, direction): (&Loop, Direction),
-        region: &Region,
-        combine: Combine,
-        store: &Store,
-    ) {
-        let rows = likely_points(loops);
-        let known_few = loops.iter().all(|over| !matches!(over.extent, Extent::Whole(Dim::Argument(_))));
-        let by_block = known_few && rows < FEW_RESULTS && self.workers == Point::Block;
-        let (operation, ty) = (operation(combine), self.sum_type(region, store));
-        let start = neutral(combine, region.dtypes[store.value.0 as usize]);
-        let (var, extent) = (along.var.0, self.extent(&along.extent));
-        let place = match direction {
-            Direction::Forward => "at".to_string(),
-            Direction::Reverse => format!("{extent} - 1 - at"),
-        };
-        let ends = match (by_block, loops) {
-            (true, []) => {
-                self.out.open("");
-                1
-            }
-            (true, loops) => self.points(Workers::Sequence, loops),
-            (false, loops) => self.points(Workers::Threads, loops),
-        };
-        self.out.line(format!("{ty} sum = {start};"));
-        if by_block {
-            // A block's width at a time: what came before is in `sum`.
-            self.out.open(format!("for (i64 first = 0; first < {extent}; first += {})", super::THREADS));
-            self.out.line("const i64 at = first + threadIdx.x;");
-            self.out.line(format!("const i64 x{var} = {place};"));
-            self.out.line(format!("{ty} mine = {start};"));
-            self.out.open(format!("if (at < {extent})"));
-            self.region(region);
-            self.out.line(format!("mine = {};", value(store.value)));
-            self.out.close();
-            self.out.line(format!("mine = scan_block<{operation}>(mine, sum);"));
-            self.out.open(format!("if (at < {extent})"));
-            self.store_value(store, "mine");
-            self.out.close();
-        } else {
-            self.out.open(format!("for (i64 at = 0; at < {extent}; ++at)"));
-            self.out.line(format!("const i64 x{var} = {place};"));
-            self.region(region);
-            self.out.line(format!("sum = {operation}::of(sum, {});", value(store.value)));
-            self.store_value(store, "sum");
-        }
-        self.end(ends + 1);
     }
 }

@@ -6,10 +6,11 @@
 
 use super::Context;
 use super::expression::{loaded, memory_type, stored};
-use super::linear::{guard, linear_at, value};
+use super::linear::{dim, guard, linear_at, value};
+use super::scratch::scratch;
 use super::statement::{collect, variables_of};
 use carousel_core::kernel::{
-    Atom, BufferId, Dim, Expr, ExprId, Extent, Kernel, Linear, Loop, Region, Store, Var,
+    Atom, BufferId, Dim, Expr, ExprId, Extent, Guard, Kernel, Linear, Loop, Place, Region, Store, Var,
 };
 use carousel_core::program::element_bytes;
 use std::collections::HashSet;
@@ -30,7 +31,7 @@ pub(super) struct Run {
 
 /// What an index is for the points of a run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Along {
+pub(super) enum Along {
     /// The same place.
     Same,
     /// One place after the other.
@@ -45,7 +46,7 @@ fn depends(linear: &Linear, region: &Region, var: Var) -> bool {
     found.contains(&var)
 }
 
-fn along(index: &Linear, region: &Region, var: Var) -> Along {
+pub(super) fn along(index: &Linear, region: &Region, var: Var) -> Along {
     let mut result = Along::Same;
     for term in &index.terms {
         let own = Linear { terms: vec![term.clone()] };
@@ -58,12 +59,12 @@ fn along(index: &Linear, region: &Region, var: Var) -> Along {
     result
 }
 
-/// What a load of a run loads from: of neighbours, all of them or none.
+/// What a load of a run loads from. All of the neighbours are there or none, or those whose number is below a bound.
 fn loaded_run(expr: &Expr, region: &Region, var: Var) -> Option<BufferId> {
     let Expr::Load { buffer, index, guards } = expr else { return None };
-    let is_run =
-        along(index, region, var) == Along::Next && guards.iter().all(|g| !depends(&g.index, region, var));
-    is_run.then_some(*buffer)
+    let mut own = guards.iter().filter(|g| depends(&g.index, region, var));
+    let is_bounded = own.next().is_none_or(|guard| along(&guard.index, region, var) == Along::Next);
+    (along(index, region, var) == Along::Next && is_bounded && own.next().is_none()).then_some(*buffer)
 }
 
 /// The runs of a nest's points, if there are any neighbours in memory, all that is stored among them, and whole runs are
@@ -85,6 +86,29 @@ pub(super) fn of(kernel: &Kernel, loops: &[Loop], region: &Region, stores: &[Sto
     (!is_short && region.exprs.len() <= LARGEST_BODY).then_some(Run { var: over.var, width })
 }
 
+/// The part of a region that is evaluated for the points of a run.
+pub(super) struct Part {
+    /// Which expressions.
+    pub(super) wanted: Vec<bool>,
+    /// Which differ from point to point.
+    pub(super) varying: Vec<bool>,
+    /// Lines that come first at each point.
+    pub(super) before: Vec<String>,
+}
+
+impl Part {
+    /// All of it.
+    pub(super) fn whole(region: &Region, var: Var) -> Part {
+        let varies = |number: usize| {
+            let mut found = HashSet::new();
+            variables_of(ExprId(number as u32), region, &mut found);
+            found.contains(&var)
+        };
+        let count = region.exprs.len();
+        Part { wanted: vec![true; count], varying: (0..count).map(varies).collect(), before: Vec::new() }
+    }
+}
+
 impl Context<'_> {
     /// The points of a run: the region and what `each` does with it, for each of them; then what is stored.
     pub(super) fn run(
@@ -94,21 +118,28 @@ impl Context<'_> {
         stores: &[Store],
         each: impl FnOnce(&mut Context<'_>),
     ) {
+        self.run_part(run, (region, &Part::whole(region, run.var)), stores, each);
+    }
+
+    /// The same of a part of the region.
+    pub(super) fn run_part(
+        &mut self,
+        run: Run,
+        (region, part): (&Region, &Part),
+        stores: &[Store],
+        each: impl FnOnce(&mut Context<'_>),
+    ) {
         let Run { var, width } = run;
         let (first, at) = (format!("f{}", var.0), format!("x{}", var.0));
-        let varying: Vec<bool> = (0..region.exprs.len())
-            .map(|number| {
-                let mut found = HashSet::new();
-                variables_of(ExprId(number as u32), region, &mut found);
-                found.contains(&var)
-            })
-            .collect();
-        for number in (0..region.exprs.len()).filter(|number| !varying[*number]) {
+        let Part { wanted, varying, before } = part;
+        let wanted = |number: &usize| wanted[*number];
+        for number in (0..region.exprs.len()).filter(wanted).filter(|number| !varying[*number]) {
             self.evaluate(region, number);
         }
         // Whether something has to know which point it is at.
         let mut needs_place = false;
-        for (number, expr) in region.exprs.iter().enumerate().filter(|(number, _)| varying[*number]) {
+        for number in (0..region.exprs.len()).filter(wanted).filter(|number| varying[*number]) {
+            let expr = &region.exprs[number];
             let (Some(buffer), Expr::Load { index, guards, .. }) = (loaded_run(expr, region, var), expr)
             else {
                 needs_place |= !matches!(expr, Expr::Apply { .. } | Expr::Cast { .. });
@@ -116,8 +147,16 @@ impl Context<'_> {
             };
             let (ty, name) = (memory_type(self.dtype(buffer)), self.buffer(buffer).to_string());
             self.out.line(format!("__align__(16) {ty} r{number}[{width}];"));
-            let load = format!("load_run(r{number}, &{name}[{}], left);", linear_at(index, var, &first));
-            let all: Vec<String> = guards.iter().map(guard).collect();
+            let from = format!("r{number}, &{name}[{}], left", linear_at(index, var, &first));
+            let (bounds, guards): (Vec<&Guard>, Vec<&Guard>) =
+                guards.iter().partition(|guard| depends(&guard.index, region, var));
+            let load = match bounds.first() {
+                None => format!("load_run({from});"),
+                Some(Guard { index, bound }) => {
+                    format!("load_run_inside({from}, {}, {});", linear_at(index, var, &first), dim(*bound))
+                }
+            };
+            let all: Vec<String> = guards.into_iter().map(guard).collect();
             if all.is_empty() {
                 self.out.line(load);
             } else {
@@ -134,7 +173,8 @@ impl Context<'_> {
         if needs_place {
             self.out.line(format!("const i64 {at} = {first} + point_of_run(at, left);"));
         }
-        for number in (0..region.exprs.len()).filter(|number| varying[*number]) {
+        before.iter().for_each(|line| self.out.line(line));
+        for number in (0..region.exprs.len()).filter(wanted).filter(|number| varying[*number]) {
             match loaded_run(&region.exprs[number], region, var) {
                 Some(buffer) => {
                     let element = loaded(self.dtype(buffer), &format!("r{number}[at]"));
@@ -150,10 +190,20 @@ impl Context<'_> {
         each(self);
         self.out.close();
         for (number, store) in stores.iter().enumerate() {
-            let (name, index) = (self.buffer(store.buffer), linear_at(&store.index, var, &first));
-            let line = format!("store_run(&{name}[{index}], s{number}, left);");
-            self.origin_of(store.buffer);
-            self.out.line(line);
+            self.store_run(store, var, number);
         }
+    }
+
+    /// Stores the run of values that is in the array of this number.
+    pub(super) fn store_run(&mut self, store: &Store, var: Var, number: usize) {
+        let index = linear_at(&store.index, var, &format!("f{}", var.0));
+        let is_shared = match self.kernel.buffers[store.buffer.0 as usize].place {
+            Place::Argument(_) => false,
+            Place::Scratch(offset) => scratch(self.kernel).shared(offset).is_some(),
+        };
+        let line =
+            format!("store_run<{is_shared}>(&{}[{index}], s{number}, left);", self.buffer(store.buffer));
+        self.origin_of(store.buffer);
+        self.out.line(line);
     }
 }

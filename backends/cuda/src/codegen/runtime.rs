@@ -7,19 +7,20 @@ struct Piece {
 }
 
 #[rustfmt::skip]
-const PIECES: [Piece; 9] = [
+const PIECES: [Piece; 10] = [
     Piece { names: &[], text: include_str!("../runtime/types.cuh") },
     Piece { names: &["quotient", "remainder", "inside", "checked_index", "tile_extent"],
             text: include_str!("../runtime/index.cuh") },
-    Piece { names: &["from_bf16", "to_bf16", "round_bf16", "from_f16", "to_f16", "round_f16", "sign", "smaller", "larger", "sigmoid", "log_sigmoid",
+    Piece { names: &["from_bf16", "to_bf16", "round_bf16", "from_f16", "to_f16", "round_f16", "sign", "smaller", "larger", "state_after", "sigmoid", "log_sigmoid",
                      "to_i32", "to_u32", "divided", "Larger"],
             text: include_str!("../runtime/numbers.cuh") },
     Piece { names: &["philox_uniform", "philox_fold_in"], text: include_str!("../runtime/random.cuh") },
-    Piece { names: &["Sum", "Larger", "combine_warp", "combine_block", "combine_parts", "scan_block"],
+    Piece { names: &["Sum", "Larger", "combine_warp", "combine_block", "combine_parts", "combine_before"],
             text: include_str!("../runtime/reduce.cuh") },
+    Piece { names: &["state_before"], text: include_str!("../runtime/steps.cuh") },
     Piece { names: &["wait_for_team"], text: include_str!("../runtime/team.cuh") },
     Piece { names: &["load_run", "store_run", "elements_left"], text: include_str!("../runtime/runs.cuh") },
-    Piece { names: &["product_by_threads", "product_by_warps", "product_in_tiles", "product_tiles"],
+    Piece { names: &["product_by_threads", "product_by_columns", "product_by_warps", "product_in_tiles", "product_tiles"],
             text: include_str!("../runtime/product.cuh") },
     Piece { names: &["product_on_tensor_cores"], text: include_str!("../runtime/tensor_cores.cuh") },
 ];

@@ -4,7 +4,7 @@
 
 use super::linear::{dim, linear, value};
 use super::runs::{self, Run};
-use super::{Context, Point, THREADS, barriers};
+use super::{Context, Point, THREADS, barriers, steps};
 use crate::codegen::expression::{loaded, register_type};
 use carousel_core::kernel::{
     Atom, Dim, Expr, ExprId, Extent, Kernel, Linear, Loop, Matrix, Region, Statement, Store, Update, Var,
@@ -47,6 +47,9 @@ impl Workers {
 /// A product with a side that is known to be shorter fills too little of a tile.
 const SMALL_SIDE: u64 = 8;
 
+/// Fewer columns than this do not fill the runs of sixteen threads.
+const WORTH_COLUMNS: u64 = 32;
+
 /// What an axis of unknown size is taken for where alternatives are weighed.
 const LIKELY: u64 = 64;
 
@@ -64,10 +67,13 @@ pub(super) fn likely_points(loops: &[Loop]) -> u64 {
     loops.iter().map(|over| likely(&over.extent)).fold(1, u64::saturating_mul)
 }
 
-/// The runs of a map, if there are enough of them for all threads.
-pub(super) fn map_run(kernel: &Kernel, loops: &[Loop], region: &Region, stores: &[Store]) -> Option<Run> {
+/// Fewer runs than this are not worth it: their points are a thread's each.
+const FEW_RUNS: u64 = 16;
+
+/// The runs along the last loop of a nest, if there are some.
+pub(super) fn some_runs(kernel: &Kernel, loops: &[Loop], region: &Region, stores: &[Store]) -> Option<Run> {
     let run = runs::of(kernel, loops, region, stores)?;
-    (likely_points(loops) >= run.width * u64::from(THREADS)).then_some(run)
+    (likely_points(loops) >= run.width * FEW_RUNS).then_some(run)
 }
 
 fn variables(loops: &[Loop]) -> String {
@@ -78,6 +84,9 @@ impl Context<'_> {
     pub(super) fn statement(&mut self, statement: &Statement, plan: &barriers::Plan) {
         match statement {
             Statement::Loop { over, direction, body } => {
+                if let Some(running) = steps::of(self.kernel, over, *direction, body) {
+                    return self.running(&running);
+                }
                 let extent = self.extent(&over.extent);
                 let var = over.var.0;
                 match direction {
@@ -94,7 +103,7 @@ impl Context<'_> {
             Statement::Map { loops, region, stores } => {
                 let names: Vec<&str> = stores.iter().map(|store| self.buffer(store.buffer)).collect();
                 let title = format!("// {} at every [{}]", names.join(", "), variables(loops));
-                let Some(run) = map_run(self.kernel, loops, region, stores) else {
+                let Some(run) = some_runs(self.kernel, loops, region, stores) else {
                     self.out.line(title);
                     let ends = self.points(Workers::Threads, loops);
                     self.region(region);
@@ -242,8 +251,12 @@ impl Context<'_> {
         let (ty, adds) = (register_type(dtype), update == Update::Add);
         let (rows, columns, depth) = (likely(m), likely(n), likely(k));
         let along_k = if rows == 1 { b.row } else { a.column };
+        let is_block = self.workers == Point::Block;
         let way = match (rows.min(columns), along_k) {
             (1, Dim::Known(1)) => format!("product_by_warps<{ty}, {adds}>"),
+            _ if is_block && rows < SMALL_SIDE && columns >= WORTH_COLUMNS && b.column == Dim::Known(1) => {
+                format!("product_by_columns<{ty}, {adds}>")
+            }
             (0..SMALL_SIDE, _) => format!("product_by_threads<{ty}, {adds}>"),
             _ if depth < SMALL_SIDE => format!("product_by_threads<{ty}, {adds}>"),
             _ if dtype == DType::F64 => format!("product_in_tiles<{ty}, {adds}>"),

@@ -35,6 +35,33 @@ static __device__ __forceinline__ void product_by_threads(
   }
 }
 
+// Few rows times a matrix whose rows are contiguous: sixteen threads take a run of columns each, and a sixteenth of the rows.
+template <class T, bool ADDS, class A, class B, class C>
+static __device__ __forceinline__ void product_by_columns(
+    i64 m, i64 n, i64 k, const A* a, i64 a_row, i64 a_column, const B* b, i64 b_row, i64 b_column,
+    C* c, i64 c_row, i64 c_column) {
+  constexpr i32 RUN = 16 / sizeof(B);
+  for (i64 i = 0; i < m; ++i)
+    for (i64 first = 0; first < n; first += 16 * RUN) {
+      const i64 j = first + threadIdx.x % 16 * RUN;
+      const i32 left = elements_left<RUN>(n - j);
+      T sums[RUN] = {};
+      if (left > 0)
+        for (i64 l = threadIdx.x / 16; l < k; l += 16) {
+          __align__(16) B run[RUN];
+          load_run(run, b + l * b_row + j, left);
+          const T x = (T)number(a[i * a_row + l * a_column]);
+#pragma unroll
+          for (i32 at = 0; at < RUN; ++at) sums[at] += x * (T)number(run[at]);
+        }
+      combine_parts<Sum>(sums);
+      if (threadIdx.x < 16)
+#pragma unroll
+        for (i32 at = 0; at < RUN; ++at)
+          if (at < left) write_sum<ADDS>(c[i * c_row + (j + at) * c_column], sums[at]);
+    }
+}
+
 // A vector times a matrix that is contiguous in the contracted axis: a warp for each element of c.
 template <class T, bool ADDS, class A, class B, class C>
 static __device__ __forceinline__ void product_by_warps(

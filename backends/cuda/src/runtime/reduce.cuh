@@ -47,9 +47,9 @@ static __device__ void combine_parts(T (&sums)[N]) {
       for (i32 at = 0; at < N; ++at) sums[at] = Op::of(sums[at], parts[part][threadIdx.x + 16 * at]);
 }
 
-// The running combination of `carried` and the values of a block's threads; `carried` becomes that of all.
+// The combination of `carried` and the values of the threads before; `carried` becomes that of all.
 template <class Op, class T>
-static __device__ T scan_block(T value, T& carried) {
+static __device__ T combine_before(T value, T& carried, T neutral) {
   __shared__ T parts[8];
 #pragma unroll
   for (int distance = 1; distance < 32; distance *= 2) {
@@ -59,6 +59,8 @@ static __device__ T scan_block(T value, T& carried) {
   __syncthreads(); // whoever called before has read the parts
   if (threadIdx.x % 32 == 31) parts[threadIdx.x / 32] = value;
   __syncthreads();
+  value = __shfl_up_sync(0xffffffffu, value, 1);
+  value = threadIdx.x % 32 == 0 ? neutral : value;
   T before = carried;
 #pragma unroll
   for (int warp = 0; warp < 8; ++warp) {

@@ -1,7 +1,7 @@
 //! Loads, stores and atomic operations, checked.
 
-use super::traffic::SECTOR;
-use super::{Block, Machine, Warp, lanes, traffic};
+use super::traffic::{self, SECTOR, Sectors};
+use super::{Block, Machine, Warp, lanes};
 use crate::check::Touch;
 use crate::decode::{Access, LANES, LOCAL_WINDOW, Lanes, SHARED_WINDOW, Space, Update};
 use crate::decode::{GLOBAL_WINDOW, Slot};
@@ -319,11 +319,13 @@ impl Machine<'_, '_> {
             counters.ideal_shared_passes += ideal;
             return;
         }
-        let (touched, ideal) = traffic::sectors(addresses, bytes, active);
+        let Sectors { touched, ideal, distinct } = traffic::sectors(addresses, bytes, active);
         match touch {
             Touch::Read => {
                 counters.loads += 1;
                 counters.wide_loads += u64::from(bytes == 16);
+                let is_shared = bytes < 16 && 4 * distinct <= active.count_ones();
+                counters.broadcast_loads += u64::from(is_shared);
                 counters.read_bytes += SECTOR * touched.len() as u64;
                 counters.ideal_read_bytes += SECTOR * ideal;
                 counters.dram_read_bytes += SECTOR * self.seen.first(&touched, touch);

@@ -10,8 +10,18 @@ pub(super) const SECTOR: u64 = 32;
 /// Banks of shared memory, four bytes wide.
 const BANKS: u64 = 32;
 
-/// The numbers of the sectors that are touched, ascending, and how many a contiguous access would touch.
-pub(super) fn sectors(addresses: &Lanes, bytes: usize, active: u32) -> (Vec<u64>, u64) {
+/// What an access touches of global memory.
+pub(super) struct Sectors {
+    /// The numbers of the sectors, ascending.
+    pub(super) touched: Vec<u64>,
+    /// As many as a contiguous access would touch.
+    pub(super) ideal: u64,
+    /// How many addresses there are.
+    pub(super) distinct: u32,
+}
+
+/// What a warp's access touches.
+pub(super) fn sectors(addresses: &Lanes, bytes: usize, active: u32) -> Sectors {
     let mut touched: Vec<u64> = Vec::with_capacity(32);
     let mut distinct: Vec<u64> = Vec::with_capacity(32);
     for lane in lanes(active) {
@@ -24,7 +34,7 @@ pub(super) fn sectors(addresses: &Lanes, bytes: usize, active: u32) -> (Vec<u64>
     distinct.sort_unstable();
     distinct.dedup();
     let ideal = (distinct.len() as u64 * bytes as u64).div_ceil(SECTOR);
-    (touched, ideal)
+    Sectors { touched, ideal, distinct: distinct.len() as u32 }
 }
 
 /// Sectors of global memory that a launch has touched so far.

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashSet};
 
 /// Functions whose kernels have all barriers and guards between them, and shapes of their inputs.
 #[rustfmt::skip]
-const CLASSES: [(&str, &[&[&[u64]]]); 23] = [
+const CLASSES: [(&str, &[&[&[u64]]]); 24] = [
     // Tiles, their tails, several grid points.
     ("fn f(x: [s, d], g: [s, d]) -> (y: [s, d]) { let y = x * g }",             &[&[&[40, 130], &[40, 130]], &[&[41, 131], &[41, 131]]]),
     // Places that exist only sometimes.
@@ -38,7 +38,9 @@ const CLASSES: [(&str, &[&[&[u64]]]); 23] = [
     ("fn f(f: [s], i: [s]) -> (y: [s]) { scan s { state m: [] = 0  m' = max(m + f, i)  yield y = m' } }",
                                                                                 &[&[&[70], &[70]], &[&[1100], &[1100]]]),
     // Products whose sides are no multiples of tiles, in each order of their factors.
-    ("fn f(a: [m, k], b: [k, n]) -> (c: [m, n]) { let c = sum[k](a * b) }",     &[&[&[70, 37], &[37, 66]], &[&[65, 36], &[36, 68]]]),
+    ("fn f(a: [m, k], b: [k, n]) -> (c: [m, n]) { let c = sum[k](a * b) }",     &[&[&[70, 37], &[37, 66]], &[&[65, 36], &[36, 68]], &[&[64, 8], &[8, 131]], &[&[64, 8], &[8, 72]]]),
+    ("fn f(a: bf16[m, k], b: bf16[k, n]) -> (c: bf16[m, n]) { let c = dot[k](a, b) }",
+                                                                                &[&[&[70, 37], &[37, 66]], &[&[65, 128], &[128, 72]]]),
     ("fn f(a: [k, m], b: [n, k]) -> (c: [m, n]) { let c = sum[k](a * b) }",     &[&[&[37, 70], &[66, 37]], &[&[36, 68], &[65, 36]]]),
     ("fn f(a: [m, e], b: [e, n]) -> (c: [m, n]) {
         let u = a[e -> k = 1..|e|]  let v = b[e -> k = 0..|e| - 1]  let c = sum[k](u * v) }",
@@ -68,7 +70,7 @@ const CLASSES: [(&str, &[&[&[u64]]]); 23] = [
 ];
 
 /// Guards, and the same without them.
-const GUARDS: [(&str, &str); 30] = [
+const GUARDS: [(&str, &str); 36] = [
     // Tails of tiles.
     ("return left < tile ? left : tile;", "return tile;"),
     // Indices from data.
@@ -86,6 +88,12 @@ const GUARDS: [(&str, &str); 30] = [
     // Factors of products.
     ("if (wide && count >= RUN)", "if (wide)"),
     ("at < count ? ", "true ? "),
+    ("at + 1 < count ? ", "true ? "),
+    ("if (wide && row + 64 <= rows && l + K <= depth)", "if (wide && row + 64 <= rows)"),
+    ("if (wide && row + 64 <= rows && l + K <= depth)", "if (wide && l + K <= depth)"),
+    ("row + 64 <= m && column + 64 <= n;", "row + 64 <= m;"),
+    ("row + 64 <= m && column + 64 <= n;", "column + 64 <= n;"),
+    ("(u64)place % (2 * sizeof(C)) == 0", "true"),
     (
         "outer < (along ? rows : depth) ? (along ? depth : rows) - inner : 0;",
         "(along ? depth : rows) - inner;",
@@ -95,8 +103,8 @@ const GUARDS: [(&str, &str); 30] = [
     ("column + j < n && depth + l < k;", "depth + l < k;"),
     ("column + j < n && depth + l < k;", "column + j < n;"),
     // Results of products.
-    ("if (i < m && j < n)", "if (j < n)"),
-    ("if (i < m && j < n)", "if (i < m)"),
+    ("if (i < m && j + at < n)", "if (j + at < n)"),
+    ("if (i < m && j + at < n)", "if (i < m)"),
     ("if (row + own_row + i < m && column + own_column + j < n)", "if (row + own_row + i < m)"),
     ("if (row + own_row + i < m && column + own_column + j < n)", "if (column + own_column + j < n)"),
     // One thread writes what all of them have.

@@ -397,6 +397,8 @@ pub struct Kernel {
     pub grid: Vec<Loop>,
     /// Bytes of scratch of a point.
     pub scratch_bytes: Dim,
+    /// The dtype to which factors of products in f32 are rounded before they are multiplied; f32 if they are not.
+    pub factors: DType,
     /// What is done at a point.
     pub body: Vec<Statement>,
 }
@@ -407,6 +409,7 @@ impl PartialEq for Kernel {
             && self.dims == other.dims
             && self.grid == other.grid
             && self.scratch_bytes == other.scratch_bytes
+            && self.factors == other.factors
             && self.body == other.body
     }
 }
@@ -415,7 +418,7 @@ impl Eq for Kernel {}
 
 impl Hash for Kernel {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.buffers, self.dims, &self.grid, self.scratch_bytes, &self.body).hash(state);
+        (&self.buffers, self.dims, &self.grid, self.scratch_bytes, self.factors, &self.body).hash(state);
     }
 }
 

@@ -22,8 +22,8 @@ pub struct Target {
     /// Points go through the pieces of a sequence one after the other if there are at least about that many of them without
     /// the pieces.
     pub sweep_points: u64,
-    /// The dtype that f32 values have in memory where nothing but products reads them. Anything but f32 makes results less
-    /// accurate: products are of rounded numbers.
+    /// The dtype to which products round f32 factors, and that f32 values have in memory where nothing but products reads
+    /// them. Anything but f32 makes results less accurate; backends that do not round ignore it.
     pub factors: DType,
     /// If the scans over pieces of a sequence have a kernel without what reads their states: the side of the tile of a state
     /// that a point has.

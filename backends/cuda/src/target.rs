@@ -3,8 +3,8 @@
 use carousel_core::Target;
 use carousel_ir::DType;
 
-/// The same whose products are of bf16 numbers, with sums in f32: what nothing but products reads, such as states between
-/// chunks, is rounded to 8 bits. A sixth of the matrix instructions, and half of the memory of such values.
+/// The same whose products in f32 are of factors that are rounded to bf16, with sums in f32. What nothing but products reads, such
+/// as states between chunks, lies in memory so. A sixth of the matrix instructions, and half of the memory of such values.
 pub fn target_with_bf16_factors() -> Target {
     Target { factors: DType::Bf16, ..target() }
 }

@@ -5,7 +5,7 @@ use super::view::{Storage, StorageId, View, Whereabouts};
 use crate::kernel::{Access, Atom, Buffer, BufferId, Dim, Kernel, Linear, Loop, Place, Statement, Var};
 use crate::plan;
 use crate::program::{Home, Slot};
-use carousel_ir::{Axis, Size};
+use carousel_ir::{Axis, DType, Size};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Indices of axes.
@@ -165,7 +165,7 @@ impl KernelBuilder {
         name: String,
         grid: Vec<Loop>,
         mut body: Vec<Statement>,
-        storages: &[Storage],
+        (storages, factors): (&[Storage], DType),
     ) -> Built {
         let of = |ids: &[StorageId], b: BufferId| storages[ids[b.0 as usize].0 as usize].whereabouts;
         super::fuse::prune(&mut body, &|b| of(&self.storages, b) == Whereabouts::Scratch);
@@ -204,7 +204,8 @@ impl KernelBuilder {
         }
         let scratch_bytes = self.dim(&scratch_bytes);
         let dims = self.dims.len() as u32;
-        let kernel = Kernel { name, buffer_names, buffer_spans, buffers, dims, grid, scratch_bytes, body };
+        let kernel =
+            Kernel { name, buffer_names, buffer_spans, buffers, dims, grid, scratch_bytes, factors, body };
         Built { kernel, arguments, dims: self.dims }
     }
 }

@@ -363,7 +363,7 @@ impl<'m> Lowering<'m> {
                 (label(graph, *value), grid, body)
             }
         };
-        Work::Launch(Box::new(kernel.finish(name, grid, body, &cx.storages)))
+        Work::Launch(Box::new(kernel.finish(name, grid, body, (&cx.storages, cx.target.factors))))
     }
 
     /// The routine of a function: slots in their places, kernels shared.
@@ -495,7 +495,7 @@ fn grouped(cx: &mut Context<'_>, units: &[Unit], group: &group::Group, flow: &Di
     }
     let mut kernel = KernelBuilder::default();
     let (grid, body) = group::kernel(cx, &mut kernel, units, group, &internal);
-    Work::Launch(Box::new(kernel.finish(names.join(", "), grid, body, &cx.storages)))
+    Work::Launch(Box::new(kernel.finish(names.join(", "), grid, body, (&cx.storages, cx.target.factors))))
 }
 
 /// What a scan, unit `at` of a group, yields for that group alone, or in a group of states for that group as well.

@@ -260,7 +260,10 @@ impl Context<'_> {
             (0..SMALL_SIDE, _) => format!("product_by_threads<{ty}, {adds}>"),
             _ if depth < SMALL_SIDE => format!("product_by_threads<{ty}, {adds}>"),
             _ if dtype == DType::F64 => format!("product_in_tiles<{ty}, {adds}>"),
-            _ => format!("product_on_tensor_cores<{adds}>"),
+            _ => {
+                let is_rounded = dtype == DType::F32 && self.kernel.factors == DType::Bf16;
+                format!("product_on_tensor_cores<{adds}, {is_rounded}>")
+            }
         };
         let [m, n, k] = [m, n, k].map(|extent| self.extent(extent));
         let (a_name, b_name, c_name) = (self.buffer(a.buffer), self.buffer(b.buffer), self.buffer(c.buffer));

@@ -2,8 +2,9 @@ static __device__ float from_bf16(bf16 x) { return __uint_as_float((u32)x.bits <
 
 // The nearest bf16 number, ties to even; NaN stays NaN.
 static __device__ bf16 to_bf16(float x) {
-  const u32 bits = __float_as_uint(x);
-  return {x != x ? (u16)(bits >> 16 | 0x40u) : (u16)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
+  bf16 narrow;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(narrow.bits) : "f"(x));
+  return narrow;
 }
 static __device__ float round_bf16(float x) { return from_bf16(to_bf16(x)); }
 

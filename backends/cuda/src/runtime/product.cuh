@@ -18,7 +18,7 @@ static __device__ __forceinline__ void write_sum(f16& place, float sum) {
 
 // The shared memory of every product of a kernel.
 static __device__ __forceinline__ u8* product_tiles() {
-  __shared__ __align__(16) u8 tiles[20480];
+  __shared__ __align__(16) u8 tiles[17408];
   return tiles;
 }
 

@@ -37,6 +37,7 @@ impl Draft {
                 dims: 0,
                 grid: Vec::new(),
                 scratch_bytes: Dim::Known(0),
+                factors: DType::F32,
                 body: Vec::new(),
             },
         }

@@ -1,20 +1,23 @@
-//! A cost profile of the computer that this runs on, measured.
+//! A cost profile of the computer that this runs on, measured, or of a GPU that is not here, from counts.
 //!
 //! Each rate or fixed cost has a small program that it dominates. The program is measured, and the number is the one
 //! with which its estimate takes as long; so a profile fits the estimate that it is for, whatever that counts. Invariant:
-//! one thread, minima of many runs; nothing is written, and nobody who does not ask for it gets measured numbers.
+//! one thread, minima of many runs, or one run of the emulated device and published peaks; nothing is written, and nobody who does not ask for it gets measured numbers.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use carousel_core::backend::{DataMut, Executable, Tensor};
-use carousel_core::cost::{Profile, price};
-use carousel_core::program::Program;
+use carousel_core::cost::{Machine, Profile, price};
+use carousel_core::program::{Port, Program};
 use carousel_core::values::Values;
 use carousel_core::{Target, lower};
 use carousel_cpu::CpuBackend;
-use carousel_ir::DType;
+use carousel_cuda::CudaBackend;
+use carousel_cuda::emulated::{self, Record};
+use carousel_cuda::roofline::{Gpu, Work};
 use carousel_ir::text::{Options, elaborate, parse_program};
+use carousel_ir::{DType, Size};
 use carousel_models::compile::simplified;
 
 /// A number of a profile, what it is called, and the program that it dominates.
@@ -130,13 +133,25 @@ const MEASURED: (Duration, usize) = (Duration::from_millis(60), 5);
 /// How many times larger or smaller than before a number may be found to be.
 const FARTHEST: f64 = 20.0;
 
-/// Measures this computer. `base` gives the sizes of caches and what is not measured; `tell` hears of each number.
-pub fn calibrate(base: &Profile, name: &str, tell: &mut dyn FnMut(&str, f64)) -> Result<Profile, String> {
-    let mut profile = Profile { name: name.to_string(), ..base.clone() };
+/// How long a program takes, in seconds.
+pub type Measure<'a> = dyn Fn(&Program) -> Result<f64, String> + 'a;
+
+/// Measures a machine. `base` gives the schedule, the sizes of caches and what is not measured; `tell` hears of each number.
+///
+/// # Errors
+/// What `measure` says.
+pub fn calibrate(
+    base: &Machine,
+    name: &str,
+    measure: &Measure<'_>,
+    tell: &mut dyn FnMut(&str, f64),
+) -> Result<Profile, String> {
+    let mut profile = Profile { name: name.to_string(), ..base.profile.clone() };
+    let program = |text: &str, sizes: &BTreeMap<String, u64>| program(text, sizes, &base.target);
     for trial in &TRIALS {
         let sizes: BTreeMap<String, u64> = trial.sizes.iter().map(|(n, s)| (n.to_string(), *s)).collect();
         let program = program(trial.text, &sizes)?;
-        fit(&mut profile, &trial.of, &program)?;
+        fit(&mut profile, &trial.of, &program, measure)?;
         tell(trial.parameter, *(trial.of)(&mut profile));
     }
     for level in 1..profile.memory.len() {
@@ -147,14 +162,14 @@ pub fn calibrate(base: &Profile, name: &str, tell: &mut dyn FnMut(&str, f64)) ->
             "fn f(x: [n]) -> (y: [n]) { let y = x * 3 }",
             &BTreeMap::from([("n".to_string(), (bytes / 8.0) as u64)]),
         )?;
-        fit(&mut profile, &|p| &mut p.memory[level].rate, &stream)?;
+        fit(&mut profile, &|p| &mut p.memory[level].rate, &stream, measure)?;
         tell(&format!("memory[{level}].rate"), profile.memory[level].rate);
         // A turn along the short axis touches a line for each element of the long one.
         let apart = program(
             "fn f(x: [n, m]) -> (y: [m, n]) { let y = x * 3 }",
             &BTreeMap::from([("n".to_string(), (bytes / 68.0) as u64), ("m".to_string(), 16)]),
         )?;
-        fit(&mut profile, &|p| &mut p.memory[level].scattered, &apart)?;
+        fit(&mut profile, &|p| &mut p.memory[level].scattered, &apart, measure)?;
         tell(&format!("memory[{level}].scattered"), profile.memory[level].scattered);
     }
     match profile.problem() {
@@ -163,7 +178,7 @@ pub fn calibrate(base: &Profile, name: &str, tell: &mut dyn FnMut(&str, f64)) ->
     }
 }
 
-fn program(text: &str, sizes: &BTreeMap<String, u64>) -> Result<Program, String> {
+fn program(text: &str, sizes: &BTreeMap<String, u64>, target: &Target) -> Result<Program, String> {
     let told = |problems: Vec<carousel_ir::Diagnostic>| {
         problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     };
@@ -172,7 +187,7 @@ fn program(text: &str, sizes: &BTreeMap<String, u64>) -> Result<Program, String>
     let options = Options { sizes: sizes.clone(), ..Options::default() };
     let module = simplified(&elaborate(&parsed, &["f"], &options).map_err(told)?);
     let root = module.find("f").ok_or("the function is gone")?;
-    lower(&module, root, &Target::default()).map_err(told)
+    lower(&module, root, target).map_err(told)
 }
 
 /// Finds the number with which the estimate is the measured time. The estimate grows with fixed costs and half extents
@@ -182,6 +197,7 @@ fn fit(
     profile: &mut Profile,
     of: &dyn Fn(&mut Profile) -> &mut f64,
     program: &Program,
+    measure: &Measure<'_>,
 ) -> Result<(), String> {
     let measured = measure(program)?;
     let start = of(profile).max(f64::MIN_POSITIVE);
@@ -207,26 +223,14 @@ fn fit(
     Ok(())
 }
 
-/// The shortest of many runs, in seconds.
-fn measure(program: &Program) -> Result<f64, String> {
+/// The shortest of many runs on one core of this computer.
+///
+/// # Errors
+/// What the backend says.
+pub fn on_one_core(program: &Program) -> Result<f64, String> {
     let executable = CpuBackend::new(1).executable(program.clone()).map_err(|e| e.to_string())?;
-    let shape = |port: &carousel_core::program::Port| -> Vec<u64> {
-        port.sizes.iter().filter_map(carousel_ir::Size::known).collect()
-    };
-    let shapes: Vec<Vec<u64>> = executable.inputs().iter().map(shape).collect();
-    let numbers = |shape: &Vec<u64>| {
-        let count = shape.iter().product::<u64>();
-        Values::F32((0..count).map(|i| 0.5 + (i % 97) as f32 / 194.0).collect())
-    };
-    let inputs: Vec<Values> = shapes.iter().map(numbers).collect();
-    let inputs: Vec<Tensor<'_>> =
-        inputs.iter().zip(&shapes).map(|(v, shape)| Tensor { data: v.as_data(), shape }).collect();
-    let mut outputs: Vec<Values> = executable
-        .outputs()
-        .iter()
-        .map(|port| Values::zeros(DType::F32, shape(port).iter().product::<u64>() as usize))
-        .collect();
-    let mut outputs: Vec<DataMut<'_>> = outputs.iter_mut().map(Values::as_mut).collect();
+    let mut numbers = Numbers::of(&executable);
+    let (inputs, mut outputs) = numbers.tensors();
     let (mut best, mut runs, started) = (f64::INFINITY, 0, Instant::now());
     while runs < MEASURED.1 || started.elapsed() < MEASURED.0 {
         let run = Instant::now();
@@ -235,4 +239,49 @@ fn measure(program: &Program) -> Result<f64, String> {
         runs += 1;
     }
     Ok(best)
+}
+
+/// How long the resource of a GPU that is busiest is busy in a run on the emulated device, with `start` seconds for each kernel.
+///
+/// # Errors
+/// What the backend says.
+pub fn on_emulated_device(
+    backend: &CudaBackend,
+    gpu: &Gpu,
+    start: f64,
+    program: &Program,
+) -> Result<f64, String> {
+    let executable = backend.executable(program.clone()).map_err(|e| e.to_string())?;
+    let mut numbers = Numbers::of(&executable);
+    let (inputs, mut outputs) = numbers.tensors();
+    emulated::take_records();
+    executable.run(&inputs, &mut outputs).map_err(|e| e.to_string())?;
+    let seconds =
+        |record: &Record| start + gpu.seconds(&Work::from(&record.counters), record.grid.iter().product());
+    Ok(emulated::take_records().iter().map(seconds).sum())
+}
+
+/// Inputs for a function whose sizes are all known, and room for its outputs.
+struct Numbers {
+    inputs: Vec<(Values, Vec<u64>)>,
+    outputs: Vec<Values>,
+}
+
+impl Numbers {
+    fn of(executable: &dyn Executable) -> Numbers {
+        let shape = |port: &Port| -> Vec<u64> { port.sizes.iter().filter_map(Size::known).collect() };
+        let count = |port: &Port| shape(port).iter().product::<u64>();
+        let numbers = |port: &Port| (0..count(port)).map(|i| 0.5 + (i % 97) as f32 / 194.0).collect();
+        let input = |port: &Port| (Values::F32(numbers(port)), shape(port));
+        let output = |port: &Port| Values::zeros(DType::F32, count(port) as usize);
+        Numbers {
+            inputs: executable.inputs().iter().map(input).collect(),
+            outputs: executable.outputs().iter().map(output).collect(),
+        }
+    }
+
+    fn tensors(&mut self) -> (Vec<Tensor<'_>>, Vec<DataMut<'_>>) {
+        let inputs = self.inputs.iter().map(|(values, shape)| Tensor { data: values.as_data(), shape });
+        (inputs.collect(), self.outputs.iter_mut().map(Values::as_mut).collect())
+    }
 }

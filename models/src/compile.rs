@@ -59,8 +59,8 @@ impl Engine {
 
     /// Code of another backend.
     pub fn on(backend: Box<dyn Backend>) -> Engine {
-        let target = EngineTarget::Compiled(backend);
-        Engine { target, passes: PassOptions::default(), forms: FormOptions::default() }
+        let forms = FormOptions { machine: backend.machine(), ..FormOptions::default() };
+        Engine { target: EngineTarget::Compiled(backend), passes: PassOptions::default(), forms }
     }
 
     /// The plain evaluator in f64.
@@ -156,7 +156,7 @@ impl Engine {
                 let (canonical, _) = self.passes.simplified(&module);
                 let (module, forms) = self.passes.in_forms(&canonical, &[function], &self.forms);
                 let (module, _) = self.passes.lowerable(&module, Some(&canonical));
-                let program = lower_stored(&module, function, stored, &backend.target())?;
+                let program = lower_stored(&module, function, stored, &backend.machine().target)?;
                 let failed = |e| vec![Diagnostic::error("compile", Span::default(), format!("{e}"))];
                 Ok(CompiledFunction { executable: backend.compile(program).map_err(failed)?, forms })
             }

@@ -6,9 +6,9 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use carousel_core::cost::{self, Profile};
+use carousel_core::cost::{self, Machine};
+use carousel_core::lower;
 use carousel_core::program::Program;
-use carousel_core::{Target, lower};
 use carousel_ir::{FunctionId, Module, Name, Size};
 use carousel_passes::forms::{Certainty, Expected, Held, Price, PriceForms, Wanted};
 
@@ -19,8 +19,8 @@ use crate::compile::PassOptions;
 pub struct FormOptions {
     /// Which forms are admitted.
     pub wanted: Wanted,
-    /// The machine.
-    pub profile: Profile,
+    /// What candidates are lowered for, and what they cost there.
+    pub machine: Machine,
     /// Bytes that the program may take beside its inputs and outputs.
     pub memory_limit: Option<u64>,
     /// What symbols are taken for, by name.
@@ -35,7 +35,7 @@ impl Default for FormOptions {
     fn default() -> FormOptions {
         FormOptions {
             wanted: Wanted::Any,
-            profile: Profile::default(),
+            machine: Machine::default(),
             memory_limit: None,
             sizes: BTreeMap::new(),
             length: 1024,
@@ -80,7 +80,7 @@ impl<'a> Pricer<'a> {
         let (module, report) = self.passes.lowerable(module, None);
         let hit = report.limited().map(|g| format!("{}, a form of it: {}", g.name, g.stop));
         self.limits.borrow_mut().extend(hit);
-        lower(&module, root, &Target::default())
+        lower(&module, root, &self.forms.machine.target)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     }
 
@@ -99,7 +99,7 @@ impl PriceForms for Pricer<'_> {
     ) -> Result<Price, String> {
         let program = self.lowered(module, function)?;
         let symbol = |name| self.symbol(name, lengths);
-        let price = cost::price(&program, &symbol, &self.forms.profile).map_err(|e| e.to_string())?;
+        let price = cost::price(&program, &symbol, &self.forms.machine.profile).map_err(|e| e.to_string())?;
         Ok(Price { seconds: price.seconds, bytes: price.bytes })
     }
 

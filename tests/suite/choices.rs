@@ -1,7 +1,7 @@
 //! Which forms are chosen for which sizes on a named machine: a table, so that a change of it is seen.
 
 use carousel_autodiff::{Options as GradientOptions, gradient};
-use carousel_core::cost::Profile;
+use carousel_core::cost::{Machine, Profile};
 use carousel_ir::text::{Options, elaborate, parse_program};
 use carousel_models::compile::{derived, in_forms_with_report, simplified};
 use carousel_models::forms::FormOptions;
@@ -48,7 +48,11 @@ fn report(cell: &Cell, pass: Pass, profile: &Profile, [d, s, b]: [u64; 3]) -> Fo
         }
     };
     let sizes = BTreeMap::from([("s".to_string(), s), ("b".to_string(), b)]);
-    let options = FormOptions { profile: profile.clone(), sizes, ..FormOptions::default() };
+    let options = FormOptions {
+        machine: Machine { profile: profile.clone(), ..Machine::default() },
+        sizes,
+        ..FormOptions::default()
+    };
     in_forms_with_report(&simplified(&module), &[root], &options).1
 }
 

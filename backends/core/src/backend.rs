@@ -4,9 +4,9 @@
 //! read where they are and outputs written where they belong: nothing is copied in or out where a backend computes in the
 //! caller's memory. What a backend keeps elsewhere from one run to the next is [`crate::resident`].
 
+use crate::cost::Machine;
 use crate::program::{Port, Program};
 use crate::resident::{Input, Output, Resident};
-use crate::target::Target;
 use crate::values::Values;
 use carousel_ir::{DType, Name};
 use std::fmt;
@@ -96,9 +96,9 @@ pub trait Executable: Send + Sync {
 
 /// Makes executables of lowered programs.
 pub trait Backend: Send + Sync {
-    /// What programs for it are lowered for.
-    fn target(&self) -> Target {
-        Target::default()
+    /// What programs for it are lowered for, and what they cost there.
+    fn machine(&self) -> Machine {
+        Machine::default()
     }
 
     /// Compiles the last routine of the program, its root.

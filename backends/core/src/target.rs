@@ -1,5 +1,5 @@
 //! What the schedule must know of the machine. The default is a processor with caches; backends for other machines have
-//! their own ([`Backend::target`](crate::backend::Backend::target)). None of it depends on the number of threads, so results do not either.
+//! their own ([`Backend::machine`](crate::backend::Backend::machine)). None of it depends on the number of threads, so results do not either.
 
 use carousel_ir::DType;
 

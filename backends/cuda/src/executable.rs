@@ -11,10 +11,11 @@ use crate::device::{
 use crate::graphs::{Addresses, Graphs};
 use crate::memory::{CudaMemory, bytes_of, bytes_of_mut, failed};
 use carousel_core::backend::{Backend, CompileError, DataMut, Executable, RunError, Tensor};
+use carousel_core::bind;
+use carousel_core::cost::Machine;
 use carousel_core::kernel::{Extent, Kernel, Loop, Place, Statement};
 use carousel_core::program::{Bound, Entry, Location, Port, Program, Routine, element_bytes};
 use carousel_core::resident::{Input, Output, Resident};
-use carousel_core::{Target, bind};
 use carousel_ir::DType;
 use cudarc::driver::CudaStream;
 use std::collections::HashMap;
@@ -99,8 +100,8 @@ impl CudaBackend {
 }
 
 impl Backend for CudaBackend {
-    fn target(&self) -> Target {
-        crate::target()
+    fn machine(&self) -> Machine {
+        crate::machine()
     }
 
     fn compile(&self, program: Program) -> Result<Box<dyn Executable>, CompileError> {

@@ -33,4 +33,4 @@ pub use compiler::{Compiled, all_compiled, compiled, cuda, ptx, ptx_for, ptx_of_
 pub use device::{DeviceError, Driver, Started, Transferred};
 pub use executable::{CudaBackend, CudaExecutable, Expected, Observer};
 pub use memory::CudaMemory;
-pub use target::{target, target_with_bf16_factors};
+pub use target::{machine, target, target_with_bf16_factors};

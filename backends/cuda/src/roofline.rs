@@ -63,17 +63,33 @@ pub struct Work {
 }
 
 impl Gpu {
-    /// Each resource with how long it is busy in parts of the longest, which is first.
-    pub fn shares(&self, work: &Work) -> Vec<(&'static str, f64)> {
+    /// How long the resource that is busy longest is busy in a launch of so many blocks: multiprocessors without a block do
+    /// nothing. A forecast, for costs that are compared with each other.
+    pub fn seconds(&self, work: &Work, blocks: u32) -> f64 {
+        let used = f64::from(blocks).min(self.multiprocessors) / self.multiprocessors;
+        let shared = [work.dram_bytes / self.dram_bytes, work.cache_bytes / (CACHE_BYTES * self.clock)];
+        let own = self.own(work).into_iter().map(|(_, time)| time / used);
+        shared.into_iter().chain(own).fold(0.0, f64::max)
+    }
+
+    /// How long each resource of multiprocessors is busy if all of them work.
+    fn own(&self, work: &Work) -> [(&'static str, f64); 4] {
         let cycles = self.multiprocessors * self.clock;
-        let mut busy = vec![
-            ("memory", work.dram_bytes / self.dram_bytes),
-            ("cache", work.cache_bytes / (CACHE_BYTES * self.clock)),
+        [
             ("shared memory", work.shared_passes / cycles),
             ("instructions", work.instructions / (ISSUED * cycles)),
             ("arithmetic", work.flops / self.flops),
             ("matrix instructions", work.matrix_flops / self.matrix_flops),
+        ]
+    }
+
+    /// Each resource with how long it is busy in parts of the longest, which is first.
+    pub fn shares(&self, work: &Work) -> Vec<(&'static str, f64)> {
+        let mut busy = vec![
+            ("memory", work.dram_bytes / self.dram_bytes),
+            ("cache", work.cache_bytes / (CACHE_BYTES * self.clock)),
         ];
+        busy.extend(self.own(work));
         busy.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         let longest = busy[0].1;
         busy.into_iter()

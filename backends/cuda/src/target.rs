@@ -1,12 +1,18 @@
 //! What the schedule must know of a GPU.
 
 use carousel_core::Target;
+use carousel_core::cost::{Machine, Profile};
 use carousel_ir::DType;
 
 /// The same whose products in f32 are of factors that are rounded to bf16, with sums in f32. What nothing but products reads, such
 /// as states between chunks, lies in memory so. A sixth of the matrix instructions, and half of the memory of such values.
 pub fn target_with_bf16_factors() -> Target {
     Target { factors: DType::Bf16, ..target() }
+}
+
+/// What programs for a GPU are lowered for, and what they are taken to cost.
+pub fn machine() -> Machine {
+    Machine { target: target(), profile: Profile::named("sm-90").expect("a built-in profile") }
 }
 
 /// A GPU: many small blocks. A grid point's elements are two accesses of 16 bytes for each thread of a block, a row for

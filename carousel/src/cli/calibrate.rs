@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use carousel_core::cost::Profile;
+use carousel::calibrate::{calibrate, on_emulated_device, on_one_core};
+use carousel_core::cost::{Machine, Overhead, Profile};
+use carousel_cuda::emulated;
+use carousel_cuda::roofline::GPUS;
 
 use super::common::{Failure, remark, tell};
 
@@ -17,6 +20,10 @@ pub(super) struct Arguments {
     /// The file; standard output if not given.
     #[arg(long, value_name = "FILE.toml")]
     out: Option<PathBuf>,
+    /// Instead of this computer, a GPU that is not here (H100): counts of the emulated device at the peaks that are published.
+    /// A forecast, which knows nothing of latencies.
+    #[arg(long)]
+    emulate: bool,
     /// What the profile is called.
     #[arg(long, default_value = "calibrated")]
     name: String,
@@ -24,8 +31,21 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut told = |parameter: &str, number: f64| remark(&format!("{parameter:<26} {number:.3e}\n"));
-    let profile = carousel::calibrate::calibrate(&Profile::default(), &arguments.name, &mut told)
-        .map_err(Failure::Work)?;
+    let name = &arguments.name;
+    let profile = if arguments.emulate {
+        let backend = emulated::backend().map_err(Failure::work)?;
+        let (mut base, [_, gpu]) = (carousel_cuda::machine(), GPUS);
+        // Counts know nothing of latencies and caches: rates are found without them.
+        let Profile { overhead, memory, .. } = base.profile.clone();
+        base.profile.overhead = Overhead { kernel: overhead.kernel, ..Overhead::default() };
+        base.profile.memory.truncate(1);
+        base.profile.memory[0].bytes = None;
+        let measure = |program: &_| on_emulated_device(&backend, &gpu, overhead.kernel, program);
+        calibrate(&base, name, &measure, &mut told).map(|profile| Profile { overhead, memory, ..profile })
+    } else {
+        calibrate(&Machine::default(), name, &on_one_core, &mut told)
+    };
+    let profile = profile.map_err(Failure::Work)?;
     let text = toml::to_string(&profile).map_err(Failure::work)?;
     match &arguments.out {
         None => tell(&text),

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use carousel_core::cost::Machine;
 use carousel_cuda::{CudaBackend, Driver, emulated};
 use carousel_ir::text::{ConfigValue, Failed};
 use carousel_ir::{DType, RenderStyle, Severity, Sources};
@@ -143,7 +144,9 @@ pub(super) struct TargetOptions {
 impl TargetOptions {
     /// The compiler for it, where dynamic sizes are likely to have these values.
     pub(super) fn engine(&self, likely: &[(&str, u64)]) -> Result<Engine, Failure> {
-        let forms = self.forms.options()?.expecting(likely.iter().copied());
+        let machine =
+            if self.target == TargetName::Cuda { carousel_cuda::machine() } else { Machine::default() };
+        let forms = self.forms.options(machine)?.expecting(likely.iter().copied());
         if self.emulate && self.target != TargetName::Cuda {
             return Err(Failure::Input(
                 "--emulate: there is an emulated device for --target cuda only".to_string(),

@@ -49,7 +49,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let options = source.options(&[&function], &arguments.program, &[])?;
     let (module, root) = source.elaborated(&function, &options)?;
-    let explanation = passes.explained(&module, root, &arguments.forms.options()?);
+    let explanation =
+        passes.explained(&module, root, &arguments.forms.options(carousel_core::cost::Machine::default())?);
     forms::warn(&explanation.forms);
     if let Some(path) = &arguments.dot {
         let text = explanation.to_dot();

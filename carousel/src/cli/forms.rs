@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use carousel_core::cost::Profile;
+use carousel_core::cost::{Machine, Profile};
 use carousel_ir::nearest;
 use carousel_models::forms::FormOptions;
 use carousel_passes::forms::{FormReport, Wanted};
@@ -17,8 +17,8 @@ pub(super) struct FormArguments {
     /// a chunk.
     #[arg(long, default_value = "auto", value_name = "FORM")]
     pub(super) form: Wanted,
-    /// The machine that forms are priced for: x86-avx512, x86-avx2 and neon (both scaled from it, not measured), or a file that
-    /// `bench calibrate` wrote.
+    /// The machine that forms are priced for: x86-avx512, x86-avx2 and neon (both scaled from it, not measured), sm-90 (from
+    /// counts and published peaks, not measured), or a file that `bench calibrate` wrote. That of the target if not given.
     #[arg(long, value_name = "NAME|FILE")]
     profile: Option<String>,
     /// Memory that the program may take beside its inputs and outputs, `4GB`: forms with which it takes more are turned
@@ -31,12 +31,14 @@ pub(super) struct FormArguments {
 }
 
 impl FormArguments {
-    /// What the compiler goes by.
-    pub(super) fn options(&self) -> Result<FormOptions, Failure> {
-        let profile = self.profile.as_deref().map_or_else(|| Ok(Profile::default()), profile)?;
+    /// What the compiler goes by, for a machine whose costs may be given otherwise.
+    pub(super) fn options(&self, mut machine: Machine) -> Result<FormOptions, Failure> {
+        if let Some(given) = &self.profile {
+            machine.profile = profile(given)?;
+        }
         Ok(FormOptions {
             wanted: self.form,
-            profile,
+            machine,
             memory_limit: self.memory_limit,
             sizes: self.expect.iter().cloned().collect(),
             ..FormOptions::default()

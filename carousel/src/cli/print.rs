@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use carousel_autodiff as autodiff;
 use carousel_core::backend::CompileError;
+use carousel_core::cost::Machine;
 use carousel_core::kernel::Kernel;
+use carousel_core::lower;
 use carousel_core::program::Program as Lowered;
-use carousel_core::{Target, lower};
 use carousel_ir::text::print;
 use carousel_ir::{FunctionId, Graph, Module};
 use carousel_models::compile::PassOptions;
@@ -128,8 +129,19 @@ fn after(arguments: &Arguments, stage: Stage, passes: &PassOptions) -> Result<St
         }
         module = canonical(passes, &module, arguments, "gradients in canonical form");
     }
+    let machine = match stage {
+        Stage::Cuda | Stage::Ptx => carousel_cuda::machine(),
+        Stage::Parsed
+        | Stage::Canonical
+        | Stage::Stable
+        | Stage::Grad
+        | Stage::Forms
+        | Stage::Kernel
+        | Stage::Clif
+        | Stage::Asm => Machine::default(),
+    };
     if stage >= Stage::Forms {
-        let options = arguments.forms.options()?;
+        let options = arguments.forms.options(machine.clone())?;
         let (expanded, report) = passes.in_forms(&module, &roots, &options);
         forms::warn(&report);
         if arguments.report {
@@ -146,18 +158,7 @@ fn after(arguments: &Arguments, stage: Stage, passes: &PassOptions) -> Result<St
     }
     let mut texts = String::new();
     for root in roots {
-        let target = match stage {
-            Stage::Cuda | Stage::Ptx => carousel_cuda::target(),
-            Stage::Parsed
-            | Stage::Canonical
-            | Stage::Stable
-            | Stage::Grad
-            | Stage::Forms
-            | Stage::Kernel
-            | Stage::Clif
-            | Stage::Asm => Target::default(),
-        };
-        let lowered = lower(&module, root, &target).map_err(|d| source.failed(d))?;
+        let lowered = lower(&module, root, &machine.target).map_err(|d| source.failed(d))?;
         let text = match stage {
             Stage::Parsed | Stage::Canonical | Stage::Stable | Stage::Grad | Stage::Forms | Stage::Kernel => {
                 lowered.to_string()

@@ -120,6 +120,7 @@ fn profiles_are_names_or_files() {
     let sizes = ["--bind", "k=64,d=64", "--expect", "s=4096"];
     let with = |profile: &str| report(here.path(), &[&sizes[..], &["--profile", profile]].concat());
     assert_ne!(with("neon"), with("x86-avx512"));
+    assert_ne!(with("sm-90"), with("x86-avx512"));
     run(here.path(), &["--profile", "x86-avx51"]).refuses(&["did you mean `x86-avx512`?", "neon"]);
     run(here.path(), &["--profile", "no.toml"]).refuses(&["cannot read no.toml"]);
     std::fs::write(here.path().join("wrong.toml"), "name = 3").expect("it is written");

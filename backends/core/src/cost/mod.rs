@@ -20,13 +20,23 @@ pub use profile::{ElementRate, Level, Overhead, ProductRate, Profile};
 use crate::bind::{BindError, bind};
 use crate::kernel::{Extent, Kernel, Loop};
 use crate::program::{Entry, KernelId, Program};
+use crate::target::Target;
 use carousel_ir::Name;
 use std::collections::BTreeMap;
+
+/// What candidates are lowered for, and what they cost there.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Machine {
+    /// Schedule parameters.
+    pub target: Target,
+    /// Rates.
+    pub profile: Profile,
+}
 
 /// What a program is estimated to take.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ProgramPrice {
-    /// Seconds on one core.
+    /// Seconds on one core, or on all of a device.
     pub seconds: f64,
     /// Bytes of the arena and of a grid point's scratch.
     pub bytes: u64,
@@ -65,8 +75,10 @@ pub fn price(
 fn launch(kernel: &Kernel, entry: &Entry, profile: &Profile) -> f64 {
     let mut walk = statement::Walk::new(kernel, &entry.dims, profile);
     let points = entry.points as f64;
-    let work = walk.grid(kernel);
-    profile.overhead.kernel + points * profile.overhead.point + work
+    let work = points * profile.overhead.point + walk.grid(kernel);
+    // Points that are worked on at the same time take as long as one of them.
+    let turns = (points / profile.points).ceil();
+    profile.overhead.kernel + if points > 0.0 { work * (turns / points) } else { work }
 }
 
 /// How often a loop runs; for a tile, on average over all tiles.

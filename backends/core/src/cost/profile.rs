@@ -1,7 +1,8 @@
 //! What is known of a machine: a handful of rates and fixed costs, each with a unit and a meaning.
 //!
-//! A profile describes one core. The number of threads is no part of it, so that no choice depends on it; neither is
-//! anything measured while compiling, so that the same source, target and profile give the same program.
+//! A profile describes one core, or a device that works on many points of a grid at the same time, by what one of them gets. The
+//! number of threads is no part of it, so that no choice depends on it; neither is anything measured while compiling, so that the
+//! same source, target and profile give the same program.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct Profile {
     /// What it is called.
     pub name: String,
+    /// How many points of a grid are worked on at the same time, each at the rates below.
+    #[serde(default = "one")]
+    pub points: f64,
     /// Matrix products.
     pub product: ProductRate,
     /// Elementwise operations, reductions and running sums.
@@ -55,7 +59,7 @@ pub struct ElementRate {
 }
 
 /// Seconds that do not depend on the amount of work.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Default, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Overhead {
     /// Starting a kernel.
@@ -83,10 +87,14 @@ pub struct Level {
     pub scattered: f64,
 }
 
+fn one() -> f64 {
+    1.0
+}
+
 impl Profile {
     /// The built-in ones.
-    pub fn builtin() -> [Profile; 3] {
-        [x86_avx512(), x86_avx2(), neon()]
+    pub fn builtin() -> [Profile; 4] {
+        [x86_avx512(), x86_avx2(), neon(), sm_90()]
     }
 
     /// The built-in one of that name.
@@ -96,7 +104,10 @@ impl Profile {
 
     /// What is wrong with it: rates, sizes and times are positive numbers, levels grow.
     pub fn problem(&self) -> Option<String> {
-        let Profile { name: _, product: p, elements: e, overhead: o, memory } = self;
+        let Profile { name: _, points, product: p, elements: e, overhead: o, memory } = self;
+        if !(points.is_finite() && *points >= 1.0) {
+            return Some(format!("`points` is {points}: it must be 1 or more"));
+        }
         let rates = [
             ("product.peak", p.peak),
             ("elements.vector", e.vector),
@@ -153,6 +164,7 @@ impl Default for Profile {
 fn x86_avx512() -> Profile {
     Profile {
         name: "x86-avx512".to_string(),
+        points: 1.0,
         product: ProductRate { peak: 120e9, half_narrow: 1.8, half_wide: 12.0, half_depth: 8.5, call: 40e-9 },
         elements: ElementRate {
             vector: 140e9,
@@ -191,5 +203,29 @@ fn neon() -> Profile {
         product: ProductRate { peak: base.product.peak / 4.0, ..base.product },
         elements: ElementRate { transcendental: base.elements.transcendental / 4.0, ..base.elements },
         ..base
+    }
+}
+
+/// A GPU of compute capability 9.0 with 132 multiprocessors, by what one of them gets. No clock told these numbers: rates of elements and
+/// products are those with which counts of the emulated device take as long at published peaks (`bench calibrate --emulate`),
+/// memory is the maker's, and fixed costs are latencies as they are commonly told.
+fn sm_90() -> Profile {
+    Profile {
+        name: "sm-90".to_string(),
+        points: 132.0,
+        product: ProductRate { peak: 1.5e12, half_narrow: 3.5, half_wide: 240.0, half_depth: 8.5, call: 0.0 },
+        elements: ElementRate {
+            vector: 88e9,
+            scalar: 88e9,
+            division: 88e9,
+            transcendental: 29e9,
+            running: 22e9,
+        },
+        overhead: Overhead { kernel: 3e-6, point: 100e-9, statement: 500e-9, row: 0.0, call: 0.0 },
+        memory: vec![
+            Level { bytes: Some(200e3), rate: 250e9, scattered: 250e9 },
+            Level { bytes: Some(50e6), rate: 76e9, scattered: 76e9 },
+            Level { bytes: None, rate: 25e9, scattered: 12e9 },
+        ],
     }
 }

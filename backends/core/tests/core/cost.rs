@@ -79,6 +79,28 @@ fn more_work_costs_more() {
 }
 
 #[test]
+fn points_of_a_device_are_worked_on_together() {
+    let module = graph(|b, [rows, columns, inner]| {
+        let x = b.argument("a", DType::F32, &[rows, inner]);
+        let y = b.argument("b", DType::F32, &[inner, columns]);
+        b.dot(x, y, inner.into())
+    });
+    let target = Target { product_rows: 64, product_columns: 64, ..Target::default() };
+    let program = lower(&module, carousel_ir::FunctionId(0), &target).expect("it lowers");
+    let profile = Profile::named("sm-90").expect("a built-in profile");
+    let seconds = |tiles: u64, profile: &Profile| {
+        let size = |name: Name| if name.as_str() == "m" { 64 * tiles } else { 64 };
+        let price = price(&program, &size, profile).expect("the sizes fit");
+        price.seconds - profile.overhead.kernel
+    };
+    let alone = seconds(1, &profile);
+    assert!((seconds(132, &profile) / alone - 1.0).abs() < 0.05, "each has a multiprocessor");
+    assert!((seconds(133, &profile) / alone - 2.0).abs() < 0.1, "one has to wait");
+    let core = Profile { points: 1.0, ..profile };
+    assert!((seconds(132, &core) / alone - 132.0).abs() < 7.0, "a core does one after the other");
+}
+
+#[test]
 fn fusion_is_seen() {
     // Five operations in one kernel, and one operation in each of five.
     let fused = graph(|b, [m, ..]| {

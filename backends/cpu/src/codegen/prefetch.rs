@@ -5,6 +5,7 @@
 
 use super::emitter::{Emitter, bytes_of};
 use super::nest::{Nest, scaled};
+use super::row::Run;
 use super::statements::ONCE;
 use carousel_core::kernel::{
     Atom, BufferId, Dim, Expr, Extent, Linear, Loop, Matrix, Place, Region, Statement, Term,
@@ -15,8 +16,15 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 /// Longer rows than this many bytes are foreseen by the processor.
 const LONGEST_ROW: u64 = 2048;
 
+/// Rows of an array that the next turn of a loop accesses.
+pub(super) struct Next {
+    over: Loop,
+    direction: Direction,
+    rows: Rows,
+}
+
 /// Rows of an array at a turn of the loop.
-#[derive(PartialEq)]
+#[derive(Clone, PartialEq)]
 struct Rows {
     buffer: BufferId,
     /// Where the first row begins.
@@ -27,53 +35,65 @@ struct Rows {
     columns: Extent,
 }
 
-/// Asks for what the statements of a loop's body, which is being emitted, access one turn later.
-pub(super) fn next_turn(e: &mut Emitter<'_, '_>, over: Loop, direction: Direction, body: &[Statement]) {
-    // The loops around a single product have nothing to wait for.
-    if body.len() < 2 {
-        return;
-    }
+/// What the next turn of a loop accesses: for each statement of its body what no statement before it does.
+pub(super) fn next_turn<'s>(
+    e: &Emitter<'_, '_>,
+    over: Loop,
+    direction: Direction,
+    body: &'s [Statement],
+) -> Vec<(&'s Statement, Vec<Next>)> {
     let mut found: Vec<Rows> = Vec::new();
-    for statement in body {
-        let accesses = match statement {
-            Statement::Map { loops, region, stores } => {
-                let loads = region.exprs.iter().filter_map(|expr| match expr {
-                    Expr::Load { buffer, index, guards } if guards.is_empty() => Some((*buffer, index)),
-                    Expr::Load { .. }
-                    | Expr::Const { .. }
-                    | Expr::Size { .. }
-                    | Expr::Index { .. }
-                    | Expr::Holds { .. }
-                    | Expr::Apply { .. }
-                    | Expr::Cast { .. }
-                    | Expr::Uniform { .. }
-                    | Expr::FoldIn { .. } => None,
-                });
-                let all = loads.chain(stores.iter().map(|store| (store.buffer, &store.index)));
-                all.filter_map(|(buffer, index)| of_access(loops, buffer, index)).collect()
+    let mut new = |statement: &Statement| {
+        let mut own: Vec<Rows> = accesses(statement);
+        own.retain(|rows| {
+            let is_new = is_worth_asking(e, over, rows) && !found.contains(rows);
+            if is_new {
+                found.push(rows.clone());
             }
-            Statement::Product { m, n, c, .. } => of_matrix(*m, *n, c).into_iter().collect(),
-            Statement::Loop { .. }
-            | Statement::Reduce { .. }
-            | Statement::Cumulative { .. }
-            | Statement::ScatterAdd { .. } => Vec::new(),
-        };
-        for rows in accesses {
-            let is_argument = matches!(e.kernel.buffers[rows.buffer.0 as usize].place, Place::Argument(_));
-            let moves = rows.start.terms.iter().any(|t| t.atom == Atom::Var(over.var));
-            let is_known = rows.start.terms.iter().all(|t| match t.atom {
-                Atom::One => true,
-                Atom::Var(var) => e.variables.contains_key(&var),
-                Atom::Quotient(..) | Atom::Remainder(..) | Atom::Data { .. } => false,
+            is_new
+        });
+        own.into_iter().map(|rows| Next { over, direction, rows }).collect()
+    };
+    // The loops around a single product have nothing to wait for.
+    let asks = body.len() > 1;
+    body.iter().map(|statement| (statement, if asks { new(statement) } else { Vec::new() })).collect()
+}
+
+fn accesses(statement: &Statement) -> Vec<Rows> {
+    match statement {
+        Statement::Map { loops, region, stores } => {
+            let loads = region.exprs.iter().filter_map(|expr| match expr {
+                Expr::Load { buffer, index, guards } if guards.is_empty() => Some((*buffer, index)),
+                Expr::Load { .. }
+                | Expr::Const { .. }
+                | Expr::Size { .. }
+                | Expr::Index { .. }
+                | Expr::Holds { .. }
+                | Expr::Apply { .. }
+                | Expr::Cast { .. }
+                | Expr::Uniform { .. }
+                | Expr::FoldIn { .. } => None,
             });
-            if is_argument && moves && is_known && !found.contains(&rows) {
-                found.push(rows);
-            }
+            let all = loads.chain(stores.iter().map(|store| (store.buffer, &store.index)));
+            all.filter_map(|(buffer, index)| of_access(loops, buffer, index)).collect()
         }
+        Statement::Product { m, n, c, .. } => of_matrix(*m, *n, c).into_iter().collect(),
+        Statement::Loop { .. }
+        | Statement::Reduce { .. }
+        | Statement::Cumulative { .. }
+        | Statement::ScatterAdd { .. } => Vec::new(),
     }
-    for rows in &found {
-        ask(e, over, direction, rows);
-    }
+}
+
+fn is_worth_asking(e: &Emitter<'_, '_>, over: Loop, rows: &Rows) -> bool {
+    let is_argument = matches!(e.kernel.buffers[rows.buffer.0 as usize].place, Place::Argument(_));
+    let moves = rows.start.terms.iter().any(|t| t.atom == Atom::Var(over.var));
+    let is_known = rows.start.terms.iter().all(|t| match t.atom {
+        Atom::One => true,
+        Atom::Var(var) => e.variables.contains_key(&var),
+        Atom::Quotient(..) | Atom::Remainder(..) | Atom::Data { .. } => false,
+    });
+    is_argument && moves && is_known
 }
 
 /// The rows of an access of a map with one loop or two.
@@ -111,7 +131,9 @@ fn of_matrix(rows: Extent, columns: Extent, c: &Matrix) -> Option<Rows> {
     })
 }
 
-fn ask(e: &mut Emitter<'_, '_>, over: Loop, direction: Direction, rows: &Rows) {
+/// Asks for the rows, or for some of them.
+pub(super) fn ask(e: &mut Emitter<'_, '_>, next: &Next, some: Option<Run>) {
+    let Next { over, direction, rows } = next;
     let bytes = bytes_of(e.dtype(rows.buffer));
     let columns = e.count(rows.columns);
     if columns.known.is_none_or(|n| n * bytes as u64 > LONGEST_ROW) {
@@ -123,8 +145,8 @@ fn ask(e: &mut Emitter<'_, '_>, over: Loop, direction: Direction, rows: &Rows) {
         Direction::Forward => 1,
         Direction::Reverse => -1,
     };
-    let next = e.b.ins().iadd_imm_s(this, further);
-    e.variables.insert(over.var, next);
+    let turn = e.b.ins().iadd_imm_s(this, further);
+    e.variables.insert(over.var, turn);
     let region = Region::default();
     let nest = Nest::new(&region, vec![ONCE], &[], &[]);
     let terms: Vec<Value> = rows.start.terms.iter().map(|term| nest.outer_term(e, term)).collect();
@@ -132,14 +154,18 @@ fn ask(e: &mut Emitter<'_, '_>, over: Loop, direction: Direction, rows: &Rows) {
     let offset = sum(e, terms);
     let offset = scaled(e, offset, bytes);
     let start = e.buffer(rows.buffer);
-    let start = e.b.ins().iadd(start, offset);
+    let mut start = e.b.ins().iadd(start, offset);
     let strides = rows.stride.iter().map(|(coefficient, dim)| {
         let dim = e.dim(*dim);
         scaled(e, dim, coefficient * bytes)
     });
     let strides = strides.collect();
     let stride = sum(e, strides);
-    let count = e.count(rows.rows).value;
+    if let Some(first) = some.and_then(|run| run.start) {
+        let before = e.b.ins().imul(first, stride);
+        start = e.b.ins().iadd(start, before);
+    }
+    let count = some.map_or_else(|| e.count(rows.rows), |run| run.count).value;
     let length = scaled(e, columns.value, bytes);
     e.call("tile_prefetch", &[start, count, stride, length], None);
 }

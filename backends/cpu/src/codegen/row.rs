@@ -10,6 +10,7 @@ mod sinks;
 
 use super::emitter::{Count, Emitter, bytes_of, flags};
 use super::nest::{Nest, scaled};
+use super::prefetch::{Next, ask};
 use super::stages::{Plan, Slot, Stage, TileFunction};
 use super::values::{self, LANES, Shape, register};
 use access::{Prepared, prepare};
@@ -146,10 +147,14 @@ pub(super) fn run_rows<'k>(
     rows: Run,
     columns: u64,
     sinks: &[Sink<'k, '_>],
+    next: &[Next],
 ) {
     let around = nest.open_loops();
     let last = plan.stages.len() - 1;
+    // All at once would keep the memory busy, and the stages waiting.
+    let mut shares = next.chunks(next.len().div_ceil(plan.stages.len()).max(1));
     for (at, stage) in plan.stages.iter().enumerate() {
+        shares.next().unwrap_or_default().iter().for_each(|next| ask(e, next, Some(rows)));
         let sinks = if at == last { sinks } else { &[] };
         if !(sinks.is_empty() && stage.keep.is_empty()) {
             let row = nest.enter_part(e, rows.start, rows.count.value);

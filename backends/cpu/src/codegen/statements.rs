@@ -4,9 +4,10 @@
 
 use super::emitter::{Count, Emitter, OpenLoop};
 use super::nest::Nest;
+use super::prefetch::{self, Next};
 use super::row::{Order, Run, Sink, run_rows, run_stages};
 use super::stages::{self, Plan, Tiling};
-use super::{prefetch, product, reduce};
+use super::{product, reduce};
 use carousel_core::kernel::{Dim, Extent, Loop, Region, Statement, Store, Update, Var};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
@@ -20,13 +21,19 @@ pub(super) fn emit(e: &mut Emitter<'_, '_>, statements: &[Statement]) {
             Statement::Loop { over, body, .. } if product::products(e, *over, body) => {}
             Statement::Loop { over, direction, body } => {
                 let axis = e.begin_axis(*over, *direction);
-                prefetch::next_turn(e, *over, *direction, body);
-                emit(e, body);
+                for (statement, next) in prefetch::next_turn(e, *over, *direction, body) {
+                    if let Statement::Map { loops, region, stores } = statement {
+                        map(e, loops, region, stores, Update::Set, &next);
+                    } else {
+                        next.iter().for_each(|next| prefetch::ask(e, next, None));
+                        emit(e, std::slice::from_ref(statement));
+                    }
+                }
                 e.end_axis(axis);
             }
-            Statement::Map { loops, region, stores } => map(e, loops, region, stores, Update::Set),
+            Statement::Map { loops, region, stores } => map(e, loops, region, stores, Update::Set, &[]),
             Statement::ScatterAdd { loops, region, store } => {
-                map(e, loops, region, std::slice::from_ref(store), Update::Add);
+                map(e, loops, region, std::slice::from_ref(store), Update::Add, &[]);
             }
             Statement::Reduce { loops, over, region, combine, store, update } => {
                 reduce::reduce(e, loops, over, region, *combine, store, *update);
@@ -42,7 +49,14 @@ pub(super) fn emit(e: &mut Emitter<'_, '_>, statements: &[Statement]) {
 }
 
 /// The points in order, the last loop innermost; a scatter's additions come in that order, too.
-fn map(e: &mut Emitter<'_, '_>, loops: &[Loop], region: &Region, stores: &[Store], update: Update) {
+fn map(
+    e: &mut Emitter<'_, '_>,
+    loops: &[Loop],
+    region: &Region,
+    stores: &[Store],
+    update: Update,
+    next: &[Next],
+) {
     let loops = if loops.is_empty() { vec![ONCE] } else { loops.to_vec() };
     let roots: Vec<_> = stores.iter().map(|store| store.value).collect();
     let targets: Vec<_> = stores.iter().map(|store| &store.index).collect();
@@ -60,10 +74,11 @@ fn map(e: &mut Emitter<'_, '_>, loops: &[Loop], region: &Region, stores: &[Store
             nest.enter_to(e, outer - 1);
             let rows = e.count(nest.loops[outer - 1].extent);
             let (chunk, run) = begin_tiles(e, tile / columns, rows, Order::Any);
-            run_rows(e, &mut nest, &plan, run, columns, &sinks);
+            run_rows(e, &mut nest, &plan, run, columns, &sinks, next);
             end_chunk(e, chunk);
         }
         (Tiling::Rows(_) | Tiling::PartOfRow, _) => {
+            next.iter().for_each(|next| prefetch::ask(e, next, None));
             nest.enter_to(e, outer);
             let count = e.count(nest.inner().extent);
             let (chunk, run) = begin_chunk(e, &plan, count, Order::Any);

@@ -98,7 +98,7 @@ enum Gradient {
 }
 
 /// What the forward loop yields for the reverse one, where it is used: the old states, and what each step summed or
-/// contracted; the rest of a step is cheap to make again. What is the same in all steps is not stacked. Each with the
+/// contracted, with what was added to that; the rest of a step is cheap to make again. What is the same in all steps is not stacked. Each with the
 /// number of the result that it is: one of the loop's own yields, or one that comes after them.
 pub(crate) fn residuals(scan: &Scan) -> Vec<(ValueId, usize)> {
     let body = &scan.body;
@@ -115,6 +115,12 @@ pub(crate) fn residuals(scan: &Scan) -> Vec<(ValueId, usize)> {
             residuals.push(value);
         }
     }
+    // A sum with a contraction in it serves as well, and what it is the sum with need not be read.
+    for value in &mut residuals[scan.states as usize..] {
+        while let Some(sum) = only_sum(body, *value) {
+            *value = sum;
+        }
+    }
     let mut new = body.outputs.len()..;
     let yields = &body.outputs[scan.states as usize..];
     let mut place = |value| match yields.iter().position(|o| o.value == value) {
@@ -122,6 +128,15 @@ pub(crate) fn residuals(scan: &Scan) -> Vec<(ValueId, usize)> {
         None => new.next().expect("the range has no end"),
     };
     residuals.into_iter().map(|value| (value, place(value))).collect()
+}
+
+/// The sum or difference that is the only use of a value, if it is as large as that.
+fn only_sum(body: &Graph, value: ValueId) -> Option<ValueId> {
+    let mut users = body.iter().filter(|(_, node)| node.operands.contains(&value));
+    let ((user, node), None) = (users.next()?, users.next()) else { return None };
+    let is_sum = matches!(node.op, Op::Add | Op::Sub);
+    let is_output = body.outputs.iter().any(|output| output.value == value);
+    (is_sum && !is_output && *node.ty() == *body.ty(value)).then_some(user)
 }
 
 /// The contributions to the operands of `scan`, whose results on the tape are `results` (its own, then its

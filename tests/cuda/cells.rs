@@ -15,14 +15,14 @@ use carousel_tests::workspace;
 use std::collections::BTreeMap;
 
 /// A cell with the derivative of all it returns by all it takes, as written and on the device.
-struct Cell {
+pub(crate) struct Cell {
     written: (Module, FunctionId),
     compiled: Vec<(&'static str, OnDevice)>,
 }
 
 impl Cell {
-    /// Compiles as the equations stand and as the compiler derives them; all sizes are dynamic.
-    fn new(text: &str, function: &str, mapped: &[&str]) -> Cell {
+    /// Compiles as the equations stand and as the compiler derives them; sizes that the text does not tell are dynamic.
+    pub(crate) fn new(text: &str, function: &str, mapped: &[&str]) -> Cell {
         let load = |path: &str| bundled(path).map(str::to_string).ok_or_else(|| format!("no file `{path}`"));
         let program = parse_program("cell.xl", text, &load).unwrap_or_else(|failed| panic!("{failed}"));
         let axes = vec!["b".to_string(), "h".to_string()];
@@ -47,7 +47,7 @@ impl Cell {
         Cell { written: derive(&module), compiled }
     }
 
-    fn agrees_at(&self, sizes: &[(&str, u64)]) {
+    pub(crate) fn agrees_at(&self, sizes: &[(&str, u64)]) {
         let (module, root) = &self.written;
         let graph = &module[*root].graph;
         let size = |name: Name| sizes.iter().find(|(n, _)| *n == name.as_str()).map(|(_, size)| *size);

@@ -5,7 +5,7 @@
 //! Numbers are zeros, and indices are out of range.
 
 use crate::kernels::lowered;
-use crate::teams::RECURRENCE;
+use crate::teams::{NORMED, RECURRENCE};
 use carousel_core::bind;
 use carousel_core::kernel::{Access, Buffer, Kernel, Place};
 use carousel_core::program::{Entry, Program, element_bytes};
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashSet};
 
 /// Functions whose kernels have all barriers and guards between them, and shapes of their inputs.
 #[rustfmt::skip]
-const CLASSES: [(&str, &[&[&[u64]]]); 24] = [
+const CLASSES: [(&str, &[&[&[u64]]]); 25] = [
     // Tiles, their tails, several grid points.
     ("fn f(x: [s, d], g: [s, d]) -> (y: [s, d]) { let y = x * g }",             &[&[&[40, 130], &[40, 130]], &[&[41, 131], &[41, 131]]]),
     // Places that exist only sometimes.
@@ -65,8 +65,9 @@ const CLASSES: [(&str, &[&[&[u64]]]); 24] = [
       }",                                                                       &[&[&[3, 20, 40], &[3, 20, 40], &[3, 20, 17]],
                                                                                   // Products of nothing wait for nobody themselves.
                                                                                   &[&[3, 0, 40], &[3, 0, 40], &[3, 0, 17]]]),
-    // Several blocks together.
-    (RECURRENCE,                                                                &[&[&[9, 2, 2, 128], &[2, 128, 128]]]),
+    // Several blocks together, with shares and without.
+    (RECURRENCE,                                                                &[&[&[1, 2, 2, 128], &[2, 128, 128]], &[&[5, 2, 1, 128], &[1, 128, 128]]]),
+    (NORMED,                                                                    &[&[&[9, 2, 2, 128], &[2, 128, 128]]]),
 ];
 
 /// Guards, and the same without them.
@@ -114,7 +115,7 @@ const GUARDS: [(&str, &str); 36] = [
     ("if (threadIdx.x < 32)", "if (true)"),
     ("if (threadIdx.x < 16)", "if (true)"),
     // Blocks that come later.
-    ("while ((i32)(*(volatile u32*)arrived - goal) < 0) {}", ""),
+    ("while ((i32)(*(volatile u32*)arrived - goal) < 0) __nanosleep(20);", ""),
     // A misaligned run is read one by one.
     ("(u64)from % aligned == 0", "true"),
     ("outer_stride * sizeof(T) % aligned == 0", "true"),
@@ -145,11 +146,13 @@ fn findings(kernel: &Kernel, entry: &Entry, ptx: &str) -> Vec<Finding> {
     let arguments = kernel.buffers.iter().filter(|buffer| matches!(buffer.place, Place::Argument(_)));
     let mut words: Vec<u64> = arguments.map(|b| buffer(&mut memory, b, &entry.dims)).collect();
     let is_shared = ptx.contains(".extern .shared");
-    let scratch = memory.allocate(entry.scratch_bytes as usize);
+    // What is carried in shares is there twice.
+    let scratch_bytes = 2 * entry.scratch_bytes;
+    let scratch = memory.allocate(scratch_bytes as usize);
     let status = memory.allocate(4);
     memory.write(status, &[0; 4]).expect("it is allocated");
     words.extend(entry.dims.iter().map(|dim| *dim as u64));
-    words.extend([entry.points, scratch, entry.scratch_bytes, status]);
+    words.extend([entry.points, scratch, scratch_bytes, status]);
     let is_team = cuda(kernel).contains("wait_for_team(");
     if is_team {
         let arrived = memory.allocate(4);

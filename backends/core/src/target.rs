@@ -28,6 +28,9 @@ pub struct Target {
     /// If the scans over pieces of a sequence have a kernel without what reads their states: the side of the tile of a state
     /// that a point has.
     pub state_tile: Option<u64>,
+    /// Whether a matrix of known sizes by which a loop multiplies at each step is copied to the memory of the point even if it lies
+    /// there as products read it: where that memory is closer than all other.
+    pub keeps_factors: bool,
     /// An inlined expression with more operations than this is stored instead.
     pub inline_operations: u32,
 }
@@ -44,6 +47,7 @@ impl Default for Target {
             sweep_points: 4,
             factors: DType::F32,
             state_tile: None,
+            keeps_factors: false,
             inline_operations: 48,
         }
     }

@@ -16,7 +16,7 @@ const ARCHITECTURE: &str = "compute_80";
 
 /// The CUDA C++ of a kernel.
 pub fn cuda(kernel: &Kernel) -> String {
-    codegen::source(kernel).text
+    codegen::source(kernel, codegen::USUAL_BLOCKS).text
 }
 
 /// The PTX of a kernel.
@@ -78,7 +78,12 @@ pub fn all_compiled() -> Vec<Arc<Compiled>> {
 /// # Errors
 /// If the compiler is not there, or refuses the text: then it is a defect of the code generator.
 pub fn compiled(kernel: &Kernel) -> Result<Arc<Compiled>, CompileError> {
-    let source = codegen::source(kernel);
+    compiled_for(kernel, codegen::USUAL_BLOCKS)
+}
+
+/// The same for a GPU on which so many blocks run at the same time.
+pub(crate) fn compiled_for(kernel: &Kernel, together: u64) -> Result<Arc<Compiled>, CompileError> {
+    let source = codegen::source(kernel, together);
     if let Some(compiled) = known().get(&source.text) {
         return Ok(compiled.clone());
     }

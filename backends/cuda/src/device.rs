@@ -1,6 +1,7 @@
 //! The driver and the device behind it.
 
-use crate::{codegen, compiler, toolchain};
+use crate::codegen::{self, Crew, Point};
+use crate::{compiler, toolchain};
 use carousel_core::backend::{CompileError, RunError};
 use carousel_core::kernel::Kernel;
 use cudarc::driver::{
@@ -53,6 +54,8 @@ pub(crate) fn refused(error: cudarc::driver::DriverError) -> DeviceError {
 pub(crate) struct Device {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
+    /// How many multiprocessors it has.
+    multiprocessors: u64,
     /// Where launches are recorded, by one thread at a time; nothing is ever done in it.
     recorder: Mutex<Option<Arc<CudaStream>>>,
     to_device: AtomicU64,
@@ -82,10 +85,10 @@ pub struct Started {
 /// A kernel that is ready to be launched.
 pub(crate) struct Loaded {
     function: CudaFunction,
+    /// Who does its points.
+    pub(crate) crew: Crew,
     /// How many of its blocks run at the same time, if they wait for each other.
     pub(crate) together: u64,
-    /// Bytes of shared memory of a block, beside that of its functions.
-    pub(crate) shared_bytes: u32,
 }
 
 /// Memory of the device.
@@ -113,9 +116,12 @@ impl Device {
         // SAFETY: no memory is used from two streams.
         unsafe { context.disable_event_tracking() };
         let stream = context.default_stream();
+        let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+        let multiprocessors = context.attribute(attribute).map_err(refused)?;
         Ok(Device {
             context,
             stream,
+            multiprocessors: u64::try_from(multiprocessors).unwrap_or(0),
             recorder: Mutex::default(),
             to_device: AtomicU64::new(0),
             from_device: AtomicU64::new(0),
@@ -171,27 +177,33 @@ impl Device {
         unsafe { result::graph::launch(graph.0.cu_graph_exec(), self.stream.cu_stream()) }.map_err(refused)
     }
 
+    /// How many multiprocessors there are.
+    pub(crate) fn multiprocessors(&self) -> u64 {
+        self.multiprocessors
+    }
+
     pub(crate) fn load(&self, kernel: &Kernel) -> Result<Loaded, CompileError> {
-        let compiled = compiler::compiled(kernel)?;
+        let compiled = compiler::compiled_for(kernel, self.multiprocessors)?;
         let fail = |error| CompileError { message: format!("kernel `{}`: {}", kernel.name, refused(error)) };
         let module = self.context.load_module(Ptx::from_src(compiled.ptx.as_str())).map_err(fail)?;
         let function = module.load_function(&compiled.function).map_err(fail)?;
         // More than 48 KiB, with what the kernel's functions have, have to be asked for.
-        let shared_bytes = codegen::scratch(kernel).shared_bytes as u32;
+        let crew = Crew::of(kernel, self.multiprocessors);
+        let shared_bytes = crew.memory.shared_bytes as u32;
         let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         function.set_attribute(attribute, shared_bytes as i32).map_err(fail)?;
-        let together =
-            if codegen::is_for_teams(kernel) { self.together(&function).map_err(fail)? } else { 1 };
-        Ok(Loaded { function, together, shared_bytes })
-    }
-
-    /// How many blocks of a function run at the same time.
-    fn together(&self, function: &CudaFunction) -> Result<u64, cudarc::driver::DriverError> {
-        let blocks = function.occupancy_max_active_blocks_per_multiprocessor(codegen::THREADS, 0, None)?;
-        let multiprocessors = self
-            .context
-            .attribute(cudarc::driver::sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
-        Ok(u64::from(blocks) * u64::try_from(multiprocessors).unwrap_or(0))
+        let together = match crew.point {
+            Point::Block => 1,
+            Point::Team | Point::Share => {
+                let blocks = function.occupancy_max_active_blocks_per_multiprocessor(
+                    codegen::THREADS,
+                    shared_bytes as usize,
+                    None,
+                );
+                u64::from(blocks.map_err(fail)?) * self.multiprocessors
+            }
+        };
+        Ok(Loaded { function, crew, together })
     }
 
     pub(crate) fn allocate(&self, bytes: u64) -> Result<DeviceMemory, DeviceError> {
@@ -269,7 +281,7 @@ impl Device {
         let config = LaunchConfig {
             grid_dim: (blocks, 1, 1),
             block_dim: (codegen::THREADS, 1, 1),
-            shared_mem_bytes: kernel.shared_bytes,
+            shared_mem_bytes: kernel.crew.memory.shared_bytes as u32,
         };
         match &arguments.team {
             // SAFETY: the arguments are those of the generated function, in its order; the caller promises the rest.

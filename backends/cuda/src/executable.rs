@@ -4,7 +4,7 @@
 //! arena, memory of grid points, status words), which is kept for the next one, but for the inputs and outputs that stay on
 //! the device between runs ([`CudaMemory`]).
 
-use crate::codegen::{STATUS_DIVISION, STATUS_INDEX, is_for_teams, scratch, useful_blocks};
+use crate::codegen::{Point, STATUS_DIVISION, STATUS_INDEX, useful_blocks};
 use crate::device::{
     Arguments, Device, DeviceError, DeviceMemory, Driver, Loaded, Started, Team, Transferred,
 };
@@ -115,7 +115,9 @@ fn compiled(device: &Device, kernels: &[Kernel]) -> Result<Vec<Loaded>, CompileE
     let piece = kernels.len().div_ceil(threads).max(1);
     let texts: Vec<Result<(), CompileError>> = std::thread::scope(|scope| {
         let compile = |piece: &[Kernel]| {
-            piece.iter().try_for_each(|kernel| crate::compiler::compiled(kernel).map(drop))
+            piece.iter().try_for_each(|kernel| {
+                crate::compiler::compiled_for(kernel, device.multiprocessors()).map(drop)
+            })
         };
         let workers: Vec<_> =
             kernels.chunks(piece).map(|piece| scope.spawn(move || compile(piece))).collect();
@@ -162,28 +164,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Who does the grid points of an entry: so many blocks, or teams of several.
 #[derive(Clone, Copy)]
-struct Crew {
+struct Blocks {
     teams: u64,
     /// Blocks of a team.
     size: u64,
 }
 
-/// Bytes of a grid point's memory on the device, where it is not shared memory.
-fn scratch_bytes(kernel: &Kernel, entry: &Entry) -> u64 {
-    if scratch(kernel).is_all_shared { 0 } else { entry.scratch_bytes.next_multiple_of(ALIGNMENT) }
-}
-
 impl CudaExecutable {
-    fn crew(&self, entry: &Entry) -> Crew {
-        let kernel = self.kernel(entry);
-        if !is_for_teams(kernel) {
-            return Crew { teams: entry.points.min(MOST_BLOCKS), size: 1 };
-        }
-        // All of them must run at the same time.
-        let together = self.kernels[entry.kernel.0 as usize].together.clamp(1, MOST_BLOCKS);
-        let share = (together / entry.points.max(1)).max(1);
-        let size = useful_blocks(kernel, &entry.dims).min(share);
-        Crew { teams: entry.points.min(together / size), size }
+    fn blocks(&self, entry: &Entry) -> Blocks {
+        let Loaded { crew, together, .. } = &self.kernels[entry.kernel.0 as usize];
+        // Where blocks wait for each other, all of them must run at the same time.
+        let together = (*together).clamp(1, MOST_BLOCKS);
+        let size = match (crew.point, &crew.shares) {
+            (Point::Block, _) => return Blocks { teams: entry.points.min(MOST_BLOCKS), size: 1 },
+            (_, Some(shares)) => shares.blocks,
+            (_, None) => {
+                let share = (together / entry.points.max(1)).max(1);
+                useful_blocks(self.kernel(entry), &entry.dims).min(share)
+            }
+        };
+        Blocks { teams: entry.points.min(together / size), size }
+    }
+
+    /// Bytes of a grid point's memory on the device, where it is not shared memory.
+    fn scratch_bytes(&self, entry: &Entry) -> Option<u64> {
+        let crew = &self.kernels[entry.kernel.0 as usize].crew;
+        crew.far_bytes(entry.scratch_bytes, ALIGNMENT)
     }
 
     /// The program that was compiled.
@@ -230,8 +236,7 @@ impl CudaExecutable {
         let root = self.root();
         let inputs = ends(&root.inputs, &bound.input_elements).ok_or_else(too_large)?;
         let outputs = ends(&root.outputs, &bound.output_elements).ok_or_else(too_large)?;
-        let scratch =
-            |entry: &Entry| self.crew(entry).teams.checked_mul(scratch_bytes(self.kernel(entry), entry));
+        let scratch = |entry: &Entry| self.blocks(entry).teams.checked_mul(self.scratch_bytes(entry)?);
         let scratch =
             bound.entries.iter().map(scratch).collect::<Option<Vec<u64>>>().ok_or_else(too_large)?;
         let scratch = scratch.into_iter().max().unwrap_or(0);
@@ -316,7 +321,7 @@ impl CudaExecutable {
         plan.graphs.start(device, addresses, |stream, addresses| {
             device.zero(stream, memory, plan.status, status_bytes).map_err(failed)?;
             for entry in plan.bound.entries.iter().filter(|entry| entry.points > 0) {
-                if is_for_teams(self.kernel(entry)) {
+                if self.kernels[entry.kernel.0 as usize].crew.point != Point::Block {
                     device.zero(stream, memory, plan.arrived, 4 * MOST_BLOCKS).map_err(failed)?;
                 }
                 self.launch(stream, plan, addresses, entry)?;
@@ -359,7 +364,9 @@ impl CudaExecutable {
             Location::Arena(offset) => start + plan.arena + offset,
         };
         let buffers: Vec<u64> = entry.buffers.iter().map(place).collect();
-        let (Crew { teams, size }, scratch_bytes) = (self.crew(entry), scratch_bytes(kernel, entry));
+        let Blocks { teams, size } = self.blocks(entry);
+        let scratch_bytes = self.scratch_bytes(entry).unwrap_or(0);
+        let loaded = &self.kernels[entry.kernel.0 as usize];
         let blocks = teams * size;
         let arrived = start + plan.arrived;
         let arguments = Arguments {
@@ -369,7 +376,7 @@ impl CudaExecutable {
             scratch: start + plan.scratch,
             scratch_bytes: scratch_bytes as i64,
             status: start + plan.status + 4 * u64::from(entry.kernel.0),
-            team: is_for_teams(kernel).then_some(Team { size: size as u32, arrived }),
+            team: (loaded.crew.point != Point::Block).then_some(Team { size: size as u32, arrived }),
         };
         if let Some(observer) = &self.backend.observer {
             let mut touched = Vec::new();
@@ -387,7 +394,6 @@ impl CudaExecutable {
             touched.push(Expected { address: arrived, bytes: 4 * MOST_BLOCKS, fresh: false });
             observer.before_launch(&kernel.name, &touched);
         }
-        let loaded = &self.kernels[entry.kernel.0 as usize];
         // SAFETY: `bind` gives each buffer as many elements as the kernel addresses, inputs and outputs were checked to
         // have as many, and the memory of the run has room for all.
         let launched = unsafe { self.backend.device.launch(stream, loaded, blocks as u32, &arguments) };

@@ -26,6 +26,7 @@ pub fn target() -> Target {
         // Chunks are points, too: there are never enough of them. Only states go through them in turn.
         sweep_points: u64::MAX,
         state_tile: Some(64),
+        keeps_factors: true,
         ..Target::default()
     }
 }

@@ -5,6 +5,8 @@
 //! of that). Launches are ordered. Accesses that are both atomic (or volatile, relaxed, acquire, release) do not race.
 //! Deliberately absent: order by `__syncwarp`, which generated kernels do not rely on.
 
+use std::collections::HashMap;
+
 /// Bytes that are watched together: the smallest element.
 const GRAIN: usize = 2;
 
@@ -18,7 +20,7 @@ pub(crate) struct Who {
     pub(crate) epoch: u32,
 }
 
-/// Several threads, or several blocks.
+/// Several threads, or several blocks: then what each of them read last is kept beside.
 const MANY: u32 = u32::MAX;
 
 /// An access that is remembered; launch 0 is none.
@@ -38,7 +40,11 @@ struct Cell {
 
 /// The last accesses to each piece of a memory.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cells(Vec<Cell>);
+pub(crate) struct Cells {
+    cells: Vec<Cell>,
+    /// Of pieces that several blocks read with nothing between: the reads of each block.
+    readers: HashMap<usize, Vec<Stamp>>,
+}
 
 /// How memory is touched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,7 +119,8 @@ impl Clocks {
 impl Cells {
     /// Forgets all accesses.
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.cells.clear();
+        self.readers.clear();
     }
 
     /// Notes an access to `bytes` at `offset` of a memory with `total` bytes, and says what it races with.
@@ -125,48 +132,70 @@ impl Cells {
         strong: bool,
         clocks: &Clocks,
     ) -> Option<Race> {
-        if self.0.is_empty() {
-            self.0.resize(total.div_ceil(GRAIN), Cell { write: NEVER, read: NEVER });
+        if self.cells.is_empty() {
+            self.cells.resize(total.div_ceil(GRAIN), Cell { write: NEVER, read: NEVER });
         }
-        let cells = offset / GRAIN..(offset + bytes).div_ceil(GRAIN);
+        let is_unordered = |earlier: &Stamp| {
+            let (same_launch, same_block) =
+                (earlier.who.launch == who.launch, earlier.who.block == who.block);
+            let is_own = same_block && earlier.who.thread == who.thread;
+            let both_strong = strong && earlier.strong;
+            same_launch && !is_own && !both_strong && !clocks.orders(&earlier.who, &who)
+        };
         let mut race = None;
-        for cell in &mut self.0[cells] {
-            let is_unordered = |earlier: &Stamp| {
-                let (same_launch, same_block) =
-                    (earlier.who.launch == who.launch, earlier.who.block == who.block);
-                let is_own = same_block && earlier.who.thread == who.thread;
-                let both_strong = strong && earlier.strong;
-                same_launch && !is_own && !both_strong && !clocks.orders(&earlier.who, &who)
-            };
+        for at in offset / GRAIN..(offset + bytes).div_ceil(GRAIN) {
+            let cell = &mut self.cells[at];
             if is_unordered(&cell.write) {
                 let inside = cell.write.who.block == who.block;
                 race = Some(if inside { Race::WrittenInside } else { Race::WrittenOutside });
             }
+            let own = Stamp { who, strong };
+            let is_shared = cell.read.who.launch == who.launch && cell.read.who.block == MANY;
             match touch {
                 Touch::Write => {
-                    if is_unordered(&cell.read) {
-                        let inside = cell.read.who.block == who.block;
+                    let single = std::slice::from_ref(&cell.read);
+                    let reads = if is_shared { self.readers[&at].as_slice() } else { single };
+                    if let Some(read) = reads.iter().find(|read| is_unordered(read)) {
+                        let inside = read.who.block == who.block;
                         race = Some(if inside { Race::ReadInside } else { Race::ReadOutside });
                     }
-                    cell.write = Stamp { who, strong };
+                    cell.write = own;
                 }
-                Touch::Read => {
-                    let earlier = cell.read;
-                    let mut stamp = Stamp { who, strong };
-                    if earlier.who.launch == who.launch && !clocks.orders(&earlier.who, &who) {
-                        stamp.strong &= earlier.strong;
-                        if earlier.who.block != who.block {
-                            stamp.who.block = MANY;
-                        }
-                        if earlier.who.thread != who.thread {
-                            stamp.who.thread = MANY;
-                        }
-                        stamp.who.epoch = stamp.who.epoch.max(earlier.who.epoch);
+                // Another block reads as well.
+                Touch::Read if is_shared || cell.read.is_beside(&own, clocks) => {
+                    let readers = self.readers.entry(at).or_default();
+                    if !is_shared {
+                        readers.clear();
+                        readers.push(cell.read);
+                        cell.read.who.block = MANY;
                     }
-                    cell.read = stamp;
+                    match readers.iter_mut().find(|read| read.who.block == who.block) {
+                        Some(read) => *read = own.after(read, clocks),
+                        None => readers.push(own),
+                    }
                 }
+                Touch::Read => cell.read = own.after(&cell.read, clocks),
             }
         }
         race
+    }
+}
+
+impl Stamp {
+    /// Whether another block reads without anything between.
+    fn is_beside(&self, later: &Stamp, clocks: &Clocks) -> bool {
+        let is_other = self.who.launch == later.who.launch && self.who.block != later.who.block;
+        is_other && !clocks.orders(&self.who, &later.who)
+    }
+
+    /// What is kept of a read and of one before it, of the same block or with something between.
+    fn after(mut self, earlier: &Stamp, clocks: &Clocks) -> Stamp {
+        if earlier.who.launch == self.who.launch && !clocks.orders(&earlier.who, &self.who) {
+            self.strong &= earlier.strong;
+            if earlier.who.thread != self.who.thread {
+                self.who.thread = MANY;
+            }
+        }
+        self
     }
 }

@@ -151,7 +151,7 @@ fn a_race_between_blocks() {
 
 /// A barrier over all blocks, by an atomic counter in the last element.
 fn grid_barrier(waits: bool) -> String {
-    let wait = "$again: ld.acquire.gpu.global.u32 %r9, [%rd1+252]; setp.lt.u32 %p2, %r9, 2; @%p2 bra $again;";
+    let wait = "$again: nanosleep.u32 20; ld.acquire.gpu.global.u32 %r9, [%rd1+252]; setp.lt.u32 %p2, %r9, 2; @%p2 bra $again;";
     format!(
         "setp.ne.u32 %p1, %r1, 0;
         mul.wide.u32 %rd5, %r2, 4; add.s64 %rd6, %rd1, %rd5;
@@ -170,6 +170,11 @@ fn a_barrier_of_the_grid_orders_blocks() {
     let together = Launch { grid: [2, 1, 1], cooperative: true, ..one_block(64) };
     is_fine(&grid_barrier(true), &together);
     finds(&grid_barrier(false), &together, FindingKind::Race);
+    // What both of them read may be written when they have met, not before.
+    let read_by_both = "ld.global.u32 %r12, [%rd1+8]; nanosleep.u32 10000;";
+    let written = "setp.ne.u32 %p3, %r2, 0; @!%p3 bra $end; @!%p1 st.global.u32 [%rd1+8], %r2; $end:";
+    is_fine(&format!("{read_by_both} {} {written}", grid_barrier(true)), &together);
+    finds(&format!("{read_by_both} {} {written}", grid_barrier(false)), &together, FindingKind::Race);
     // Blocks that run one after the other never meet: the first waits for ever, and the machine would too.
     let many = Launch { grid: [100_000, 1, 1], ..together };
     finds(&grid_barrier(true), &many, FindingKind::Launch);

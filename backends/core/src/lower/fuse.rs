@@ -4,7 +4,7 @@
 //! scratch memory that nothing loads are dropped, with the expressions that only they needed. Results do not change.
 
 use super::schedule::visit_mut;
-use crate::kernel::{Atom, BufferId, Expr, ExprId, Linear, Loop, Region, Statement, Store, Var};
+use crate::kernel::{Atom, BufferId, Dim, Expr, ExprId, Linear, Loop, Region, Statement, Store, Var};
 use std::collections::{HashMap, HashSet};
 
 /// A fused region has at most that many expressions.
@@ -249,20 +249,21 @@ fn compact(region: &mut Region, stores: &mut [Store]) {
     *region = kept;
 }
 
-/// Every statement with as few loops as possible, inside loops too.
+/// Every statement with as few loops as possible, inside loops too; loops over so many elements stay.
 pub(crate) fn collapse_all(
     kernel: &mut super::builder::KernelBuilder,
     statements: Vec<Statement>,
+    apart: Option<Dim>,
 ) -> Vec<Statement> {
     let one = |statement: Statement| match statement {
         Statement::Loop { over, direction, body } => {
-            Statement::Loop { over, direction, body: collapse_all(kernel, body) }
+            Statement::Loop { over, direction, body: collapse_all(kernel, body, apart) }
         }
         Statement::Map { .. }
         | Statement::Reduce { .. }
         | Statement::Product { .. }
         | Statement::Cumulative { .. }
-        | Statement::ScatterAdd { .. } => super::schedule::collapse(kernel, statement),
+        | Statement::ScatterAdd { .. } => super::schedule::collapse(kernel, statement, apart),
     };
     statements.into_iter().map(one).collect()
 }

@@ -398,7 +398,7 @@ pub(crate) fn kernel(
         body.extend(unit_statements(cx, kernel, site, &units[*unit]));
     }
     let body = super::fuse::fuse(body);
-    (grid, super::fuse::collapse_all(kernel, body))
+    (grid, super::fuse::collapse_all(kernel, body, None))
 }
 
 /// A group of maps over the same loops, as one map with the schedule of a single statement.
@@ -460,7 +460,7 @@ pub(crate) fn alone(
     kernel: &mut KernelBuilder,
     statements: Vec<Statement>,
 ) -> (Vec<Loop>, Vec<Statement>) {
-    let mut statements = super::fuse::collapse_all(kernel, super::fuse::fuse(statements));
+    let mut statements = super::fuse::collapse_all(kernel, super::fuse::fuse(statements), None);
     match (statements.pop(), statements.is_empty()) {
         (Some(one), true) => {
             let (grid, one) = schedule::into_grid(kernel, one, cx.target.tile_elements);

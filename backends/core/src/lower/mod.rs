@@ -347,7 +347,8 @@ impl<'m> Lowering<'m> {
                 let (grid, env) = scan::grid(&mut kernel, &axes, &graph.axes);
                 let site = Site { grid: env, ..site };
                 let body = fuse::fuse(scan::scan(cx, &mut kernel, &site, *value));
-                let body = fuse::collapse_all(&mut kernel, body);
+                let columns = cx.target.keeps_factors.then(|| pack::columns(&body)).flatten();
+                let body = fuse::collapse_all(&mut kernel, body, columns);
                 (scan_label(graph, *value), grid, body)
             }
             Unit::Value(value) if cx.frames[0].products.contains(value) => {

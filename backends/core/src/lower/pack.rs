@@ -1,7 +1,7 @@
 //! Weights of a recurrent loop in the order in which products read them.
 //!
 //! A product in a loop may multiply by a matrix that the loop does not change and that lies transposed in memory, or is
-//! stored in fewer bits. Such a matrix is copied once, before the loop, into scratch memory of the grid point, rows
+//! stored in fewer bits; or the memory of the point is closer than all other. Such a matrix is copied once, before the loop, into scratch memory of the grid point, rows
 //! contiguous, in the product's dtype: there it stays in cache for all steps, and the product needs no rearranging and no
 //! conversion at each of them. Results do not change.
 
@@ -10,6 +10,7 @@ use super::builder::KernelBuilder;
 use super::region::loaded;
 use super::statement::Site;
 use super::view::{Label, Storage, Whereabouts};
+use crate::Target;
 use crate::kernel::{Atom, BufferId, Dim, Expr, Extent, Linear, Loop, Matrix, Region, Statement, Store, Var};
 use carousel_ir::{DType, Size};
 use std::collections::HashSet;
@@ -31,6 +32,28 @@ pub(crate) fn pack(
     let fixed: HashSet<Var> = site.grid.iter().flat_map(|(_, index)| vars(index)).collect();
     let mut packing = Packing { written, fixed, done: Vec::new() };
     packing.statements(cx, kernel, before, body);
+}
+
+/// How many columns the products of loops have, if all have as many and it is known.
+pub(crate) fn columns(statements: &[Statement]) -> Option<Dim> {
+    let mut all = Vec::new();
+    for statement in statements {
+        let Statement::Loop { body, .. } = statement else { continue };
+        all.extend(body.iter().filter_map(|statement| match statement {
+            Statement::Product { n, .. } => Some(*n),
+            Statement::Loop { .. }
+            | Statement::Map { .. }
+            | Statement::Reduce { .. }
+            | Statement::Cumulative { .. }
+            | Statement::ScatterAdd { .. } => None,
+        }));
+    }
+    match all.split_first()? {
+        (Extent::Whole(Dim::Known(n)), rest) if rest.iter().all(|other| *other == all[0]) => {
+            Some(Dim::Known(*n))
+        }
+        _ => None,
+    }
 }
 
 fn vars(linear: &Linear) -> Vec<Var> {
@@ -62,7 +85,7 @@ impl Packing {
             match statement {
                 Statement::Loop { body, .. } => self.statements(cx, kernel, before, body),
                 Statement::Product { n: Extent::Whole(n), k: Extent::Whole(k), b, dtype, .. }
-                    if self.is_worth_it(*n, b, stored_as(cx, kernel, b) != *dtype) =>
+                    if self.is_worth_it(cx.target, [*n, *k], b, stored_as(cx, kernel, b) != *dtype) =>
                 {
                     let found =
                         self.done.iter().find(|(m, rows, columns, _)| (m, rows, columns) == (&*b, k, n));
@@ -85,13 +108,14 @@ impl Packing {
         }
     }
 
-    fn is_worth_it(&self, n: Dim, b: &Matrix, is_narrower: bool) -> bool {
+    fn is_worth_it(&self, target: &Target, [n, k]: [Dim; 2], b: &Matrix, is_narrower: bool) -> bool {
         let is_fixed = |atom: &Atom| match atom {
             Atom::One => true,
             Atom::Var(var) => self.fixed.contains(var),
             Atom::Quotient(..) | Atom::Remainder(..) | Atom::Data { .. } => false,
         };
-        ((b.column != Dim::Known(1) && b.row == Dim::Known(1)) || is_narrower)
+        let is_kept = target.keeps_factors && matches!([n, k], [Dim::Known(_), Dim::Known(_)]);
+        ((b.column != Dim::Known(1) && b.row == Dim::Known(1)) || is_narrower || is_kept)
             && n != Dim::Known(1)
             && !self.written.contains(&b.buffer)
             && b.base.terms.iter().all(|t| is_fixed(&t.atom))

@@ -11,7 +11,7 @@
 use super::Context;
 use super::builder::KernelBuilder;
 use super::frame::{Frame, Origin, Outer, Start, is_statement, live, rearranges, view_of};
-use super::settle::{Settling, Unit, dataflow, stable_order, unit_reads, unit_writes};
+use super::settle::{Settling, Unit, dataflow, order_with_first, unit_reads, unit_writes};
 use super::statement::{Site, copy, open, value as value_statements};
 use super::view::{Position, View, Whereabouts};
 use super::{classify, frame, region};
@@ -294,7 +294,14 @@ pub(crate) fn steps(
     for place in 0..states {
         update_in_place(cx, at, &units, &mut flow, input_values[place], &mut all_states[place]);
     }
-    let order = stable_order(&flow);
+    // Where factors are kept close, products by them follow each other, and what is computed of them is one statement.
+    let is_by_factor = |unit: usize| match &units[unit] {
+        Unit::Value(v) if cx.target.keeps_factors && cx.frames[at].products.contains(v) => {
+            body[*v].operands.iter().any(|operand| !cx.frames[at].varies[operand.index()])
+        }
+        Unit::Value(_) | Unit::Copy(..) | Unit::Scan(_) | Unit::Call { .. } => false,
+    };
+    let order = order_with_first(&flow, is_by_factor);
 
     // Statements.
     let mut before = Vec::new();

@@ -13,12 +13,20 @@ const UNKNOWN: u64 = 256;
 /// line would be read for nothing.
 const RESULT_ROW: u64 = 64;
 
-/// The statement with as few loops as possible.
-pub(crate) fn collapse(kernel: &mut KernelBuilder, mut statement: Statement) -> Statement {
+/// The statement with as few loops as possible; those that go over so many elements stay as they are.
+pub(crate) fn collapse(
+    kernel: &mut KernelBuilder,
+    mut statement: Statement,
+    apart: Option<Dim>,
+) -> Statement {
     for which in [Nest::Loops, Nest::Over] {
         let mut at = 0;
         while let Some([outer, inner]) = pair(&statement, which, at) {
-            match joined(kernel, &mut statement, outer, inner) {
+            let both = match inner.extent {
+                Extent::Whole(dim) if Some(dim) == apart => None,
+                Extent::Whole(_) | Extent::Tile { .. } => joined(kernel, &mut statement, outer, inner),
+            };
+            match both {
                 Some(both) => {
                     if let Some(loops) = loops_mut(&mut statement, which) {
                         loops.splice(at..at + 2, [both]);

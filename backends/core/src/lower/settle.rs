@@ -289,17 +289,22 @@ pub(crate) fn dataflow(cx: &Context<'_>, frame: usize, units: &[Unit]) -> DiGrap
 
 /// A topological order that departs from the given one as little as need be.
 pub(crate) fn stable_order(graph: &DiGraph<(), ()>) -> Vec<usize> {
+    order_with_first(graph, |_| false)
+}
+
+/// The same but that some are as early as they can be.
+pub(crate) fn order_with_first(graph: &DiGraph<(), ()>, is_first: impl Fn(usize) -> bool) -> Vec<usize> {
+    let turn = |unit: usize| std::cmp::Reverse((!is_first(unit), unit));
     let mut waits: Vec<usize> =
         graph.node_indices().map(|n| graph.neighbors_directed(n, petgraph::Incoming).count()).collect();
-    let mut ready: BinaryHeap<std::cmp::Reverse<usize>> =
-        (0..waits.len()).filter(|i| waits[*i] == 0).map(std::cmp::Reverse).collect();
+    let mut ready: BinaryHeap<_> = (0..waits.len()).filter(|i| waits[*i] == 0).map(turn).collect();
     let mut order = Vec::new();
-    while let Some(std::cmp::Reverse(next)) = ready.pop() {
+    while let Some(std::cmp::Reverse((_, next))) = ready.pop() {
         order.push(next);
         for reader in graph.neighbors(NodeIndex::new(next)) {
             waits[reader.index()] -= 1;
             if waits[reader.index()] == 0 {
-                ready.push(std::cmp::Reverse(reader.index()));
+                ready.push(turn(reader.index()));
             }
         }
     }

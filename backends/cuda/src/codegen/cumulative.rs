@@ -21,7 +21,7 @@ impl Context<'_> {
         store: &Store,
     ) {
         let known_few = loops.iter().all(|over| !matches!(over.extent, Extent::Whole(Dim::Argument(_))));
-        let by_block = known_few && likely_points(loops) < FEW_RESULTS && self.workers == Point::Block;
+        let by_block = known_few && likely_points(loops) < FEW_RESULTS && self.workers != Point::Team;
         if !by_block {
             return self.of_each_row(loops, (along, direction), region, combine, store);
         }

@@ -6,6 +6,7 @@
 //! blocks; every access that the kernel IR allows is in bounds here as well.
 
 mod barriers;
+mod crew;
 mod cumulative;
 mod expression;
 mod linear;
@@ -14,20 +15,25 @@ mod reduce;
 mod runs;
 mod runtime;
 mod scratch;
+mod shares;
 mod statement;
 mod steps;
 mod team;
 
+pub(crate) use crew::{Crew, Point};
 pub(crate) use names::function_name;
-pub(crate) use scratch::scratch;
-pub(crate) use team::{is_for_teams, useful_blocks};
+pub(crate) use team::useful_blocks;
 
-use carousel_core::kernel::{BufferId, Dim, Extent, Kernel, Loop, Place, Statement};
+use carousel_core::kernel::{BufferId, Dim, Extent, Kernel, Loop, Place, Statement, Var};
 use carousel_ir::Span;
 use expression::memory_type;
 use names::Names;
+use scratch::Scratch;
+use shares::Shares;
 use std::fmt::Write;
 
+/// How many blocks run at the same time at least where texts are for any GPU: one for each multiprocessor of an A100.
+pub(crate) const USUAL_BLOCKS: u64 = 108;
 /// Threads of a block.
 pub(crate) const THREADS: u32 = 256;
 /// The bit of the status word for an index out of range.
@@ -65,18 +71,11 @@ pub(crate) struct Context<'k> {
     names: Names,
     /// Who does a grid point.
     workers: Point,
+    memory: Scratch,
+    shares: Option<&'k Shares>,
     out: Writer,
     /// From which line on what is computed comes from where.
     origins: Vec<(u32, Span)>,
-}
-
-/// Who does a grid point.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Point {
-    /// A block.
-    Block,
-    /// Several.
-    Team,
 }
 
 /// The CUDA C++ of a kernel, whole.
@@ -93,12 +92,15 @@ impl Source {
     }
 }
 
-/// Writes the text of a kernel.
-pub(crate) fn source(kernel: &Kernel) -> Source {
+/// Writes the text of a kernel for a GPU on which so many blocks run at the same time.
+pub(crate) fn source(kernel: &Kernel, together: u64) -> Source {
     let out = Writer { text: String::new(), depth: 0, lines: 0 };
-    let workers = if is_for_teams(kernel) { Point::Team } else { Point::Block };
-    let mut cx = Context { kernel, names: Names::new(kernel), workers, out, origins: Vec::new() };
-    let plan = barriers::plan(kernel);
+    let Crew { point: workers, memory, shares } = Crew::of(kernel, together);
+    let shares = shares.as_ref();
+    let kernel = shares.map_or(kernel, |shares| &shares.kernel);
+    let names = Names::new(kernel);
+    let mut cx = Context { kernel, names, workers, memory, shares, out, origins: Vec::new() };
+    let plan = barriers::plan(kernel, shares);
     cx.kernel_text(&plan);
     let body = cx.out.text;
     let before = format!("{}\n", runtime::needed(&body));
@@ -127,7 +129,7 @@ impl Context<'_> {
         parameters.push("const i64 scratch_bytes,".into());
         match self.workers {
             Point::Block => parameters.push("u32* __restrict__ status".into()),
-            Point::Team => {
+            Point::Team | Point::Share => {
                 parameters.push("u32* __restrict__ status,".into());
                 parameters.push("const u32 team_size, // blocks".into());
                 parameters.push(
@@ -141,21 +143,28 @@ impl Context<'_> {
         parameters.iter().for_each(|parameter| self.out.line(parameter));
         self.out.depth -= 1;
         self.out.open(")");
-        if self.workers == Point::Team {
+        if self.workers != Point::Block {
             self.out.line("const u32 team = blockIdx.x / team_size, rank = blockIdx.x % team_size;");
+        }
+        if self.workers == Point::Team {
             self.out.line(format!(
                 "const u32 thread = rank * {THREADS} + threadIdx.x, threads = team_size * {THREADS}; // of the team"
             ));
         }
+        if let Some(shares) = self.shares {
+            self.out.line(format!("const i64 x{} = rank; // the share", shares.number.0));
+        }
         self.scratch();
         self.out.open(match self.workers {
             Point::Block => "for (i64 point = blockIdx.x; point < points; point += gridDim.x)",
-            Point::Team => "for (i64 point = team; point < points; point += gridDim.x / team_size)",
+            Point::Team | Point::Share => {
+                "for (i64 point = team; point < points; point += gridDim.x / team_size)"
+            }
         });
         self.grid(&kernel.grid);
         self.statements(&kernel.body, plan);
         if plan.after_point {
-            self.barrier(" // the next point uses the same memory");
+            self.barrier(plan.after_point_of_shares, " // the next point uses the same memory");
         }
         self.out.close();
         self.out.close();
@@ -176,25 +185,31 @@ impl Context<'_> {
         if places.is_empty() {
             return;
         }
-        let scratch = scratch(kernel);
-        if scratch.shared_bytes > 0 {
+        if self.memory.shared_bytes > 0 {
             self.out.line("extern __shared__ __align__(16) u8 own[]; // the memory of a point");
         }
-        if !scratch.is_all_shared {
-            let number = if self.workers == Point::Team { "team" } else { "blockIdx.x" };
+        if !self.memory.is_all_shared {
+            let number = if self.workers == Point::Block { "blockIdx.x" } else { "team" };
             let line =
                 format!("u8* far = scratch + (i64){number} * scratch_bytes; // what is not shared memory");
             self.out.line(line);
         }
         for (number, offset) in places {
+            let id = BufferId(number as u32);
             let buffer = &kernel.buffers[number];
             let (ty, name) = (memory_type(buffer.dtype), &self.names.buffers[number]);
-            let (memory, offset) = match scratch.shared(offset) {
+            let carried = self.shares.map_or(&[][..], |shares| &shares.carried);
+            let is_next = carried.iter().any(|(_, next)| *next == id);
+            let (memory, offset) = match self.memory.shared(id) {
                 Some(offset) => ("own", offset.to_string()),
+                None if is_next => ("far", format!("scratch_bytes / 2 + {}", linear::dim(offset))),
                 None => ("far", linear::dim(offset)),
             };
+            // Pointers to what is carried change.
+            let constant = if is_next || carried.iter().any(|(old, _)| *old == id) { "" } else { "const " };
             let elements = linear::dim(buffer.elements);
-            let line = format!("{ty}* const {name} = ({ty}*)({memory} + {offset}); // {elements} elements");
+            let line =
+                format!("{ty}* {constant}{name} = ({ty}*)({memory} + {offset}); // {elements} elements");
             self.out.line(line);
         }
     }
@@ -232,7 +247,7 @@ impl Context<'_> {
     fn statements(&mut self, statements: &[Statement], plan: &barriers::Plan) {
         for statement in statements {
             if plan.before(statement) {
-                self.barrier("");
+                self.barrier(plan.between_shares(statement), "");
             }
             self.origin(statement);
             self.statement(statement, plan);
@@ -253,11 +268,23 @@ impl Context<'_> {
         self.origins.push((self.out.lines + 1, self.kernel.buffer_spans[buffer.0 as usize]));
     }
 
-    /// All who do the point wait for each other.
-    fn barrier(&mut self, comment: &str) {
+    /// All who do the point wait for each other; of those that have shares, only the threads of one if nothing is exchanged.
+    fn barrier(&mut self, is_between_shares: bool, comment: &str) {
         self.out.line(match self.workers {
-            Point::Block => format!("__syncthreads();{comment}"),
+            Point::Share if is_between_shares => {
+                format!("wait_for_team(arrived + team, team_size);{comment}")
+            }
+            Point::Block | Point::Share => format!("__syncthreads();{comment}"),
             Point::Team => format!("wait_for_team(arrived + team, team_size);{comment}"),
         });
+    }
+
+    /// What is carried in shares changes places: the new one is the old one from now on.
+    fn turn(&mut self, steps: Var) {
+        let Some(shares) = self.shares.filter(|shares| shares.steps == steps) else { return };
+        for (old, new) in &shares.carried {
+            let line = format!("swap_places({}, {});", self.buffer(*old), self.buffer(*new));
+            self.out.line(line);
+        }
     }
 }

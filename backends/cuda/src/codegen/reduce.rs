@@ -66,7 +66,7 @@ impl Context<'_> {
         let (results, points) = (likely_points(loops), likely_points(over));
         let (operation, ty) = (operation(combine), self.sum_type(region, store));
         // By whole blocks, by warps or by threads alone.
-        let is_block = self.workers == Point::Block;
+        let is_block = self.workers != Point::Team;
         let (takers, parts, combined) = if is_block && results < FEW_RESULTS && points >= WORTH_WARP {
             (Workers::Sequence, Workers::Threads, Some("combine_block"))
         } else if points >= WORTH_WARP && (results < FEW_RESULTS || is_contiguous(region, over)) {

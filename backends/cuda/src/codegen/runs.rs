@@ -7,10 +7,9 @@
 use super::Context;
 use super::expression::{loaded, memory_type, stored};
 use super::linear::{dim, guard, linear_at, value};
-use super::scratch::scratch;
 use super::statement::{collect, variables_of};
 use carousel_core::kernel::{
-    Atom, BufferId, Dim, Expr, ExprId, Extent, Guard, Kernel, Linear, Loop, Place, Region, Store, Var,
+    Atom, BufferId, Dim, Expr, ExprId, Extent, Guard, Kernel, Linear, Loop, Region, Store, Var,
 };
 use carousel_core::program::element_bytes;
 use std::collections::HashSet;
@@ -197,10 +196,7 @@ impl Context<'_> {
     /// Stores the run of values that is in the array of this number.
     pub(super) fn store_run(&mut self, store: &Store, var: Var, number: usize) {
         let index = linear_at(&store.index, var, &format!("f{}", var.0));
-        let is_shared = match self.kernel.buffers[store.buffer.0 as usize].place {
-            Place::Argument(_) => false,
-            Place::Scratch(offset) => scratch(self.kernel).shared(offset).is_some(),
-        };
+        let is_shared = self.memory.shared(store.buffer).is_some();
         let line =
             format!("store_run<{is_shared}>(&{}[{index}], s{number}, left);", self.buffer(store.buffer));
         self.origin_of(store.buffer);

@@ -7,7 +7,7 @@ struct Piece {
 }
 
 #[rustfmt::skip]
-const PIECES: [Piece; 10] = [
+const PIECES: [Piece; 11] = [
     Piece { names: &[], text: include_str!("../runtime/types.cuh") },
     Piece { names: &["quotient", "remainder", "inside", "checked_index", "tile_extent"],
             text: include_str!("../runtime/index.cuh") },
@@ -18,10 +18,11 @@ const PIECES: [Piece; 10] = [
     Piece { names: &["Sum", "Larger", "combine_warp", "combine_block", "combine_parts", "combine_before"],
             text: include_str!("../runtime/reduce.cuh") },
     Piece { names: &["state_before"], text: include_str!("../runtime/steps.cuh") },
-    Piece { names: &["wait_for_team"], text: include_str!("../runtime/team.cuh") },
+    Piece { names: &["wait_for_team", "swap_places"], text: include_str!("../runtime/team.cuh") },
     Piece { names: &["load_run", "store_run", "elements_left"], text: include_str!("../runtime/runs.cuh") },
     Piece { names: &["product_by_threads", "product_by_columns", "product_by_warps", "product_in_tiles", "product_tiles"],
             text: include_str!("../runtime/product.cuh") },
+    Piece { names: &["product_of_share"], text: include_str!("../runtime/share.cuh") },
     Piece { names: &["product_on_tensor_cores"], text: include_str!("../runtime/tensor_cores.cuh") },
 ];
 

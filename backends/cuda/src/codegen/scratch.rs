@@ -3,8 +3,9 @@
 //!
 //! Invariant: buffers that take memory over from each other stay in the same place.
 
+use super::shares::Shares;
 use super::team::{is_for_teams, multiplies_in_a_loop};
-use carousel_core::kernel::{Dim, Kernel, Place};
+use carousel_core::kernel::{Buffer, BufferId, Dim, Kernel, Place};
 use carousel_core::program::element_bytes;
 use std::collections::BTreeMap;
 
@@ -12,15 +13,15 @@ use std::collections::BTreeMap;
 const MOST_SHARED: u64 = 24 << 10;
 /// The same where a point multiplies matrices in a loop, and finds the same memory at each turn: with the tiles of products,
 /// what every GPU from sm_80 on gives to a block (99 KiB).
-const MOST_SHARED_BY_LOOPS: u64 = 76 << 10;
+pub(super) const MOST_SHARED_BY_LOOPS: u64 = 76 << 10;
 /// Pieces begin at multiples of that many bytes.
-const ALIGNMENT: u64 = 64;
+pub(super) const ALIGNMENT: u64 = 64;
 
 /// Where the memory of a point lies.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Scratch {
-    /// Of pieces that are in shared memory, where, by their offsets in the kernel.
-    shared: BTreeMap<u64, u64>,
+    /// Of buffers that are in shared memory, where.
+    shared: BTreeMap<BufferId, u64>,
     /// Bytes of shared memory.
     pub(crate) shared_bytes: u64,
     /// Whether nothing is anywhere else.
@@ -28,10 +29,18 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Where memory that begins at an offset is in shared memory, if it is.
-    pub(super) fn shared(&self, offset: Dim) -> Option<u64> {
-        let Dim::Known(offset) = offset else { return None };
-        self.shared.get(&offset).copied()
+    /// Where a buffer is in shared memory, if it is.
+    pub(super) fn shared(&self, id: BufferId) -> Option<u64> {
+        self.shared.get(&id).copied()
+    }
+
+    /// The memory of a block that has a share.
+    pub(super) fn of_shares(shares: &Shares) -> Scratch {
+        let (shared, shared_bytes) = (shares.on_chip.clone(), shares.shared_bytes);
+        let mut all =
+            shares.kernel.buffers.iter().zip(0..).filter(|(b, _)| matches!(b.place, Place::Scratch(_)));
+        let is_all_shared = all.all(|(_, number)| shared.contains_key(&BufferId(number)));
+        Scratch { shared, shared_bytes, is_all_shared }
     }
 }
 
@@ -72,5 +81,10 @@ pub(crate) fn scratch(kernel: &Kernel) -> Scratch {
             None => is_all_shared = false,
         }
     }
+    let place = |(buffer, number): (&Buffer, u32)| match buffer.place {
+        Place::Scratch(Dim::Known(offset)) => Some((BufferId(number), *shared.get(&offset)?)),
+        Place::Scratch(Dim::Argument(_)) | Place::Argument(_) => None,
+    };
+    let shared = kernel.buffers.iter().zip(0..).filter_map(place).collect();
     Scratch { shared, shared_bytes: end, is_all_shared }
 }

@@ -31,8 +31,8 @@ impl Workers {
     /// The first point of a worker, and how far it goes with so many points at a time.
     pub(super) fn first_and_step(self, point: Point, width: u64) -> (&'static str, String) {
         let (first, count) = match (self, point) {
-            (Workers::Threads, Point::Block) => ("threadIdx.x", u64::from(THREADS)),
-            (Workers::Warps, Point::Block) => ("threadIdx.x / 32", u64::from(THREADS) / 32),
+            (Workers::Threads, Point::Block | Point::Share) => ("threadIdx.x", u64::from(THREADS)),
+            (Workers::Warps, Point::Block | Point::Share) => ("threadIdx.x / 32", u64::from(THREADS) / 32),
             (Workers::Lanes, _) => ("threadIdx.x % 32", 32),
             (Workers::Parts, _) => ("threadIdx.x / 16", 16),
             (Workers::Sequence, _) => ("0", 1),
@@ -98,6 +98,7 @@ impl Context<'_> {
                     }
                 }
                 self.statements(body, plan);
+                self.turn(over.var);
                 self.out.close();
             }
             Statement::Map { loops, region, stores } => {
@@ -251,7 +252,8 @@ impl Context<'_> {
         let (ty, adds) = (register_type(dtype), update == Update::Add);
         let (rows, columns, depth) = (likely(m), likely(n), likely(k));
         let along_k = if rows == 1 { b.row } else { a.column };
-        let is_block = self.workers == Point::Block;
+        let is_block = self.workers != Point::Team;
+        let is_rounded = dtype == DType::F32 && self.kernel.factors == DType::Bf16;
         let way = match (rows.min(columns), along_k) {
             (1, Dim::Known(1)) => format!("product_by_warps<{ty}, {adds}>"),
             _ if is_block && rows < SMALL_SIDE && columns >= WORTH_COLUMNS && b.column == Dim::Known(1) => {
@@ -260,10 +262,7 @@ impl Context<'_> {
             (0..SMALL_SIDE, _) => format!("product_by_threads<{ty}, {adds}>"),
             _ if depth < SMALL_SIDE => format!("product_by_threads<{ty}, {adds}>"),
             _ if dtype == DType::F64 => format!("product_in_tiles<{ty}, {adds}>"),
-            _ => {
-                let is_rounded = dtype == DType::F32 && self.kernel.factors == DType::Bf16;
-                format!("product_on_tensor_cores<{adds}, {is_rounded}>")
-            }
+            _ => format!("product_on_tensor_cores<{adds}, {is_rounded}>"),
         };
         let [m, n, k] = [m, n, k].map(|extent| self.extent(extent));
         let (a_name, b_name, c_name) = (self.buffer(a.buffer), self.buffer(b.buffer), self.buffer(c.buffer));
@@ -273,10 +272,17 @@ impl Context<'_> {
             let (base, row, column) = (linear(&matrix.base), dim(matrix.row), dim(matrix.column));
             format!("{name} + {base}, {row}, {column}")
         };
-        let matrices = [matrix(a_name, a), matrix(b_name, b), matrix(c_name, c)].join(", ");
+        let [of_a, of_b, of_c] = [matrix(a_name, a), matrix(b_name, b), matrix(c_name, c)];
+        let call = match (self.shares, self.workers) {
+            (Some(shares), _) if !is_rounded && matches!(dtype, DType::F32 | DType::F64) => {
+                let width = shares.width;
+                format!("product_of_share<{ty}, {adds}, {width}>({m}, {n}, {k}, {of_a}, {b_name}, {of_c});")
+            }
+            (_, Point::Team) => format!("{way}({m}, {n}, {k}, {of_a}, {of_b}, {of_c}, rank, team_size);"),
+            (_, Point::Block | Point::Share) => format!("{way}({m}, {n}, {k}, {of_a}, {of_b}, {of_c});"),
+        };
         self.out.line(title);
-        let team = if self.workers == Point::Team { ", rank, team_size" } else { "" };
-        self.out.line(format!("{way}({m}, {n}, {k}, {matrices}{team});"));
+        self.out.line(call);
     }
 }
 

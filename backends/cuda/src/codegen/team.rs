@@ -41,7 +41,7 @@ pub(super) fn multiplies_in_a_loop(kernel: &Kernel) -> bool {
     multiplies
 }
 
-/// Whether the points of a kernel are done by teams.
+/// Whether the steps of a kernel are too much for one block.
 pub(crate) fn is_for_teams(kernel: &Kernel) -> bool {
     let mut is_worth_it = false;
     looped(kernel, &mut |sides| {

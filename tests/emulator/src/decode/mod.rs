@@ -157,6 +157,8 @@ pub(crate) enum Operation {
     },
     Barrier,
     Fence,
+    /// Others may have their turn.
+    Sleep,
     Branch(usize),
     Exit,
     Trap,
@@ -297,6 +299,7 @@ impl Operation {
             | Operation::WaitForCopies(_)
             | Operation::Barrier
             | Operation::Fence
+            | Operation::Sleep
             | Operation::Branch(_)
             | Operation::Exit
             | Operation::Trap => Vec::new(),
@@ -407,6 +410,7 @@ impl<'f> Decoder<'f> {
                 one(self.warp_operation(&opcode, operands))
             }
             "membar" | "fence" => one(Some(Operation::Fence)),
+            "nanosleep" => one(Some(Operation::Sleep)),
             "bra" => {
                 let [Operand::Symbol(label)] = operands else { return None };
                 one(self.function.labels.get(label).map(|at| Operation::Branch(*at)))

@@ -78,6 +78,7 @@ fn is_collective(operation: &Operation) -> bool {
         | Operation::CommitCopies
         | Operation::WaitForCopies(_)
         | Operation::Fence
+        | Operation::Sleep
         | Operation::Trap => false,
     }
 }
@@ -149,6 +150,13 @@ impl Machine<'_, '_> {
                         }
                         settle(warp, mask, at + 1);
                         break;
+                    }
+                    Operation::Sleep => {
+                        at += 1;
+                        if active != 0 && turn != u64::MAX {
+                            settle(warp, mask, at);
+                            return Stop::Turn;
+                        }
                     }
                     Operation::Trap if active != 0 => {
                         self.find(FindingKind::Trap, at, "a trap");
@@ -268,7 +276,7 @@ impl Machine<'_, '_> {
             }
             Operation::WarpBarrier { members } => self.members(warp, *members, active, at)?,
             Operation::Fence | Operation::Trap => {}
-            Operation::Barrier | Operation::Branch(_) | Operation::Exit => {
+            Operation::Barrier | Operation::Branch(_) | Operation::Exit | Operation::Sleep => {
                 unreachable!("run_warp does these")
             }
         }

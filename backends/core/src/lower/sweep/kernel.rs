@@ -75,7 +75,7 @@ pub(crate) fn kernel(
         stored_once(cx, kernel, &mut body, &site.tiles);
     }
     let body = super::super::fuse::fuse(body);
-    (grid, super::super::fuse::collapse_all(kernel, body))
+    (grid, super::super::fuse::collapse_all(kernel, body, None))
 }
 
 /// The tile that a point has of an axis of states, if that has more than one, with a loop of the grid over them.

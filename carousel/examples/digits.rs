@@ -144,10 +144,9 @@ pub(crate) fn learn(
         let mut gradients = vec![0.0; layout.elements()];
         let (loss, _) = gradient.run(&optimizer.values()?, &train.chosen(places), &mut gradients)?;
         let gradients = Arena::here(gradients);
-        let norm = optimizer.norm(&gradients)?;
         let learning_rate = 5e-3 * (1.0 - step as f64 / updates as f64);
         let update = Update { adamw: &AdamW::default(), step, learning_rate, clip: 1.0 };
-        optimizer.update(&gradients, norm, update)?;
+        optimizer.update(&gradients, update)?;
         tell(step, loss);
     }
     accuracy(&forward, &optimizer.values()?, &kept_back)

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
+use carousel_core::backend::{Data, DataMut, Executable, RunError, Sequence, Tensor};
 use carousel_core::program::Port;
 use carousel_core::resident::{Input, Output, Resident};
+use carousel_ir::DType;
 use carousel_passes::carry::{FRESH, NEXT, STATE};
 use carousel_passes::documents::STARTS;
 use carousel_passes::forms::FormReport;
@@ -101,12 +102,13 @@ impl LanguageFunction {
     ) -> Result<(), RunError> {
         let mut outputs: Vec<Output<'_>> = outputs.iter_mut().map(|o| Output::Passed(o.again())).collect();
         let states = self.states(&Memory::empty(reading.batch.rows), reading.batch)?;
-        self.run_from((true, &states), parameters.into(), reading, &mut outputs)
+        self.add_from(None, (true, &states), parameters.into(), reading, &mut outputs)
     }
 
-    /// Goes on from states, in the order of inputs; `is_fresh` if nothing was read.
-    fn run_from(
+    /// Goes on from states, in the order of inputs; `is_fresh` if nothing was read. As a part of a sequence, if there is one.
+    fn add_from(
         &self,
+        sequence: Option<&mut dyn Sequence>,
         (is_fresh, states): (bool, &Given),
         parameters: Parameters<'_>,
         reading: Reading<'_>,
@@ -155,7 +157,10 @@ impl LanguageFunction {
             })
         });
         let inputs: Vec<Input<'_>> = inputs.collect::<Result<_, _>>()?;
-        self.executable.run_resident(&inputs, outputs)
+        match sequence {
+            Some(sequence) => self.executable.add(sequence, &inputs, outputs),
+            None => self.executable.run_resident(&inputs, outputs),
+        }
     }
 
     /// The shapes of its states, in the order of inputs.
@@ -212,7 +217,36 @@ impl LanguageFunction {
         memory: &mut Memory,
     ) -> Result<f32, RunError> {
         let mut loss = [0.0];
-        let mut loss_part = Some(&mut loss[..]);
+        let to = Output::Passed(DataMut::F32(&mut loss));
+        let run = self.add_loss(None, parameters.into(), reading, gradients, memory, to)?;
+        self.settle(run, memory);
+        Ok(loss[0])
+    }
+
+    /// Where a loss goes.
+    ///
+    /// # Errors
+    /// If there is no room.
+    pub fn room_for_loss(&self) -> Result<Box<dyn Resident>, RunError> {
+        self.executable.resident(DType::F32, 1)
+    }
+
+    /// A sequence of runs of this function and others.
+    pub fn sequence(&self) -> Box<dyn Sequence> {
+        self.executable.sequence()
+    }
+
+    /// The same as a part of a sequence, if there is one. When that is finished, the memory may go on to what the run remembers.
+    pub fn add_loss(
+        &self,
+        sequence: Option<&mut dyn Sequence>,
+        parameters: Parameters<'_>,
+        reading: Reading<'_>,
+        gradients: Option<&mut Arena>,
+        memory: &Memory,
+        loss: Output<'_>,
+    ) -> Result<Remembered, RunError> {
+        let mut loss = Some(loss);
         let states = self.states(memory, reading.batch)?;
         let mut next = match &states {
             States::Here(states) => Room::Here(states.clone()),
@@ -224,7 +258,7 @@ impl LanguageFunction {
         parts.resize_with(self.outputs().len(), || None);
         let outputs = self.outputs().iter().zip(parts).map(|(port, part)| match (part, port.name.as_str()) {
             (Some(part), _) => Ok(part),
-            (None, "loss") => Ok(Output::Passed(DataMut::F32(loss_part.take().unwrap_or_default()))),
+            (None, "loss") => Ok(loss.take().expect("there is one loss")),
             (None, name) if name.starts_with(NEXT) => {
                 Ok(next_parts.next().expect("there is one for each input"))
             }
@@ -234,15 +268,26 @@ impl LanguageFunction {
             }
         });
         let mut outputs: Vec<Output<'_>> = outputs.collect::<Result<_, _>>()?;
-        self.run_from((memory.is_empty(), &states), parameters.into(), reading, &mut outputs)?;
+        let begin = (memory.is_empty(), &states);
+        self.add_from(sequence, begin, parameters, reading, &mut outputs)?;
         drop((outputs, next_parts));
-        match next {
+        Ok(Remembered { states, next })
+    }
+
+    /// Goes on to what a run remembers, which is finished.
+    pub fn settle(&self, run: Remembered, memory: &mut Memory) {
+        match run.next {
             Room::Here(next) => memory.set(next),
             Room::There(next) => memory.set_there(Arc::new(next)),
         }
-        if let States::There(states) = states {
+        if let States::There(states) = run.states {
             self.spare.give(states);
         }
-        Ok(loss[0])
     }
+}
+
+/// What a run began with and what it remembers.
+pub struct Remembered {
+    states: Given,
+    next: Room,
 }

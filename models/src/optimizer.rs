@@ -4,8 +4,9 @@
 
 use std::borrow::Cow;
 
-use carousel_core::backend::{Data, DataMut, Executable, RunError, Tensor};
-use carousel_core::resident::{Input, Output};
+use carousel_core::backend::{Data, DataMut, Executable, RunError, Sequence, Tensor};
+use carousel_core::resident::{Input, Output, Resident};
+use carousel_ir::DType;
 use carousel_ir::text::{Options, elaborate, parse_program};
 
 use crate::arena::Arena;
@@ -20,6 +21,8 @@ pub struct Optimizer {
     update: Box<dyn Executable>,
     sum_squares: Box<dyn Executable>,
     weighted_sum: Box<dyn Executable>,
+    /// The squares of the gradients of each group, summed.
+    squares: [Box<dyn Resident>; 2],
     layout: Layout,
     values: Arena,
     /// First and second moments.
@@ -57,9 +60,11 @@ impl Optimizer {
         };
         let update = compile("adamw");
         let zeros = || Arena::zeros(&*update, layout);
+        let square = || update.resident(DType::F32, 1);
         Ok(Optimizer {
             sum_squares: compile("sum_squares"),
             weighted_sum: compile("weighted_sum"),
+            squares: [square()?, square()?],
             layout: layout.clone(),
             moments: [zeros()?, zeros()?],
             next: [zeros()?, zeros()?, zeros()?],
@@ -108,18 +113,16 @@ impl Optimizer {
         moments.into_iter().try_for_each(|(arena, moments)| arena.set(&self.layout, moments))
     }
 
-    /// The norm of all gradients together.
+    /// The norm of all gradients together, of the last update.
     ///
     /// # Errors
-    /// What the backend says.
-    pub fn norm(&self, gradients: &Arena) -> Result<f64, RunError> {
+    /// If it cannot be fetched.
+    pub fn norm(&self) -> Result<f64, RunError> {
         let mut squares = 0.0;
-        for group in 0..2 {
-            let (mut total, shape) = ([0f32], gradients.shape(&self.layout, group));
-            let input = gradients.input(&self.layout, group, &shape);
-            let mut outputs = [Output::Passed(DataMut::F32(&mut total))];
-            self.sum_squares.run_resident(&[input], &mut outputs)?;
-            squares += f64::from(total[0]);
+        for total in &self.squares {
+            let mut own = [0f32];
+            total.read(DataMut::F32(&mut own))?;
+            squares += f64::from(own[0]);
         }
         Ok(squares.sqrt())
     }
@@ -128,7 +131,13 @@ impl Optimizer {
     ///
     /// # Errors
     /// What the backend says.
-    pub fn accumulate(&mut self, sum: &mut Arena, more: &Arena, times: [f32; 2]) -> Result<(), RunError> {
+    pub fn add_accumulation(
+        &mut self,
+        sequence: &mut dyn Sequence,
+        sum: &mut Arena,
+        more: &Arena,
+        times: [f32; 2],
+    ) -> Result<(), RunError> {
         // The next values are not written before the update.
         let [room, _, _] = &mut self.next;
         let times = times.map(|x| [x]);
@@ -136,18 +145,44 @@ impl Optimizer {
             let shape = sum.shape(&self.layout, group);
             let [a, b] = [&*sum, more].map(|arena| arena.input(&self.layout, group, &shape));
             let [of_a, of_b] = times.each_ref().map(|x| scalar(x));
-            self.weighted_sum.run_resident(&[a, b, of_a, of_b], &mut [room.output(&self.layout, group)])?;
+            let output = room.output(&self.layout, group);
+            self.weighted_sum.add(sequence, &[a, b, of_a, of_b], &mut [output])?;
         }
         std::mem::swap(room, sum);
         Ok(())
     }
 
-    /// One update. `norm` is that of the gradients, which are scaled down if it is above the limit.
+    /// One update. Returns the norm of the gradients, which are scaled down if it is above the limit. If it is no finite number, the
+    /// parameters stay what they are.
     ///
     /// # Errors
     /// What the backend says.
-    pub fn update(&mut self, gradients: &Arena, norm: f64, with: Update<'_>) -> Result<(), RunError> {
-        let scale = if with.clip > 0.0 { (with.clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
+    pub fn update(&mut self, gradients: &Arena, with: Update<'_>) -> Result<f64, RunError> {
+        let mut sequence = self.update.sequence();
+        self.add_update(&mut *sequence, gradients, with)?;
+        sequence.finish()?;
+        let norm = self.norm()?;
+        if norm.is_finite() {
+            self.accept();
+        }
+        Ok(norm)
+    }
+
+    /// Adds one update to a sequence; until it is accepted, the parameters are what they were.
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub fn add_update(
+        &mut self,
+        sequence: &mut dyn Sequence,
+        gradients: &Arena,
+        with: Update<'_>,
+    ) -> Result<(), RunError> {
+        for (group, total) in self.squares.iter_mut().enumerate() {
+            let shape = gradients.shape(&self.layout, group);
+            let input = gradients.input(&self.layout, group, &shape);
+            self.sum_squares.add(sequence, &[input], &mut [Output::Resident(&mut **total)])?;
+        }
         let correction = |beta: f64| 1.0 - beta.powf(with.step as f64 + 1.0);
         for (group, range) in self.layout.groups().into_iter().enumerate() {
             let decay = if group == 0 { with.adamw.weight_decay } else { 0.0 };
@@ -157,7 +192,7 @@ impl Optimizer {
             let scalars = [
                 with.learning_rate,
                 decay,
-                scale,
+                with.clip,
                 with.adamw.beta1,
                 with.adamw.beta2,
                 with.adamw.epsilon,
@@ -169,15 +204,21 @@ impl Optimizer {
             let [first, second] = &self.moments;
             let vectors = [&self.values, gradients, first, second];
             let vectors = vectors.map(|arena| arena.input(&self.layout, group, &shape));
-            let inputs: Vec<Input<'_>> = vectors.into_iter().chain(scalars.iter().map(scalar)).collect();
+            let squares = self.squares.iter().map(|total| Input::Resident { memory: &**total, shape: &[] });
+            let inputs: Vec<Input<'_>> =
+                vectors.into_iter().chain(squares).chain(scalars.iter().map(scalar)).collect();
             let mut outputs = self.next.each_mut().map(|arena| arena.output(&self.layout, group));
-            self.update.run_resident(&inputs, &mut outputs)?;
+            self.update.add(sequence, &inputs, &mut outputs)?;
         }
+        Ok(())
+    }
+
+    /// Takes the last update over, when the sequence to which it was added is finished.
+    pub fn accept(&mut self) {
         let [values, first, second] = &mut self.next;
         std::mem::swap(&mut self.values, values);
         std::mem::swap(&mut self.moments[0], first);
         std::mem::swap(&mut self.moments[1], second);
-        Ok(())
     }
 }
 

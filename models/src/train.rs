@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use carousel_core::backend::RunError;
+use carousel_core::backend::{DataMut, RunError};
+use carousel_core::resident::{Output, Resident};
 use carousel_ir::Module;
 
 use crate::arena::Arena;
@@ -62,6 +63,8 @@ pub struct Trainer {
     test: LanguageFunction,
     optimizer: Optimizer,
     gradients: Arena,
+    /// The loss of a batch.
+    loss: Box<dyn Resident>,
     /// The gradients of one of several batches of a step.
     partial: Option<Arena>,
     /// What the model remembers of the windows before, for each of the batches of a step.
@@ -164,6 +167,7 @@ impl Trainer {
             Start::Resume => Recorder::resume(&config.out, step)?,
         };
         Ok(Trainer {
+            loss: gradient.room_for_loss()?,
             gradient,
             test,
             gradients: optimizer.zeros()?,
@@ -217,22 +221,45 @@ impl Trainer {
 
     /// One update. Returns the loss before it and the norm of the gradients.
     pub fn step(&mut self) -> Result<(f32, f64), TrainError> {
-        let loss = self.loss_and_gradients()?;
-        let config = &self.config;
-        let update = Update {
-            adamw: &config.adamw,
-            step: self.step,
-            learning_rate: config.schedule().learning_rate(self.step),
-            clip: config.clip,
-        };
-        let norm = self.optimizer.norm(&self.gradients)?;
-        if !loss.is_finite() || !norm.is_finite() {
-            let cause = self.diagnosis()?;
-            return Err(TrainError::Diverged { step: self.step, loss, norm, cause });
+        self.begin_windows();
+        let parts = 0..self.config.accumulate;
+        let batches = parts.map(|part| self.batch(part)).collect::<Result<Vec<Batch>, _>>()?;
+        let tokens: usize = batches.iter().map(Batch::tokens).sum();
+        // Each batch has the mean over its own tokens.
+        let share = |batch: &Batch| batch.tokens() as f32 / tokens.max(1) as f32;
+        let (schedule, clip) = (self.config.schedule(), self.config.clip);
+        let mut total = 0.0;
+        for (part, batch) in batches.iter().enumerate() {
+            let mut sequence = self.gradient.sequence();
+            let reading = Reading { batch, seed: self.config.seed, step: self.step };
+            let into = self.partial.as_mut().filter(|_| part > 0).unwrap_or(&mut self.gradients);
+            let (parameters, memory) = (self.optimizer.parameters().into(), &mut self.memories[part]);
+            let loss = Output::Resident(&mut *self.loss);
+            let add = Some(&mut *sequence);
+            let run = self.gradient.add_loss(add, parameters, reading, Some(into), memory, loss)?;
+            if let Some(partial) = self.partial.as_ref().filter(|_| part > 0) {
+                let times = [if part == 1 { share(&batches[0]) } else { 1.0 }, share(batch)];
+                self.optimizer.add_accumulation(&mut *sequence, &mut self.gradients, partial, times)?;
+            }
+            if part + 1 == batches.len() {
+                let (adamw, learning_rate) = (&self.config.adamw, schedule.learning_rate(self.step));
+                let update = Update { adamw, step: self.step, learning_rate, clip };
+                self.optimizer.add_update(&mut *sequence, &self.gradients, update)?;
+            }
+            sequence.finish()?;
+            self.gradient.settle(run, memory);
+            let mut loss = [0.0];
+            self.loss.read(DataMut::F32(&mut loss))?;
+            total += loss[0] * share(batch);
         }
-        self.optimizer.update(&self.gradients, norm, update)?;
+        let norm = self.optimizer.norm()?;
+        if !total.is_finite() || !norm.is_finite() {
+            let cause = self.diagnosis()?;
+            return Err(TrainError::Diverged { step: self.step, loss: total, norm, cause });
+        }
+        self.optimizer.accept();
         self.step += 1;
-        Ok((loss, norm))
+        Ok((total, norm))
     }
 
     /// One of the batches of the next step.
@@ -245,31 +272,6 @@ impl Trainer {
         if is_fresh(&self.config, &self.data, self.step) {
             self.memories = vec![Memory::empty(self.config.batch); self.config.accumulate];
         }
-    }
-
-    /// The mean loss over the batches of the next step, and its gradients, which go to `self.gradients`.
-    fn loss_and_gradients(&mut self) -> Result<f32, TrainError> {
-        self.begin_windows();
-        let mut batches = Vec::with_capacity(self.config.accumulate);
-        for part in 0..self.config.accumulate {
-            batches.push(self.batch(part)?);
-        }
-        let tokens: usize = batches.iter().map(Batch::tokens).sum();
-        let mut total = 0.0;
-        for (part, batch) in batches.iter().enumerate() {
-            let reading = Reading { batch, seed: self.config.seed, step: self.step };
-            let into = self.partial.as_mut().filter(|_| part > 0).unwrap_or(&mut self.gradients);
-            let (parameters, memory) = (self.optimizer.parameters(), &mut self.memories[part]);
-            let loss = self.gradient.carried_loss(parameters, reading, Some(into), memory)?;
-            // Each batch has the mean over its own tokens.
-            let share = |batch: &Batch| batch.tokens() as f32 / tokens.max(1) as f32;
-            total += loss * share(batch);
-            if let Some(partial) = self.partial.as_ref().filter(|_| part > 0) {
-                let before = if part == 1 { share(&batches[0]) } else { 1.0 };
-                self.optimizer.accumulate(&mut self.gradients, partial, [before, share(batch)])?;
-            }
-        }
-        Ok(total)
     }
 
     /// Trains to the last step, showing progress; validates and saves when it is due. A new run saves its initial

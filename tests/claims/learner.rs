@@ -81,13 +81,12 @@ impl Learner {
         for step in 0..steps {
             let reading = Reading { batch: &batch(step), seed, step };
             let loss = self.gradient.loss(optimizer.parameters(), reading, Some(&mut gradients))?;
-            let norm = optimizer.norm(&gradients)?;
+            let learning_rate = schedule.learning_rate(step);
+            let update = Update { adamw: &adamw, step, learning_rate, clip: CLIP };
+            let norm = optimizer.update(&gradients, update)?;
             if !loss.is_finite() || !norm.is_finite() {
                 return Err(format!("step {step}: the loss is {loss}, the gradients' norm {norm}").into());
             }
-            let learning_rate = schedule.learning_rate(step);
-            let update = Update { adamw: &adamw, step, learning_rate, clip: CLIP };
-            optimizer.update(&gradients, norm, update)?;
         }
         Ok(optimizer.values()?.into_owned())
     }

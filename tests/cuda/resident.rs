@@ -132,3 +132,37 @@ fn memory_that_does_not_fit_is_refused() {
     let elsewhere = Values::zeros(DType::F32, 4);
     assert!(matches!(run(&elsewhere, &[4]), Err(RunError::Device { .. })));
 }
+
+#[test]
+fn runs_of_a_sequence_are_started_together() {
+    let backend = own_backend();
+    let function = |text: &str| backend.executable(lowered(text)).unwrap_or_else(|error| panic!("{error}"));
+    let double = function("fn f(x: [n]) -> (y: [n]) { let y = x + x }");
+    let square = function("fn f(x: [n]) -> (y: [n]) { let y = x * x }");
+    let memory = || double.resident(DType::F32, 3).expect("there is room");
+    let (mut a, mut b, mut c) = (memory(), memory(), memory());
+    for time in 0..3 {
+        a.write(Data::F32(&[1.0, 2.0, 3.0])).expect("it fits");
+        let before = backend.started();
+        let mut sequence = double.sequence();
+        let mut add = |function: &dyn Executable, from: &dyn Resident, to: &mut dyn Resident| {
+            let inputs = [Input::Resident { memory: from, shape: &[3] }];
+            function.add(&mut *sequence, &inputs, &mut [Output::Resident(to)]).expect("it fits");
+        };
+        add(&double, &*a, &mut *b);
+        add(&square, &*b, &mut *c);
+        // What was read before is written.
+        add(&double, &*c, &mut *a);
+        assert_eq!(backend.started(), before);
+        sequence.finish().expect("it runs");
+        let mut found = [0.0; 3];
+        a.read(DataMut::F32(&mut found)).expect("it fits");
+        assert_eq!(found, [8.0, 32.0, 72.0]);
+        assert_eq!(backend.started().graphs - before.graphs, u64::from(time > 0));
+    }
+    let mut result = [0.0; 3];
+    let inputs = [Input::Resident { memory: &*a, shape: &[3] }];
+    let passed = &mut [Output::Passed(DataMut::F32(&mut result))];
+    let refused = double.add(&mut *double.sequence(), &inputs, passed).expect_err("it comes back too early");
+    assert!(refused.to_string().contains("leaves its outputs on the device"), "{refused}");
+}

@@ -9,6 +9,7 @@ use crate::program::{Port, Program};
 use crate::resident::{Input, Output, Resident};
 use crate::values::Values;
 use carousel_ir::{DType, Name};
+use std::any::Any;
 use std::fmt;
 
 /// Elements of a tensor that is read.
@@ -90,8 +91,40 @@ pub trait Executable: Send + Sync {
         self.run(&inputs, &mut outputs)
     }
 
+    /// A sequence of runs, of this function and others of its backend.
+    fn sequence(&self) -> Box<dyn Sequence> {
+        Box::new(AtOnce)
+    }
+
+    /// Adds a run to a sequence. It is done now or when the sequence is finished; until then the values that it reads or writes must be
+    /// left alone by all but runs of the sequence. Where the function computes elsewhere, all outputs stay there.
+    fn add(
+        &self,
+        sequence: &mut dyn Sequence,
+        inputs: &[Input<'_>],
+        outputs: &mut [Output<'_>],
+    ) -> Result<(), RunError> {
+        let _ = sequence;
+        self.run_resident(inputs, outputs)
+    }
+
     /// The most memory that a run so far has needed beside its inputs and outputs, in bytes.
     fn peak_bytes(&self) -> u64;
+}
+
+/// Runs that follow each other, started together where that pays: what one leaves where it computes is there for the next.
+pub trait Sequence: Any {
+    /// Does what is not done yet.
+    fn finish(self: Box<Self>) -> Result<(), RunError>;
+}
+
+/// Runs that are done as they are added.
+struct AtOnce;
+
+impl Sequence for AtOnce {
+    fn finish(self: Box<Self>) -> Result<(), RunError> {
+        Ok(())
+    }
 }
 
 /// Makes executables of lowered programs.

@@ -4,13 +4,15 @@
 //! arena, memory of grid points, status words), which is kept for the next one, but for the inputs and outputs that stay on
 //! the device between runs ([`CudaMemory`]).
 
-use crate::codegen::{Point, STATUS_DIVISION, STATUS_INDEX, useful_blocks};
+use crate::codegen::{Point, useful_blocks};
 use crate::device::{
     Arguments, Device, DeviceError, DeviceMemory, Driver, Loaded, Started, Team, Transferred,
 };
 use crate::graphs::{Addresses, Graphs};
-use crate::memory::{CudaMemory, bytes_of, bytes_of_mut, failed};
-use carousel_core::backend::{Backend, CompileError, DataMut, Executable, RunError, Tensor};
+use crate::memory::{CudaMemory, bytes_of, failed};
+use crate::run::Run;
+use crate::sequence::CudaSequence;
+use carousel_core::backend::{Backend, CompileError, DataMut, Executable, RunError, Sequence, Tensor};
 use carousel_core::bind;
 use carousel_core::cost::Machine;
 use carousel_core::kernel::{Extent, Kernel, Loop, Place, Statement};
@@ -24,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// More blocks than a GPU runs at a time are not launched: blocks take grid points in turns.
-const MOST_BLOCKS: u64 = 1024;
+pub(crate) const MOST_BLOCKS: u64 = 1024;
 /// Pieces of a run's memory begin at multiples of this.
 const ALIGNMENT: u64 = 256;
 
@@ -51,7 +53,7 @@ pub trait Observer: Send + Sync {
 /// The CUDA target.
 #[derive(Clone)]
 pub struct CudaBackend {
-    device: Arc<Device>,
+    pub(crate) device: Arc<Device>,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -88,14 +90,15 @@ impl CudaBackend {
             return Err(CompileError { message: "the program is empty".to_string() });
         }
         let kernels = compiled(&self.device, &program.kernels)?;
-        Ok(CudaExecutable {
+        Ok(CudaExecutable(Arc::new(Core {
             program,
             kernels,
             backend: self.clone(),
+            graphs: Graphs::default(),
             bounds: Mutex::default(),
             memories: Mutex::default(),
             peak: AtomicU64::new(0),
-        })
+        })))
     }
 }
 
@@ -132,32 +135,35 @@ fn compiled(device: &Device, kernels: &[Kernel]) -> Result<Vec<Loaded>, CompileE
 type Key = (Vec<Vec<u64>>, Vec<bool>);
 
 /// A program with addresses for certain shapes.
-struct Plan {
-    bound: Bound,
+pub(crate) struct Plan {
+    pub(crate) bound: Bound,
     /// Offsets of inputs and outputs in the memory of a run, and their bytes; 0 of both for those that are elsewhere.
     inputs: Vec<(u64, u64)>,
-    outputs: Vec<(u64, u64)>,
+    pub(crate) outputs: Vec<(u64, u64)>,
     arena: u64,
     scratch: u64,
-    status: u64,
+    pub(crate) status: u64,
     /// Words on which teams of blocks count themselves.
-    arrived: u64,
+    pub(crate) arrived: u64,
     bytes: u64,
-    graphs: Graphs,
 }
 
 /// A compiled program.
-pub struct CudaExecutable {
-    program: Program,
+pub struct CudaExecutable(Arc<Core>);
+
+/// What runs of a program share.
+pub(crate) struct Core {
+    pub(crate) program: Program,
     // Before the kernels: what was recorded of them goes first.
+    pub(crate) graphs: Graphs,
     bounds: Mutex<HashMap<Key, Arc<Plan>>>,
-    kernels: Vec<Loaded>,
-    backend: CudaBackend,
-    memories: Mutex<Vec<DeviceMemory>>,
+    pub(crate) kernels: Vec<Loaded>,
+    pub(crate) backend: CudaBackend,
+    pub(crate) memories: Mutex<Vec<DeviceMemory>>,
     peak: AtomicU64,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What these hold is valid at any time, even if a thread panicked meanwhile.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -171,6 +177,13 @@ struct Blocks {
 }
 
 impl CudaExecutable {
+    /// The program that was compiled.
+    pub fn program(&self) -> &Program {
+        &self.0.program
+    }
+}
+
+impl Core {
     fn blocks(&self, entry: &Entry) -> Blocks {
         let Loaded { crew, together, .. } = &self.kernels[entry.kernel.0 as usize];
         // Where blocks wait for each other, all of them must run at the same time.
@@ -192,16 +205,11 @@ impl CudaExecutable {
         crew.far_bytes(entry.scratch_bytes, ALIGNMENT)
     }
 
-    /// The program that was compiled.
-    pub fn program(&self) -> &Program {
-        &self.program
-    }
-
     fn root(&self) -> &Routine {
         &self.program.routines[self.program.routines.len() - 1]
     }
 
-    fn kernel(&self, entry: &Entry) -> &Kernel {
+    pub(crate) fn kernel(&self, entry: &Entry) -> &Kernel {
         &self.program.kernels[entry.kernel.0 as usize]
     }
 
@@ -244,17 +252,7 @@ impl CudaExecutable {
         let scratch = place(scratch).ok_or_else(too_large)?;
         let status = place(4 * self.program.kernels.len() as u64).ok_or_else(too_large)?;
         let arrived = place(4 * MOST_BLOCKS).ok_or_else(too_large)?;
-        let plan = Arc::new(Plan {
-            bound,
-            inputs,
-            outputs,
-            arena,
-            scratch,
-            status,
-            arrived,
-            bytes: end,
-            graphs: Graphs::default(),
-        });
+        let plan = Arc::new(Plan { bound, inputs, outputs, arena, scratch, status, arrived, bytes: end });
         lock(&self.bounds).insert(key, plan.clone());
         Ok(plan)
     }
@@ -274,83 +272,86 @@ impl CudaExecutable {
         Ok(())
     }
 
-    fn run_in(
-        &self,
-        plan: &Plan,
-        memory: &mut DeviceMemory,
+    /// A run that is ready to be started: what is passed is where its launches read it.
+    pub(crate) fn prepared(
+        self: &Arc<Core>,
         inputs: &[Input<'_>],
-        outputs: &mut [Output<'_>],
-    ) -> Result<(), RunError> {
+        outputs: &[Output<'_>],
+    ) -> Result<Run, RunError> {
+        let shapes: Vec<&[u64]> = inputs.iter().map(Input::shape).collect();
+        let is_resident = inputs.iter().map(|input| matches!(input, Input::Resident { .. }));
+        let is_elsewhere = is_resident.chain(outputs.iter().map(|o| matches!(o, Output::Resident(_))));
+        let mut is_elsewhere: Vec<bool> = is_elsewhere.collect();
+        if !is_elsewhere.contains(&true) {
+            is_elsewhere.clear();
+        }
+        let plan = self.plan(&shapes, is_elsewhere)?;
+        self.check(&plan, inputs, outputs)?;
+        let taken = {
+            let mut memories = lock(&self.memories);
+            let fits = memories.iter().position(|memory| memory.bytes >= plan.bytes);
+            // In order, so that runs that come again find theirs.
+            fits.map(|at| memories.remove(at))
+        };
         let device = &self.backend.device;
-        let start = device.address(memory);
+        let mut memory = match taken {
+            Some(memory) => memory,
+            None => device.allocate(plan.bytes).map_err(failed)?,
+        };
+        self.peak.fetch_max(plan.bytes - plan.arena, Ordering::Relaxed);
+        let start = device.address(&memory);
         let mut addresses = Addresses { start, inputs: Vec::new(), outputs: Vec::new() };
-        let mut taken = Vec::new();
-        for (input, (offset, _)) in inputs.iter().zip(&plan.inputs) {
+        let (mut taken, mut residents) = (Vec::new(), Vec::new());
+        for (input, (offset, bytes)) in inputs.iter().zip(&plan.inputs) {
             addresses.inputs.push(match input {
                 Input::Passed(tensor) => {
-                    device.upload(bytes_of(&tensor.data), memory, *offset).map_err(failed)?;
-                    start + offset
+                    device.upload(bytes_of(&tensor.data), &mut memory, *offset).map_err(failed)?;
+                    start + offset..start + offset + bytes
                 }
                 Input::Resident { memory, .. } => {
-                    let there = CudaMemory::of(*memory)?.addresses();
-                    taken.push((there.clone(), false));
-                    there.start
+                    let memory = CudaMemory::of(*memory)?;
+                    residents.push(memory.shared());
+                    taken.push((memory.addresses(), false));
+                    memory.addresses()
                 }
             });
         }
-        for (output, (offset, _)) in outputs.iter().zip(&plan.outputs) {
+        for (output, (offset, bytes)) in outputs.iter().zip(&plan.outputs) {
             addresses.outputs.push(match output {
-                Output::Passed(_) => start + offset,
+                Output::Passed(_) => start + offset..start + offset + bytes,
                 Output::Resident(memory) => {
-                    let there = CudaMemory::of(&**memory)?.addresses();
-                    taken.push((there.clone(), true));
-                    there.start
+                    let memory = CudaMemory::of(&**memory)?;
+                    residents.push(memory.shared());
+                    taken.push((memory.addresses(), true));
+                    memory.addresses()
                 }
             });
         }
         check_apart(taken)?;
-        let status_bytes = 4 * self.program.kernels.len() as u64;
-        if let Some(observer) = &self.backend.observer {
-            let fresh = |address: u64, bytes: u64| Expected { address, bytes, fresh: true };
-            let sizes = self.root().outputs.iter().zip(&plan.bound.output_elements);
-            let sizes = sizes.map(|(port, elements)| elements * element_bytes(port.ty.dtype));
-            let outputs = addresses.outputs.iter().zip(sizes).map(|(address, bytes)| fresh(*address, bytes));
-            let arena = fresh(start + plan.arena, plan.bound.arena_bytes);
-            observer.before_run(&outputs.chain([arena]).collect::<Vec<Expected>>());
-        }
-        plan.graphs.start(device, addresses, |stream, addresses| {
-            device.zero(stream, memory, plan.status, status_bytes).map_err(failed)?;
-            for entry in plan.bound.entries.iter().filter(|entry| entry.points > 0) {
-                if self.kernels[entry.kernel.0 as usize].crew.point != Point::Block {
-                    device.zero(stream, memory, plan.arrived, 4 * MOST_BLOCKS).map_err(failed)?;
-                }
-                self.launch(stream, plan, addresses, entry)?;
-            }
-            Ok(())
-        })?;
-        device.wait().map_err(failed)?;
-        let mut status = vec![0u8; status_bytes as usize];
-        device.download(memory, plan.status, &mut status).map_err(failed)?;
-        for entry in &plan.bound.entries {
-            let at = 4 * entry.kernel.0 as usize;
-            let word = u32::from_le_bytes([status[at], status[at + 1], status[at + 2], status[at + 3]]);
-            let kernel = self.kernel(entry).name.clone();
-            if word & STATUS_DIVISION != 0 {
-                return Err(RunError::Division { kernel });
-            }
-            if word & STATUS_INDEX != 0 {
-                return Err(RunError::Index { kernel });
-            }
-        }
-        for (output, (offset, _)) in outputs.iter_mut().zip(&plan.outputs) {
-            if let Output::Passed(output) = output {
-                device.download(memory, *offset, bytes_of_mut(output)).map_err(failed)?;
-            }
-        }
-        Ok(())
+        Ok(Run { core: self.clone(), plan, memory, addresses, residents })
     }
 
-    fn launch(
+    /// Tells who wants to know that a run begins, in which earlier runs of a sequence read such memory.
+    pub(crate) fn announce(&self, plan: &Plan, at: &Addresses, read_before: &[Range<u64>]) {
+        let Some(observer) = &self.backend.observer else { return };
+        let fresh = |place: &Range<u64>| Expected {
+            address: place.start,
+            bytes: place.end - place.start,
+            fresh: true,
+        };
+        let is_read = |place: &&Range<u64>| {
+            read_before.iter().any(|read| read.start < place.end && place.start < read.end)
+        };
+        let arena = at.start + plan.arena..at.start + plan.arena + plan.bound.arena_bytes;
+        let outputs = at.outputs.iter().filter(|place| !is_read(place)).map(fresh);
+        observer.before_run(&outputs.chain([fresh(&arena)]).collect::<Vec<Expected>>());
+    }
+
+    pub(crate) fn status_bytes(&self) -> u64 {
+        4 * self.program.kernels.len() as u64
+    }
+
+    pub(crate) fn launch(
         &self,
         stream: &Arc<CudaStream>,
         plan: &Plan,
@@ -359,8 +360,8 @@ impl CudaExecutable {
     ) -> Result<(), RunError> {
         let (kernel, start) = (self.kernel(entry), at.start);
         let place = |location: &Location| match location {
-            Location::Input(n) => at.inputs[*n as usize],
-            Location::Output(n) => at.outputs[*n as usize],
+            Location::Input(n) => at.inputs[*n as usize].start,
+            Location::Output(n) => at.outputs[*n as usize].start,
             Location::Arena(offset) => start + plan.arena + offset,
         };
         let buffers: Vec<u64> = entry.buffers.iter().map(place).collect();
@@ -451,15 +452,15 @@ fn check_apart(mut taken: Vec<(Range<u64>, bool)>) -> Result<(), RunError> {
 
 impl Executable for CudaExecutable {
     fn inputs(&self) -> &[Port] {
-        &self.root().inputs
+        &self.0.root().inputs
     }
 
     fn outputs(&self) -> &[Port] {
-        &self.root().outputs
+        &self.0.root().outputs
     }
 
     fn output_shapes(&self, input_shapes: &[&[u64]]) -> Result<Vec<Vec<u64>>, RunError> {
-        Ok(self.plan(input_shapes, Vec::new())?.bound.output_sizes.clone())
+        Ok(self.0.plan(input_shapes, Vec::new())?.bound.output_sizes.clone())
     }
 
     fn run(&self, inputs: &[Tensor<'_>], outputs: &mut [DataMut<'_>]) -> Result<(), RunError> {
@@ -474,36 +475,35 @@ impl Executable for CudaExecutable {
     }
 
     fn resident(&self, dtype: DType, elements: u64) -> Result<Box<dyn Resident>, RunError> {
-        Ok(Box::new(CudaMemory::new(&self.backend.device, dtype, elements)?))
+        Ok(Box::new(CudaMemory::new(&self.0.backend.device, dtype, elements)?))
     }
 
     fn run_resident(&self, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<(), RunError> {
-        let shapes: Vec<&[u64]> = inputs.iter().map(Input::shape).collect();
-        let is_resident = inputs.iter().map(|input| matches!(input, Input::Resident { .. }));
-        let is_elsewhere = is_resident.chain(outputs.iter().map(|o| matches!(o, Output::Resident(_))));
-        let mut is_elsewhere: Vec<bool> = is_elsewhere.collect();
-        if !is_elsewhere.contains(&true) {
-            is_elsewhere.clear();
-        }
-        let plan = self.plan(&shapes, is_elsewhere)?;
-        self.check(&plan, inputs, outputs)?;
-        let taken = {
-            let mut memories = lock(&self.memories);
-            let fits = memories.iter().position(|memory| memory.bytes >= plan.bytes);
-            fits.map(|at| memories.swap_remove(at))
-        };
-        let mut memory = match taken {
-            Some(memory) => memory,
-            None => self.backend.device.allocate(plan.bytes).map_err(failed)?,
-        };
-        let beside = plan.bytes - plan.arena;
-        self.peak.fetch_max(beside, Ordering::Relaxed);
-        let result = self.run_in(&plan, &mut memory, inputs, outputs);
-        lock(&self.memories).push(memory);
+        let mut run = self.0.prepared(inputs, outputs)?;
+        let device = &self.0.backend.device;
+        let started = self.0.graphs.start(device, std::slice::from_mut(&mut run));
+        let result = started
+            .and_then(|()| device.wait().map_err(failed))
+            .and_then(|()| run.check())
+            .and_then(|()| run.fetch(outputs));
+        run.end();
         result
     }
 
+    fn sequence(&self) -> Box<dyn Sequence> {
+        Box::new(CudaSequence::new(&self.0.backend.device))
+    }
+
+    fn add(
+        &self,
+        sequence: &mut dyn Sequence,
+        inputs: &[Input<'_>],
+        outputs: &mut [Output<'_>],
+    ) -> Result<(), RunError> {
+        CudaSequence::of(sequence)?.add(&self.0, inputs, outputs)
+    }
+
     fn peak_bytes(&self) -> u64 {
-        self.peak.load(Ordering::Relaxed)
+        self.0.peak.load(Ordering::Relaxed)
     }
 }

@@ -26,6 +26,8 @@ mod graphs;
 mod memory;
 pub mod occupancy;
 pub mod roofline;
+mod run;
+mod sequence;
 mod target;
 pub mod toolchain;
 

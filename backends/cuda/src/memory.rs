@@ -38,6 +38,11 @@ impl CudaMemory {
         self.address..self.address + self.elements * element_bytes(self.dtype)
     }
 
+    /// The allocation that the elements are in.
+    pub(crate) fn shared(&self) -> Arc<Mutex<DeviceMemory>> {
+        self.memory.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, DeviceMemory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }

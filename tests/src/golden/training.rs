@@ -165,7 +165,6 @@ impl Learner for Plain<'_> {
         let gradient = |name: &str| named.get(format!("grad.{name}").as_str()).map(|t| t.to_f64());
         let squares = self.parameters.iter().filter_map(|(name, ..)| gradient(name)).flatten();
         let norm = squares.map(|g| g * g).sum::<f64>().sqrt();
-        let scale = (self.training.clip / (norm + 1e-6)).min(1.0);
         let gradients: Vec<Option<Vec<f64>>> =
             self.parameters.iter().map(|(name, ..)| gradient(name)).collect();
         let loss = named["loss"].to_f64()[0];
@@ -177,9 +176,11 @@ impl Learner for Plain<'_> {
             let gradient = gradient.unwrap_or_else(|| vec![0.0; values[0].data.len()]);
             let [p, m, v] = values.each_ref().map(flat);
             let scalars = [
+                norm * norm,
+                0.0,
                 learning_rate,
                 if *decays { constants.weight_decay } else { 0.0 },
-                scale,
+                self.training.clip,
                 constants.beta1,
                 constants.beta2,
                 constants.epsilon,
@@ -251,10 +252,9 @@ impl Learner for Compiled<'_> {
         let reading = Reading { batch, seed: 0, step };
         let parameters = self.optimizer.parameters();
         let loss = self.gradient.loss(parameters, reading, Some(&mut self.gradients)).map_err(refused)?;
-        let norm = self.optimizer.norm(&self.gradients).map_err(refused)?;
         let adamw = adamw(self.training);
         let update = Update { adamw: &adamw, step, learning_rate, clip: self.training.clip };
-        self.optimizer.update(&self.gradients, norm, update).map_err(refused)?;
+        let norm = self.optimizer.update(&self.gradients, update).map_err(refused)?;
         // On the device, something may be wrong although the numbers are right.
         let wrong = findings(&take_records());
         if wrong.is_empty() { Ok((f64::from(loss), norm)) } else { Err(GoldenError::Program(wrong)) }

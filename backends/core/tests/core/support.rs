@@ -40,6 +40,7 @@ pub(crate) fn agree(module: &Module, root: FunctionId, inputs: &[Tensor<f64>]) {
         sweep_points: 1,
         factors: DType::F32,
         state_tile: None,
+        keeps_factors: false,
         inline_operations: 4,
     };
     let states_apart = Target { sweep_points: u64::MAX, state_tile: Some(4), ..Target::default() };

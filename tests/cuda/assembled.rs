@@ -2,7 +2,7 @@
 //! multiplied by tensor cores.
 
 use crate::kernels::{CLASSES, elaborated, lowered};
-use crate::teams::RECURRENCE;
+use crate::teams::{NORMED, RECURRENCE};
 use carousel_core::kernel::Kernel;
 use carousel_core::lower_stored;
 use carousel_core::program::Stored;
@@ -43,10 +43,13 @@ fn no_class_spills_and_each_fills_a_multiprocessor() {
 
 #[test]
 fn a_recurrence_of_several_blocks_does_not_spill() {
-    for kernel in &lowered(RECURRENCE).kernels {
-        for_each_generation(kernel, |generation, assembled| {
-            assert!(assembled.count("HMMA") > 0 && assembled.count("ATOM") > 0, "{generation:?}");
-        });
+    // With shares of the matrix on chip, which are multiplied one by one; and as one large block.
+    for (text, multiplies) in [(RECURRENCE, "FFMA"), (NORMED, "HMMA")] {
+        for kernel in &lowered(text).kernels {
+            for_each_generation(kernel, |generation, assembled| {
+                assert!(assembled.count(multiplies) > 0 && assembled.count("ATOM") > 0, "{generation:?}");
+            });
+        }
     }
 }
 

@@ -187,6 +187,10 @@ fn integer(parts: &[&str], [a, b, c, d]: [u64; 4]) -> (usize, u64) {
             let first = if side == "lo" { 0 } else { 2 };
             (3, z + of(a, 0, 16) * of(b, first, 8) + of(a, 1, 16) * of(b, first + 1, 8))
         }
+        ("dp4a", _) => {
+            let of = |bits: u64, at: u64| i128::from(bits >> (8 * at) & 255);
+            (3, z + (0..4).map(|at| of(a, at) * of(b, at)).sum::<i128>())
+        }
         ("lop3", _) => {
             let bit = |i: u64| d >> ((a >> i & 1) * 4 + (b >> i & 1) * 2 + (c >> i & 1)) & 1;
             (4, (0..32).map(|i| i128::from(bit(i)) << i).sum())

@@ -136,6 +136,7 @@ fn rows() -> Vec<(&'static str, Alu)> {
         "bfi"     [b64]                     (|a, b, at, n| insert(a, b, at as u32, n as u32, 64));
         "dp2a.lo.u32" [u32]                 (|a, b, c| dot(a, b, c));
         "dp2a.hi.u32" [u32]                 (|a, b, c| dot(a, b >> 16, c));
+        "dp4a.u32" [u32]                    (|a, b, c| dot_of_bytes(a, b, c));
         "prmt"    [b32]                     (|a, b, c| permute(a, b, c));
         "lop3"    [b32]                     (|a, b, c, table| lookup(a, b, c, table));
         "shf.l.wrap"  [b32]                 (|a, b, n| funnel(a, b, 32 - (n & 31)));
@@ -308,6 +309,12 @@ fn insert(a: u64, b: u64, at: u32, n: u32, width: u32) -> u64 {
     }
     let mask = (((1u128 << n) - 1) << at) as u64;
     (b & !mask) | ((a << at) & mask)
+}
+
+/// `c` and the products of the bytes of `a` and `b`.
+fn dot_of_bytes(a: u32, b: u32, c: u32) -> u32 {
+    let products = a.to_le_bytes().into_iter().zip(b.to_le_bytes()).map(|(a, b)| u32::from(a) * u32::from(b));
+    products.fold(c, u32::wrapping_add)
 }
 
 /// `c` and the products of the two halves of `a` with the two low bytes of `b`.

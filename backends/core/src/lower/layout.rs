@@ -111,12 +111,27 @@ fn memory_order(cx: &Context<'_>, frame: usize, value: ValueId) -> Axes {
     Axes::new(order).intersection(axes).union(axes)
 }
 
-/// The order of a scan's stacked yield: that of a sequence with the same axes, else its type's.
-pub(crate) fn stacked(cx: &Context<'_>, frame: usize, axes: &Axes, sequences: &[ValueId]) -> Vec<Axis> {
+/// The order of a scan's stacked yield: that of a sequence with the same axes, else its type's. What only other scans read, such
+/// as what a backward pass needs of each step, lies as a grid point goes through it: one step after the other.
+pub(crate) fn stacked(cx: &Context<'_>, frame: usize, scan: ValueId, projection: ValueId) -> Vec<Axis> {
     let graph = cx.frames[frame].graph;
-    let like = sequences.iter().filter(|s| graph.ty(**s).axes == *axes);
-    like.filter_map(|s| view_of(&cx.frames, frame, *s))
+    let axes = &graph.ty(projection).axes;
+    let node = &graph[scan];
+    let Op::Scan { scan: inner } = &node.op else { panic!("{} is no scan", node.op.kind()) };
+    let (states, end) = (inner.states as usize, (inner.states + inner.sequences) as usize);
+    let like = node.operands[states..end].iter().filter(|s| graph.ty(**s).axes == *axes);
+    let order = like
+        .filter_map(|s| view_of(&cx.frames, frame, *s))
         .map(|view| view.order())
         .find(|order| order.len() == axes.len())
-        .unwrap_or_else(|| axes.iter().collect())
+        .unwrap_or_else(|| axes.iter().collect());
+    let mut users = graph.nodes.iter().filter(|node| node.operands.contains(&projection));
+    if graph.outputs.iter().any(|output| output.value == projection)
+        || !users.all(|user| matches!(user.op, Op::Scan { .. }))
+    {
+        return order;
+    }
+    let mut steps = super::scan::grid_axes(cx, frame, scan);
+    steps.push(inner.axis);
+    Axes::new(steps).intersection(axes).union(&Axes::new(order)).iter().collect()
 }

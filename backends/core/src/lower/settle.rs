@@ -150,7 +150,6 @@ impl Settling {
                 self.demand(cx, *operand);
             }
         }
-        let sequences = &node.operands[states..end];
         for (index, projection) in self.projections(cx, value) {
             let key = (value, index);
             if cx.frames[self.frame].results.contains_key(&key) {
@@ -162,7 +161,7 @@ impl Settling {
                     let axes = &graph.ty(projection).axes;
                     let order = match (index as usize) < states {
                         true => axes.iter().collect(),
-                        false => layout::stacked(cx, self.frame, axes, sequences),
+                        false => layout::stacked(cx, self.frame, value, projection),
                     };
                     self.place(cx, projection, &order)
                 }

@@ -14,6 +14,7 @@ use carousel_testkit::recurrence::{Law, Recurrence, module};
 use carousel_testkit::{Cell, Cost, Way};
 use carousel_tests::assembler;
 use carousel_tests::emulated::backend;
+use carousel_tests::filetest::load_library;
 use carousel_tests::parallel;
 use std::collections::BTreeMap;
 
@@ -60,7 +61,7 @@ enum Passes {
 /// What they do.
 fn launched(cell: &Cell, [s, _, _, length]: [u64; 4]) -> Vec<Record> {
     let recurrence = recurrence(cell);
-    let sizes = BTreeMap::from([("s".to_string(), s), ("h".to_string(), 1)]);
+    let sizes = BTreeMap::from([("s", s), ("h", 1), ("b", 1)].map(|(name, size)| (name.to_string(), size)));
     let inputs = recurrence.inputs(&sizes, 3, &|_| (-1.0, 1.0)).unwrap_or_else(|error| panic!("{error}"));
     set_mode(Mode::Strict);
     let form = recurrence.form(Way::Chunkwise(length));
@@ -159,6 +160,85 @@ fn chunks_are_few_launches_that_read_what_was_derived() {
             let off = launch.counters.read_bytes as f64 / (chunks * of_chunk) - 1.0;
             assert!(off.abs() < 0.01, "{shape:?}, {}: {off}", launch.kernel);
         }
+    });
+}
+
+/// A recurrence of the zoo in chunks, at a size for which every axis is long enough.
+struct Zoo {
+    name: &'static str,
+    inputs: &'static [&'static str],
+    over: &'static str,
+    known: &'static [(&'static str, u64)],
+    chunk: u64,
+    /// Launches forward, and both ways.
+    launches: [usize; 2],
+    /// What is run: compilers take seconds for some kernels.
+    measured: Passes,
+    /// Of 100 loads of tensors, how many are of 16 bytes a thread.
+    wide: u64,
+    /// Bytes that it reads at most.
+    read: u64,
+}
+
+const ZOO: [Zoo; 3] = [
+    Zoo {
+        name: "gla",
+        inputs: &["q", "k", "v", "g"],
+        over: "h",
+        known: &[("dk", 64), ("dv", 64)],
+        chunk: 16,
+        launches: [2, 3],
+        measured: Passes::Both,
+        wide: 99,
+        read: 9_500_000,
+    },
+    Zoo {
+        name: "mamba2",
+        inputs: &["x", "dt", "B", "C", "a_log", "bias", "d"],
+        over: "b",
+        known: &[("h", 4), ("n", 64), ("p", 64)],
+        chunk: 64,
+        launches: [3, 10],
+        measured: Passes::Forward,
+        wide: 94,
+        read: 1_600_000,
+    },
+    Zoo {
+        name: "deltanet",
+        inputs: &["q", "k", "v", "b"],
+        over: "h",
+        known: &[("dk", 64), ("dv", 64)],
+        chunk: 64,
+        launches: [8, 14],
+        measured: Passes::Forward,
+        wide: 99,
+        read: 1_250_000,
+    },
+];
+
+/// Decays for each key, keys that all heads share, a memory that reads itself.
+#[test]
+fn recurrences_of_the_zoo_read_neighbours_in_few_launches() {
+    parallel::each(&ZOO, |zoo| {
+        let text = load_library(&format!("zoo/{}.xl", zoo.name)).unwrap_or_else(|why| panic!("{why}"));
+        let cell = || {
+            let known = zoo.known.iter().copied();
+            Cell::from_text(&text, zoo.name).over(zoo.inputs.iter().copied(), zoo.over).bind(known)
+        };
+        let (forward, both, shape) = (cell().without_gradients(), cell(), [128, 0, 0, zoo.chunk]);
+        let count = |cell: &Cell| without_and_with_cotangents(&lowered(cell, shape)).iter().sum::<usize>();
+        let found = [count(&forward), count(&both)];
+        assert!(found[0] <= zoo.launches[0] && found[1] <= zoo.launches[1], "{}: {found:?}", zoo.name);
+        let launches = match zoo.measured {
+            Passes::Forward => launched(&forward, shape),
+            Passes::Both => launched(&both, shape),
+        };
+        let sum = |count: fn(&Record) -> u64| launches.iter().map(count).sum::<u64>();
+        let all = sum(|launch| launch.counters.loads - launch.counters.broadcast_loads);
+        let (wide, read) =
+            (sum(|launch| launch.counters.wide_loads), sum(|launch| launch.counters.read_bytes));
+        assert!(100 * wide >= zoo.wide * all, "{}: {wide} of {all} loads", zoo.name);
+        assert!(read <= zoo.read, "{}: {read} bytes", zoo.name);
     });
 }
 

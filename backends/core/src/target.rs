@@ -17,6 +17,9 @@ pub struct Target {
     /// Contractions that are known to have fewer multiplications than this for each result row are fused as plain
     /// reductions.
     pub small_contraction: u64,
+    /// Whether neighbouring threads read neighbouring elements: what is repeated along new axes keeps its innermost axis innermost,
+    /// and a contraction in which each element of a factor is used once is a reduction unless that factor is in memory anyway.
+    pub is_coalescing: bool,
     /// Values share a kernel if their common axes have at least about that many points.
     pub group_points: u64,
     /// Points go through the pieces of a sequence one after the other if there are at least about that many of them without
@@ -43,6 +46,7 @@ impl Default for Target {
             product_columns: 128,
             product_dtypes: &[DType::F32, DType::F64],
             small_contraction: 16,
+            is_coalescing: false,
             group_points: 64,
             sweep_points: 4,
             factors: DType::F32,

@@ -27,6 +27,7 @@ pub fn target() -> Target {
         sweep_points: u64::MAX,
         state_tile: Some(64),
         keeps_factors: true,
+        is_coalescing: true,
         ..Target::default()
     }
 }

@@ -6,6 +6,7 @@
 //! never stored for these reasons; the value behind them is.
 
 use super::frame::{Cost, Frame, is_statement, rearranges};
+use crate::target::Target;
 use carousel_ir::{Graph, Op, ValueId};
 
 /// How a value is used, seen through rearrangements.
@@ -19,9 +20,9 @@ struct Uses {
 }
 
 /// Decides for every live value of the last frame.
-pub(crate) fn classify(frames: &mut [Frame<'_>], limit: u32) {
+pub(crate) fn classify(frames: &mut [Frame<'_>], target: &Target) {
     let at = frames.len() - 1;
-    let uses = uses(&frames[at]);
+    let uses = uses(&frames[at], target);
     let data = data(frames[at].graph);
     for index in 0..frames[at].graph.nodes.len() {
         let value = ValueId(index as u32);
@@ -35,7 +36,7 @@ pub(crate) fn classify(frames: &mut [Frame<'_>], limit: u32) {
         let u = uses[index];
         let stored = inline
             && !rearranges(op)
-            && (cost.operations > limit
+            && (cost.operations > target.inline_operations
                 || (u.count > 1 && (cost.heavy || cost.operations > 8))
                 || (u.repeated && (cost.heavy || cost.operations > 4) && data[index])
                 || (!frame.varies[index] && u.varying && (cost.heavy || cost.operations > 2)));
@@ -59,7 +60,7 @@ fn data(graph: &Graph) -> Vec<bool> {
     data
 }
 
-fn uses(frame: &Frame<'_>) -> Vec<Uses> {
+fn uses(frame: &Frame<'_>, target: &Target) -> Vec<Uses> {
     let graph = frame.graph;
     let mut uses = vec![Uses::default(); graph.nodes.len()];
     for output in graph.outputs.iter().filter(|o| frame.live[o.value.index()]) {
@@ -83,7 +84,12 @@ fn uses(frame: &Frame<'_>) -> Vec<Uses> {
                 // The points at which the operand is evaluated are those of both operands.
                 Op::Dot { .. } => {
                     let all = node.operands.iter().map(|o| graph.ty(*o).axes.len()).max();
-                    all > Some(ty.axes.len()) || node.operands.iter().any(|o| graph.ty(*o).axes != ty.axes)
+                    // Such a contraction is no product if nobody else needs the operand.
+                    let is_each_once = target.is_coalescing
+                        && node.operands.iter().all(|o| graph.ty(*o).axes.is_subset(&ty.axes));
+                    !is_each_once
+                        && (all > Some(ty.axes.len())
+                            || node.operands.iter().any(|o| graph.ty(*o).axes != ty.axes))
                 }
                 Op::Gather { .. } => true,
                 Op::Scan { .. }

@@ -1,10 +1,11 @@
 //! Fusion of maps: maps with the same loops become one, and what one stores for the next is handed over directly.
 //!
-//! A map may move up past statements that neither write what it reads nor touch what it writes. Afterwards, stores to
+//! A map that changes one place of an axis goes to that place alone. A map may move up past statements that neither write what it reads nor touch what it writes. Afterwards, stores to
 //! scratch memory that nothing loads are dropped, with the expressions that only they needed. Results do not change.
 
 use super::schedule::visit_mut;
-use crate::kernel::{Atom, BufferId, Dim, Expr, ExprId, Linear, Loop, Region, Statement, Store, Var};
+use crate::kernel::{Atom, BufferId, Dim, Expr, ExprId, Linear, Loop, Region, Statement, Store, Term, Var};
+use carousel_ir::OpKind;
 use std::collections::{HashMap, HashSet};
 
 /// A fused region has at most that many expressions.
@@ -12,13 +13,19 @@ const LARGEST_REGION: usize = 96;
 
 /// The statements with maps fused, inside loops too.
 pub(crate) fn fuse(statements: Vec<Statement>) -> Vec<Statement> {
+    fuse_inside(statements, &mut Vec::new())
+}
+
+fn fuse_inside(statements: Vec<Statement>, around: &mut Vec<Loop>) -> Vec<Statement> {
     let mut done: Vec<Statement> = Vec::new();
     for statement in statements {
         match statement {
             Statement::Loop { over, direction, body } => {
-                done.push(Statement::Loop { over, direction, body: fuse(body) });
+                around.push(over);
+                done.push(Statement::Loop { over, direction, body: fuse_inside(body, around) });
+                around.pop();
             }
-            Statement::Map { .. } => place(&mut done, statement),
+            Statement::Map { .. } => place(&mut done, at_one_place(statement, around)),
             Statement::Reduce { .. }
             | Statement::Product { .. }
             | Statement::Cumulative { .. }
@@ -40,6 +47,44 @@ fn place(done: &mut Vec<Statement>, map: Statement) {
         }
     }
     done.push(map);
+}
+
+/// A map that keeps what is there but for the place where a loop around is, as one that stores this place alone.
+fn at_one_place(map: Statement, around: &[Loop]) -> Statement {
+    let Statement::Map { loops, region, stores } = &map else { return map };
+    let [store] = stores.as_slice() else { return map };
+    let Some((new, [x, y])) = kept_elsewhere(region, store) else { return map };
+    let is_own = |var: Var| loops.iter().find(|over| over.var == var).copied();
+    let here = |var: Var| around.iter().find(|over| over.var == var).copied();
+    let found = is_own(x).zip(here(y)).or_else(|| is_own(y).zip(here(x)));
+    let Some((own, here)) = found.filter(|(own, here)| own.extent == here.extent) else { return map };
+    let loops = loops.iter().filter(|over| over.var != own.var).copied().collect();
+    let (mut region, mut stores) = (region.clone(), vec![Store { value: new, ..store.clone() }]);
+    compact(&mut region, &mut stores);
+    let mut map = Statement::Map { loops, region, stores };
+    let names = HashMap::from([(own.var, here.var)]);
+    visit_mut(&mut map, &mut |linear| rename(linear, &names));
+    map
+}
+
+/// If a store keeps the old element where two variables differ: what it stores where they are equal, and the variables.
+fn kept_elsewhere(region: &Region, store: &Store) -> Option<(ExprId, [Var; 2])> {
+    let apply = |id: ExprId, wanted: OpKind| {
+        let Expr::Apply { op, operands, .. } = &region.exprs[id.0 as usize] else { return None };
+        (*op == wanted).then_some(operands.as_slice())
+    };
+    let &[condition, new, old] = apply(store.value, OpKind::Select)? else { return None };
+    let Expr::Load { buffer, index, guards } = &region.exprs[old.0 as usize] else { return None };
+    let &[x, y] = apply(condition, OpKind::Eq)? else { return None };
+    let variable = |id: ExprId| {
+        let Expr::Index { index } = &region.exprs[id.0 as usize] else { return None };
+        match index.terms.as_slice() {
+            [Term { coefficient: 1, dim: Dim::Known(1), atom: Atom::Var(var) }] => Some(*var),
+            _ => None,
+        }
+    };
+    let is_kept = *buffer == store.buffer && *index == store.index && guards.is_empty();
+    is_kept.then_some((new, [variable(x)?, variable(y)?]))
 }
 
 fn buffers(statement: &Statement) -> (HashSet<BufferId>, HashSet<BufferId>) {

@@ -34,6 +34,9 @@ const MOST_CHUNK_UNITS: usize = 48;
 const LARGEST_TILE: u64 = 1 << 16;
 /// A point's part of that many elements may lie scattered in memory.
 const SMALL_ROW: u64 = 256;
+/// As few results as these, of so much work, are worth no launch of their own.
+const SMALL_RESULTS: u64 = 256;
+const SMALL_WORK: u64 = 1 << 14;
 /// How many units further on are looked at.
 const LOOKAHEAD: usize = 64;
 
@@ -248,6 +251,16 @@ impl Grouping<'_, '_> {
             || self.before(unit).any(|u| group.units.contains(&u))
     }
 
+    /// Whether a unit has a handful of results of little work, which are one grid point's anyway: a launch costs more.
+    fn is_small(&self, unit: usize) -> bool {
+        let order = parallel(self.cx, &self.units[unit]).unwrap_or_default();
+        let table = &self.cx.frames[0].graph.axes;
+        let results = order.into_iter().map(|axis| table.size(axis).known().unwrap_or(u64::MAX));
+        self.cx.target.is_coalescing
+            && results.fold(1, u64::saturating_mul) <= SMALL_RESULTS
+            && estimate(self.cx, running(self.cx, &self.units[unit]).iter()) <= SMALL_WORK
+    }
+
     fn join(&self, group: &Group, unit: usize) -> Option<Group> {
         let (cx, units) = (self.cx, self.units);
         let own = parallel(cx, &units[unit])?;
@@ -287,7 +300,7 @@ impl Grouping<'_, '_> {
         let products = over_pieces || !all.iter().any(|u| is_product(cx, &units[*u]));
         if all.len() > most
             || !products
-            || estimate(cx, axes.iter().copied()) < points
+            || estimate(cx, axes.iter().copied()) < points && !all.iter().all(|u| self.is_small(*u))
             || !all.iter().all(fits)
         {
             return None;

@@ -4,18 +4,25 @@
 //! follows the operand that brings axes of unknown size (the data, not the weights), or where that is both or neither, what it
 //! is combined with. Other values follow the first
 //! stored value that they are computed from and that has all their axes; else the one that has most of them, data before
-//! weights, with the other axes innermost. What is computed from nothing stored takes its type's order.
+//! weights, with the other axes innermost. What is computed from nothing stored takes its type's order. Where neighbouring threads
+//! read neighbours ([`crate::Target::is_coalescing`]), other axes do not come between these.
 
 use super::Context;
 use super::frame::{Start, view_of};
 use carousel_ir::{Axes, Axis, Class, Node, Op, ValueId};
+
+/// An axis with fewer elements than this is no row for a warp.
+const SHORT: u64 = 32;
 
 /// The axes of a value in the order in which it is to be stored.
 pub(crate) fn order(cx: &Context<'_>, frame: usize, value: ValueId) -> Vec<Axis> {
     let graph = cx.frames[frame].graph;
     let node = &graph[value];
     let axes = &node.ty().axes;
-    if let Op::Dot { axes: contracted } = &node.op {
+    let is_reduction = cx.target.is_coalescing && !cx.frames[frame].products.contains(&value);
+    if let Op::Dot { axes: contracted } = &node.op
+        && !is_reduction
+    {
         let brings_data = |own: &Axes, other: &Axes| {
             own.without(other).iter().any(|a| graph.axes.size(a).known().is_none())
         };
@@ -31,8 +38,48 @@ pub(crate) fn order(cx: &Context<'_>, frame: usize, value: ValueId) -> Vec<Axis>
         let order = if second_first { b.union(&a) } else { a.union(&b) };
         return order.without(contracted).iter().collect();
     }
-    let found = followed(cx, frame, value, Start::Definition);
-    Axes::new(found).intersection(axes).union(axes).iter().collect()
+    let found = Axes::new(followed(cx, frame, value, Start::Definition)).intersection(axes);
+    let order: Vec<Axis> = found.union(axes).iter().collect();
+    if !cx.target.is_coalescing {
+        return order;
+    }
+    let last = innermost(cx, frame, node, &found);
+    order.iter().copied().filter(|axis| Some(*axis) != last).chain(last).collect()
+}
+
+/// The axis to lie innermost where neighbouring threads read neighbours, if there is a reason for one: the last one of what is
+/// followed; of what is repeated along new axes, the last one of the largest operand; of a running sum of few rows its own axis,
+/// as a block scans one row after the other, else any but its own.
+fn innermost(cx: &Context<'_>, frame: usize, node: &Node, found: &Axes) -> Option<Axis> {
+    let f = &cx.frames[frame];
+    let size = |axis: Axis| f.graph.axes.size(axis).known().unwrap_or(u64::MAX);
+    let inner = found.iter().last();
+    if let Op::CumSum { axis, .. } | Op::CumMax { axis, .. } = node.op {
+        let rows = node.ty().axes.iter().filter(|other| *other != axis);
+        let rows = rows.filter_map(|other| f.graph.axes.size(other).known());
+        let are_few = (SHORT..u64::MAX).contains(&size(axis)) && rows.product::<u64>() < SHORT;
+        return if are_few {
+            Some(axis)
+        } else {
+            inner.filter(|inner| *inner != axis && size(*inner) >= SHORT)
+        };
+    }
+    if found.len() == node.ty().axes.len() {
+        return inner;
+    }
+    let orders = node.operands.iter().map(|operand| {
+        let mut order = followed(cx, frame, *operand, Start::Value);
+        rename(&node.op, &mut order);
+        order.retain(|axis| node.ty().axes.contains(*axis));
+        order
+    });
+    let elements = |order: &Vec<Axis>| {
+        order
+            .iter()
+            .map(|axis| f.graph.axes.size(*axis).known().unwrap_or_else(|| cx.likely_size(*axis)))
+            .fold(1, u64::saturating_mul)
+    };
+    orders.max_by_key(elements).and_then(|order| order.last().copied()).filter(|axis| size(*axis) >= SHORT)
 }
 
 /// The order of a stored value with the same axes that an elementwise operation combines with a value.
@@ -134,4 +181,21 @@ pub(crate) fn stacked(cx: &Context<'_>, frame: usize, scan: ValueId, projection:
     let mut steps = super::scan::grid_axes(cx, frame, scan);
     steps.push(inner.axis);
     Axes::new(steps).intersection(axes).union(&Axes::new(order)).iter().collect()
+}
+
+/// The order of a scan's state whose start lies nowhere, for threads that read neighbours: the axes of the sequence that has most of
+/// them, the last one of several, lie innermost, in that one's order.
+pub(crate) fn state(
+    cx: &Context<'_>,
+    frame: usize,
+    axes: &Axes,
+    sequences: &[ValueId],
+    along: Axis,
+) -> Vec<Axis> {
+    let orders = sequences.iter().map(|sequence| followed(cx, frame, *sequence, Start::Value));
+    let own = orders
+        .map(|order| Axes::new(order.into_iter().filter(|axis| *axis != along)))
+        .filter(|order| order.is_subset(axes));
+    let common = own.max_by_key(Axes::len).unwrap_or_else(Axes::none);
+    axes.without(&common).iter().chain(common.iter()).collect()
 }

@@ -282,7 +282,7 @@ impl<'m> Lowering<'m> {
             ends.push((output.value, view));
         }
 
-        classify::classify(&mut cx.frames, self.target.inline_operations);
+        classify::classify(&mut cx.frames, self.target);
         let mut settling = Settling {
             frame: 0,
             whereabouts: Whereabouts::Frame,

@@ -147,7 +147,8 @@ fn stays_within(kernel: &KernelBuilder, index: &Linear, stride: &Size, length: u
     matches!(ranges.as_slice(), [] | [Some(_)]) && ranges.iter().flatten().all(|n| *n <= length)
 }
 
-/// Whether a constant offset, if there is one, is the one that a guard keeps within an axis that is not common.
+/// Whether a constant offset, if there is one, is the one that a guard keeps within an axis that is not common, or within the
+/// common piece of one.
 fn constant_is_of_another_axis(
     cx: &Context<'_>,
     kernel: &KernelBuilder,
@@ -175,10 +176,19 @@ fn constant_is_of_another_axis(
             let by = constant(&guard.index).filter(|_| !is_of_grid(&guard.index));
             by.is_some_and(|by| {
                 view.strides.iter().any(|(axis, stride)| {
-                    let others = !common.axes.contains(axis) && common.cuts.iter().all(|c| c.long != *axis);
-                    let whole = kernel.size(guard.bound) == *cx.frames[0].graph.axes.size(*axis);
+                    // Of a cut axis the guard keeps within the piece.
+                    let size = match common.cuts.iter().find(|c| c.long == *axis) {
+                        Some(cut) => Size::Known(cut.length),
+                        None => cx.frames[0].graph.axes.size(*axis).clone(),
+                    };
+                    let is_other = !common.axes.contains(axis) && kernel.size(guard.bound) == size;
+                    let moves = guard.index.terms.iter().all(|t| match t.atom {
+                        Atom::Var(var) => t.coefficient == 1 && moves_by(kernel, index, var, stride),
+                        Atom::One => true,
+                        Atom::Quotient(..) | Atom::Remainder(..) | Atom::Data { .. } => false,
+                    });
                     let stride = stride.known().and_then(|s| i64::try_from(s).ok());
-                    others && whole && stride.is_some_and(|s| s.checked_mul(by) == Some(offset))
+                    is_other && moves && stride.is_some_and(|s| s.checked_mul(by) == Some(offset))
                 })
             })
         }

@@ -54,6 +54,14 @@ pub(crate) fn is_worth_it(cx: &Context<'_>, frame: usize, value: ValueId) -> boo
         && (m || n)
         && depth >= least
         && ((m && n) || node.operands.iter().all(is_given))
+        && ((m && n) || !cx.target.is_coalescing || !is_computed_for_it(cx, frame, value))
+}
+
+/// Whether the factor that has all axes is in memory for this contraction alone, if it becomes a product.
+fn is_computed_for_it(cx: &Context<'_>, frame: usize, value: ValueId) -> bool {
+    let graph = cx.frames[frame].graph;
+    let largest = graph[value].operands.iter().max_by_key(|operand| graph.ty(**operand).axes.len());
+    largest.is_some_and(|operand| view_of(&cx.frames, frame, *operand).is_none())
 }
 
 /// Whether a contraction whose operands have views is one product, and not several that add up. Only then is it one where

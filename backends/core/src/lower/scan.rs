@@ -14,7 +14,7 @@ use super::frame::{Frame, Origin, Outer, Start, is_statement, live, rearranges, 
 use super::settle::{Settling, Unit, dataflow, order_with_first, unit_reads, unit_writes};
 use super::statement::{Site, copy, open, value as value_statements};
 use super::view::{Position, View, Whereabouts};
-use super::{classify, frame, region};
+use super::{classify, frame, layout, region};
 use crate::kernel::{Dim, Expr, Extent, Linear, Loop, Region, Statement, Store};
 use carousel_ir::{Axes, Axis, Class, Direction, Graph, Op, Scan, Size, ValueId};
 use petgraph::algo::has_path_connecting;
@@ -265,6 +265,9 @@ pub(crate) fn steps(
             && view.order().len() == axes.len()
         {
             order = view.order();
+        } else if cx.target.is_coalescing {
+            let sequences = &node.operands[states..sequences_end];
+            order = layout::state(cx, site.frame, axes, sequences, scan.axis);
         }
         let view = settling.place(cx, next, &order);
         cx.storages[view.storage.0 as usize].label.name = body.inputs[place].name.to_string();
@@ -273,7 +276,7 @@ pub(crate) fn steps(
         }
         all_states.push(State { view, next, end: End::FromValue });
     }
-    classify::classify(&mut cx.frames, cx.target.inline_operations);
+    classify::classify(&mut cx.frames, cx.target);
 
     claim(cx, &mut settling, scan, &stacked, time, &input_values, &mut all_states);
     settling.run(cx);

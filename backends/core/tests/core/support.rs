@@ -22,7 +22,7 @@ pub(crate) fn functions(module: &Module, root: FunctionId) -> Program {
     lower(module, root, &Target::default()).expect("verified modules lower")
 }
 
-/// Asserts that the kernels of a function give the reference's outputs, with usual tiles, with tiny ones and with states apart.
+/// Asserts that the kernels of a function give the reference's outputs, with usual tiles, with tiny ones and as for a GPU.
 pub(crate) fn agree(module: &Module, root: FunctionId, inputs: &[Tensor<f64>]) {
     let problems = verify(module);
     assert!(problems.is_empty(), "{problems:?}");
@@ -36,6 +36,7 @@ pub(crate) fn agree(module: &Module, root: FunctionId, inputs: &[Tensor<f64>]) {
         product_columns: 3,
         product_dtypes: &[DType::F32, DType::F64, DType::Bf16],
         small_contraction: 1,
+        is_coalescing: false,
         group_points: 1,
         sweep_points: 1,
         factors: DType::F32,
@@ -43,8 +44,9 @@ pub(crate) fn agree(module: &Module, root: FunctionId, inputs: &[Tensor<f64>]) {
         keeps_factors: false,
         inline_operations: 4,
     };
-    let states_apart = Target { sweep_points: u64::MAX, state_tile: Some(4), ..Target::default() };
-    for target in [Target::default(), tiny, states_apart] {
+    let like_a_gpu =
+        Target { sweep_points: u64::MAX, state_tile: Some(4), is_coalescing: true, ..Target::default() };
+    for target in [Target::default(), tiny, like_a_gpu] {
         let program = lower(module, root, &target).expect("verified modules lower");
         let bound = bind(&program, &shapes).expect("the shapes fit");
         let found = interpret(&program, &bound, &values).unwrap_or_else(|e| panic!("{e}\n{program}"));

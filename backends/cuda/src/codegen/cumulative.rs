@@ -156,7 +156,7 @@ impl Context<'_> {
     }
 
     /// Stores a run of values, of which that at `at` is given.
-    fn store_all(&mut self, store: &Store, run: Run, text: &str) {
+    pub(super) fn store_all(&mut self, store: &Store, run: Run, text: &str) {
         let (width, dtype) = (run.width, self.dtype(store.buffer));
         self.out.line(format!("__align__(16) {} s0[{width}];", memory_type(dtype)));
         self.out.line("#pragma unroll");

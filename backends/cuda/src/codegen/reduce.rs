@@ -5,8 +5,8 @@
 use super::expression::{constant, loaded, register_type, stored};
 use super::linear::{linear, value};
 use super::runs::{self, Run};
-use super::statement::{Workers, likely_points};
-use super::{Context, Point};
+use super::statement::{Workers, likely_points, some_runs};
+use super::{Context, Point, THREADS};
 use carousel_core::kernel::{Atom, Combine, Dim, Expr, Loop, Region, Store, Update};
 use carousel_ir::DType;
 
@@ -74,12 +74,19 @@ impl Context<'_> {
         } else {
             (Workers::Threads, Workers::Sequence, None)
         };
-        if takers == Workers::Threads
-            && is_block
-            && points >= WORTH_WARP
-            && let Some(run) = runs::of(self.kernel, loops, region, &[])
-        {
-            return self.columns((loops, over), region, combine, (store, update), run);
+        if takers == Workers::Threads {
+            let run = some_runs(self.kernel, loops, region, std::slice::from_ref(store));
+            if let Some(run) = run
+                && (points < WORTH_WARP || results >= run.width * u64::from(THREADS))
+            {
+                return self.neighbours((loops, over), region, combine, (store, update), run);
+            }
+            if is_block
+                && points >= WORTH_WARP
+                && let Some(run) = runs::of(self.kernel, loops, region, &[])
+            {
+                return self.columns((loops, over), region, combine, (store, update), run);
+            }
         }
         let run = runs::of(self.kernel, over, region, &[]);
         // Of a nest without loops, all of the warp or of the block do the one point.
@@ -126,7 +133,48 @@ impl Context<'_> {
         self.end(ends + usize::from(combined.is_some()));
     }
 
-    /// Neighbouring results of what lies in rows: a thread takes a run of them and a sixteenth of the rows.
+    /// Neighbouring results of what lies in rows: a thread takes a run of them.
+    fn neighbours(
+        &mut self,
+        (loops, over): (&[Loop], &[Loop]),
+        region: &Region,
+        combine: Combine,
+        (store, update): (&Store, Update),
+        run: Run,
+    ) {
+        let (operation, width) = (operation(combine), run.width);
+        let start = neutral(combine, region.dtypes[store.value.0 as usize]);
+        let ends = self.runs(Workers::Threads, loops, run);
+        self.out.line(format!("{} sums[{width}];", self.sum_type(region, store)));
+        self.out.line("#pragma unroll");
+        self.out.line(format!("for (i32 at = 0; at < {width}; ++at) sums[at] = {start};"));
+        let rows = self.points(Workers::Sequence, over);
+        self.run(run, region, &[], |cx| {
+            cx.out.line(format!("sums[at] = {operation}::of(sums[at], {});", value(store.value)));
+        });
+        self.end(rows);
+        match update {
+            Update::Set => self.store_all(store, run, "sums[at]"),
+            Update::Add => {
+                let braces = self.each_left(run);
+                self.out.line(format!("const {} sum = sums[at];", self.sum_type(region, store)));
+                self.settle(store, update);
+                self.end(braces);
+            }
+        }
+        self.end(ends);
+    }
+
+    /// Begins the points of a run that are there.
+    fn each_left(&mut self, Run { var, width }: Run) -> usize {
+        self.out.line("#pragma unroll");
+        self.out.open(format!("for (i32 at = 0; at < {width}; ++at)"));
+        self.out.open("if (at < left)");
+        self.out.line(format!("const i64 x{0} = f{0} + at;", var.0));
+        2
+    }
+
+    /// The same where results are few: a thread has a sixteenth of the rows.
     fn columns(
         &mut self,
         (loops, over): (&[Loop], &[Loop]),
@@ -155,13 +203,10 @@ impl Context<'_> {
         self.end(rows + 1);
         self.out.line(format!("combine_parts<{operation}>(sums);"));
         self.out.open("if (threadIdx.x < 16)");
-        self.out.line("#pragma unroll");
-        self.out.open(format!("for (i32 at = 0; at < {width}; ++at)"));
-        self.out.open("if (at < left)");
-        self.out.line(format!("const i64 x{number} = f{number} + at;"));
+        let braces = self.each_left(run);
         self.out.line(format!("const {ty} sum = sums[at];"));
         self.settle(store, update);
-        self.end(ends + 4);
+        self.end(ends + braces + 2);
     }
 
     /// Stores `sum`, or adds it to what is there.

@@ -6,19 +6,34 @@
 
 use super::statement::likely;
 use carousel_core::kernel::{Extent, Kernel, Statement};
+use std::collections::HashSet;
 
 /// A product in a loop with more multiplications than this is worth the barriers of a team.
 const WORTH_TEAM: u64 = 1 << 19;
 /// Rows and columns of a product that a block does at a time.
 const TILE: u64 = 64;
 
-/// The products in loops of a kernel.
+/// The products in loops of a kernel whose rounds read what rounds before wrote. Products side by side are no recurrence.
 fn looped<'k>(kernel: &'k Kernel, see: &mut impl FnMut([&'k Extent; 3])) {
     for statement in &kernel.body {
-        if let Statement::Loop { body, .. } = statement {
+        if let Statement::Loop { body, .. } = statement
+            && is_recurrence(body)
+        {
             products(body, see);
         }
     }
+}
+
+fn is_recurrence(body: &[Statement]) -> bool {
+    let mut written = HashSet::new();
+    body.iter().for_each(|statement| {
+        statement.visit_writes(&mut |buffer| {
+            written.insert(buffer);
+        });
+    });
+    let mut reads = false;
+    body.iter().for_each(|statement| statement.visit_reads(&mut |buffer| reads |= written.contains(&buffer)));
+    reads
 }
 
 fn products<'k>(statements: &'k [Statement], see: &mut impl FnMut([&'k Extent; 3])) {
@@ -47,7 +62,7 @@ pub(crate) fn is_for_teams(kernel: &Kernel) -> bool {
     looped(kernel, &mut |sides| {
         let [m, n, k] = sides.map(likely);
         // One tile is one block's.
-        is_worth_it |= m.max(n) > TILE && m.saturating_mul(n).saturating_mul(k) >= WORTH_TEAM;
+        is_worth_it |= m.max(n) > TILE && m.saturating_mul(n).saturating_mul(k) > WORTH_TEAM;
     });
     is_worth_it
 }

@@ -8,13 +8,15 @@ use carousel_tests::golden::manifest::{Case, Manifest};
 use carousel_tests::golden::run::{Engine, Loop, Target, run};
 use carousel_tests::parallel;
 
-/// Cases that take longer, and differ from others of their family in length or width: they are run when asked for.
+/// Cases that take longer, and differ from others of their family in length, width, the size of gates or how weights are stored: they
+/// are run when asked for.
 #[rustfmt::skip]
-const LONG: [&str; 25] = [
+const LONG: [&str; 30] = [
     "linear_rnn/kda_grouped", "linear_rnn/dplr", "linear_rnn/gated_delta_rule", "linear_rnn/gsa", "linear_rnn/gla", "mlstm_core/parallel_s64",
     "mlstm_core/parallel_s100", "mlstm_core/parallel_s256", "mlstm_core/recurrent_s100", "mlstm_core/hf_chunkwise_s64",
     "mlstm_core/hf_chunkwise_s256", "mlstm_core/hf_sequence_s100", "mlstm_core/parallel_im120_s24", "train/adamw_1_0", "hf/single",
     "hf/single_64", "hf/tied_sharded", "hf/e2e_bpe", "lm/xlstm_1_0", "lm/xlstm_7_1", "lm/xlstm_0_1", "lm/xlstm_1_1_default_width",
+    "mlstm_core/parallel_s7", "mlstm_core/recurrent_s7", "mlstm_core/parallel_fp60_s24", "mlstm_core/hf_chunkwise_pm60", "hf/fused",
     "blocks/mlstm_block_default_width", "blocks/mlstm_layer_bias_k3", "blocks/slstm_block_ffn_default_width",
 ];
 

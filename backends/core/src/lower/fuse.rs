@@ -1,7 +1,8 @@
 //! Fusion of maps: maps with the same loops become one, and what one stores for the next is handed over directly.
 //!
-//! A map that changes one place of an axis goes to that place alone. A map may move up past statements that neither write what it reads nor touch what it writes. Afterwards, stores to
-//! scratch memory that nothing loads are dropped, with the expressions that only they needed. Results do not change.
+//! A map that changes one place of an axis goes to that place alone. A map may move up past statements that neither write
+//! what it reads nor touch what it writes. Afterwards, stores to scratch memory that nothing loads are dropped, with the
+//! expressions that only they needed. Results do not change.
 
 use super::schedule::visit_mut;
 use crate::kernel::{Atom, BufferId, Dim, Expr, ExprId, Linear, Loop, Region, Statement, Store, Term, Var};
@@ -78,10 +79,11 @@ fn kept_elsewhere(region: &Region, store: &Store) -> Option<(ExprId, [Var; 2])> 
     let &[x, y] = apply(condition, OpKind::Eq)? else { return None };
     let variable = |id: ExprId| {
         let Expr::Index { index } = &region.exprs[id.0 as usize] else { return None };
-        match index.terms.as_slice() {
-            [Term { coefficient: 1, dim: Dim::Known(1), atom: Atom::Var(var) }] => Some(*var),
-            _ => None,
-        }
+        let [Term { coefficient: 1, dim: Dim::Known(1), atom: Atom::Var(var) }] = index.terms.as_slice()
+        else {
+            return None;
+        };
+        Some(*var)
     };
     let is_kept = *buffer == store.buffer && *index == store.index && guards.is_empty();
     is_kept.then_some((new, [variable(x)?, variable(y)?]))

@@ -48,12 +48,9 @@ pub(crate) fn columns(statements: &[Statement]) -> Option<Dim> {
             | Statement::ScatterAdd { .. } => None,
         }));
     }
-    match all.split_first()? {
-        (Extent::Whole(Dim::Known(n)), rest) if rest.iter().all(|other| *other == all[0]) => {
-            Some(Dim::Known(*n))
-        }
-        _ => None,
-    }
+    let (first, rest) = all.split_first()?;
+    let Extent::Whole(columns @ Dim::Known(_)) = first else { return None };
+    rest.iter().all(|other| other == first).then_some(*columns)
 }
 
 fn vars(linear: &Linear) -> Vec<Var> {

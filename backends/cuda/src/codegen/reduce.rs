@@ -142,17 +142,9 @@ impl Context<'_> {
         (store, update): (&Store, Update),
         run: Run,
     ) {
-        let (operation, width) = (operation(combine), run.width);
-        let start = neutral(combine, region.dtypes[store.value.0 as usize]);
         let ends = self.runs(Workers::Threads, loops, run);
-        self.out.line(format!("{} sums[{width}];", self.sum_type(region, store)));
-        self.out.line("#pragma unroll");
-        self.out.line(format!("for (i32 at = 0; at < {width}; ++at) sums[at] = {start};"));
-        let rows = self.points(Workers::Sequence, over);
-        self.run(run, region, &[], |cx| {
-            cx.out.line(format!("sums[at] = {operation}::of(sums[at], {});", value(store.value)));
-        });
-        self.end(rows);
+        self.begin_sums(region, combine, store, run);
+        self.add_rows((Workers::Sequence, over), region, combine, store, run);
         match update {
             Update::Set => self.store_all(store, run, "sums[at]"),
             Update::Add => {
@@ -163,6 +155,31 @@ impl Context<'_> {
             }
         }
         self.end(ends);
+    }
+
+    /// A sum for each point of a run, of nothing yet.
+    fn begin_sums(&mut self, region: &Region, combine: Combine, store: &Store, run: Run) {
+        let start = neutral(combine, region.dtypes[store.value.0 as usize]);
+        self.out.line(format!("{} sums[{}];", self.sum_type(region, store), run.width));
+        self.out.line("#pragma unroll");
+        self.out.line(format!("for (i32 at = 0; at < {}; ++at) sums[at] = {start};", run.width));
+    }
+
+    /// Adds the rows that workers take to them.
+    fn add_rows(
+        &mut self,
+        (workers, over): (Workers, &[Loop]),
+        region: &Region,
+        combine: Combine,
+        store: &Store,
+        run: Run,
+    ) {
+        let operation = operation(combine);
+        let rows = self.points(workers, over);
+        self.run(run, region, &[], |cx| {
+            cx.out.line(format!("sums[at] = {operation}::of(sums[at], {});", value(store.value)));
+        });
+        self.end(rows);
     }
 
     /// Begins the points of a run that are there.
@@ -183,28 +200,21 @@ impl Context<'_> {
         (store, update): (&Store, Update),
         run: Run,
     ) {
-        let (operation, ty) = (operation(combine), self.sum_type(region, store));
         let Some((inner, outer)) = loops.split_last() else { return };
         let (width, number, extent) = (run.width, run.var.0, self.extent(&inner.extent));
         let ends = self.points(Workers::Sequence, outer);
         self.out.open(format!("for (i64 b{number} = 0; b{number} < {extent}; b{number} += {})", 16 * width));
         self.out.line(format!("const i64 f{number} = b{number} + {width} * (threadIdx.x % 16);"));
         self.out.line(format!("const i32 left = elements_left<{width}>({extent} - f{number});"));
-        self.out.line(format!("{ty} sums[{width}];"));
-        let start = neutral(combine, region.dtypes[store.value.0 as usize]);
-        self.out.line("#pragma unroll");
-        self.out.line(format!("for (i32 at = 0; at < {width}; ++at) sums[at] = {start};"));
+        self.begin_sums(region, combine, store, run);
         // A thread without results would go over the last one again, and harm nobody; it saves that.
         self.out.open("if (left > 0)");
-        let rows = self.points(Workers::Parts, over);
-        self.run(run, region, &[], |cx| {
-            cx.out.line(format!("sums[at] = {operation}::of(sums[at], {});", value(store.value)));
-        });
-        self.end(rows + 1);
-        self.out.line(format!("combine_parts<{operation}>(sums);"));
+        self.add_rows((Workers::Parts, over), region, combine, store, run);
+        self.out.close();
+        self.out.line(format!("combine_parts<{}>(sums);", operation(combine)));
         self.out.open("if (threadIdx.x < 16)");
         let braces = self.each_left(run);
-        self.out.line(format!("const {ty} sum = sums[at];"));
+        self.out.line(format!("const {} sum = sums[at];", self.sum_type(region, store)));
         self.settle(store, update);
         self.end(ends + braces + 2);
     }

@@ -92,40 +92,33 @@ pub(super) fn of(kernel: &Kernel) -> Option<Found<'_>> {
         });
     });
     let mut maps = Vec::new();
-    for statement in before.iter().chain(body).chain(after) {
+    for statement in before.iter().chain(after) {
+        let Statement::Map { loops, region, stores } = statement else { return None };
+        maps.push(Map { statement, loops, region, stores });
+    }
+    for statement in body {
         match statement {
             Statement::Map { loops, region, stores } => maps.push(Map { statement, loops, region, stores }),
-            Statement::Product { .. } => {}
-            Statement::Loop { .. }
+            Statement::Product { m, n: Extent::Whole(Dim::Known(n)), k, b, c, triangle: None, .. } => {
+                let is_scratch = matches!(kernel.buffers[b.buffer.0 as usize].place, Place::Scratch(_));
+                let is_alike = found.columns == 0 || found.columns == *n;
+                if !is_scratch || !is_alike || changed.contains(&b.buffer) {
+                    return None;
+                }
+                found.columns = *n;
+                found.products.push([m, k]);
+                found.factors.insert(b.buffer);
+                found.agree(b.buffer, stride(b.column))?;
+                found.agree(c.buffer, stride(c.column))?;
+            }
+            Statement::Product { .. }
+            | Statement::Loop { .. }
             | Statement::Reduce { .. }
             | Statement::Cumulative { .. }
             | Statement::ScatterAdd { .. } => return None,
         }
     }
-    if [before, after].concat().iter().any(|statement| matches!(statement, Statement::Product { .. })) {
-        return None;
-    }
-    for statement in body {
-        let Statement::Product { m, n: Extent::Whole(Dim::Known(n)), k, a: _, b, c, triangle, .. } =
-            statement
-        else {
-            continue;
-        };
-        let is_scratch = matches!(kernel.buffers[b.buffer.0 as usize].place, Place::Scratch(_));
-        if triangle.is_some() || !is_scratch || changed.contains(&b.buffer) {
-            return None;
-        }
-        if found.columns != 0 && found.columns != *n {
-            return None;
-        }
-        found.columns = *n;
-        found.products.push([m, k]);
-        found.factors.insert(b.buffer);
-        found.agree(b.buffer, stride(b.column))?;
-        found.agree(c.buffer, stride(c.column))?;
-    }
-    let products = body.iter().filter(|statement| matches!(statement, Statement::Product { .. })).count();
-    if products == 0 || products != found.products.len() {
+    if found.products.is_empty() {
         return None;
     }
     found.follow(&maps)?;
@@ -224,7 +217,7 @@ impl Found<'_> {
             let of = |statement: &Statement| match statement {
                 Statement::Map { loops, stores, .. } => {
                     let own = stores.iter().filter(|store| store.buffer == id);
-                    own.map(|store| Elements::of(loops, store)).collect()
+                    own.map(|store| Some(Elements::of(loops, store))).collect()
                 }
                 Statement::Product { c, .. } if c.buffer == id => vec![None],
                 Statement::Product { .. }
@@ -283,10 +276,10 @@ struct Elements {
 }
 
 impl Elements {
-    fn of(loops: &[Loop], store: &Store) -> Option<Elements> {
+    fn of(loops: &[Loop], store: &Store) -> Elements {
         let axes = loops.iter().map(|over| (over.extent, stride_of(&store.index, over.var))).collect();
         let is_of_loop = |term: &&Term| loops.iter().any(|over| term.atom == Atom::Var(over.var));
         let rest = store.index.terms.iter().filter(|term| !is_of_loop(term)).cloned().collect();
-        Some(Elements { axes, rest })
+        Elements { axes, rest }
     }
 }
